@@ -1,0 +1,29 @@
+/**
+ * Names, link targets and xattr values are bytes. Inside rootling they travel as *byte strings*: JavaScript
+ * strings in which every UTF-16 unit is one byte (0–255, what Node calls `latin1`). The mapping is one to one,
+ * so nothing is lost, and byte strings work as Map keys at the speed of ordinary strings.
+ */
+export type ByteString = string & { readonly byteString: unique symbol };
+
+/** The bytes of `buffer` from `start` to `end` as a byte string. */
+export function fromBytes(buffer: Uint8Array, start = 0, end = buffer.length): ByteString {
+  return (Buffer.isBuffer(buffer) ? buffer : Buffer.from(buffer.buffer, buffer.byteOffset, buffer.length)).latin1Slice(
+    start,
+    end,
+  ) as ByteString;
+}
+
+/** The bytes that a byte string stands for. */
+export function toBytes(text: ByteString): Buffer {
+  return Buffer.from(text, "latin1");
+}
+
+/** A byte string of the UTF-8 form of ordinary text, such as a path that a user typed. */
+export function fromText(text: string): ByteString {
+  return Buffer.from(text, "utf8").toString("latin1") as ByteString;
+}
+
+/** Ordinary text for showing: the bytes read as UTF-8. Damaged where they are not UTF-8, so never for file access. */
+export function toText(text: ByteString): string {
+  return Buffer.from(text, "latin1").toString("utf8");
+}

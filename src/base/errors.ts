@@ -1,0 +1,108 @@
+/**
+ * Everything that can go wrong is a `Failure`: what happened, where it was asked for, and how to mend it.
+ * It is thrown where it is known, carried up unchanged or as the cause of a wider one, and printed once, by main.
+ */
+
+/** Exit status of rootling's own failures, as of env, nice, docker and podman. */
+export const EXIT_FAILURE = 125;
+/** Exit status for words that cannot be understood. */
+export const EXIT_USAGE = 2;
+
+export interface FailureDetails {
+  /** The place that asked for it: a flag such as `--mount`, `init.yml:12`, a file. */
+  where?: string;
+  /** What the user can do, as a sentence without full stop. */
+  mend?: string;
+  cause?: unknown;
+  /** Exit status when it reaches main; EXIT_FAILURE if not given. */
+  exitStatus?: number;
+}
+
+/** An error with a stable, documented code. `what` is lower case and has no full stop. */
+export class Failure extends Error {
+  readonly code: FailureCode;
+  readonly what: string;
+  readonly where: string | undefined;
+  readonly mend: string | undefined;
+  readonly exitStatus: number;
+
+  constructor(code: FailureCode, what: string, details: FailureDetails = {}) {
+    super(what, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "Failure";
+    this.code = code;
+    this.what = what;
+    this.where = details.where;
+    this.mend = details.mend;
+    this.exitStatus = details.exitStatus ?? EXIT_FAILURE;
+  }
+}
+
+/** Every code, with its meaning: the one list that checks, docs and `rootling explain` share. */
+export const failureCodes = {
+  E_USAGE: "the words of the command cannot be understood",
+  E_INTERRUPTED: "the user or the system asked rootling to stop",
+  E_SOURCE: "the source of an image cannot be understood",
+  E_NOT_FOUND: "an image, a container or a file that was named does not exist",
+  E_EXISTS: "the name or the output exists already",
+  E_BUSY: "another process is using it",
+  E_NETWORK: "the registry cannot be reached or stopped answering",
+  E_DENIED: "the registry refuses access",
+  E_REGISTRY: "the registry answered something that the specification does not allow",
+  E_DIGEST: "bytes do not have the digest or size that was promised for them",
+  E_MANIFEST: "a manifest or an image configuration is not valid or uses what is not supported",
+  E_PLATFORM: "the image has no variant for the platform that was asked for",
+  E_LAYER: "a layer is not a valid archive",
+  E_LIMIT: "an image is larger or deeper than the limits allow",
+  E_SPACE: "a file system is full",
+  E_READ_ONLY: "a file system or directory cannot be written to",
+  E_IO: "reading or writing a file failed",
+  E_PROGRAM: "a system program is missing or failed",
+  E_USERNS: "user namespaces are not available to this user",
+  E_OVERLAY: "overlayfs cannot be mounted here",
+  E_MOUNT: "a mount failed",
+  E_NAME: "a name is not allowed",
+  E_CONFLICT: "two settings contradict each other",
+  E_PLAN: "a plan is not valid",
+  E_EXECUTOR: "the executor is missing, does not fit, or failed",
+  E_EXEC: "the command cannot be executed in the container",
+  E_RECORD: "a record in the store cannot be read",
+  E_SETTING: "a setting has a value that is not allowed",
+  E_INTERNAL: "a defect in rootling",
+} as const;
+
+export type FailureCode = keyof typeof failureCodes;
+
+/** The errno name of a Node system error, such as `ENOENT`; undefined for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+/** Turns an error of a file operation on `path` into the Failure that names the file and a mend. */
+export function fileFailure(error: unknown, doing: string, path: string): Failure {
+  if (error instanceof Failure) return error;
+  const errno = errnoOf(error);
+  const details = { where: path, cause: error };
+  switch (errno) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return new Failure("E_SPACE", `${doing}: no space is left on the file system`, {
+        ...details,
+        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH, ROOTLING_CACHE_PATH or ROOTLING_TEMP_PATH",
+      });
+    case "EROFS":
+    case "EACCES":
+    case "EPERM":
+      return new Failure("E_READ_ONLY", `${doing}: ${errno === "EROFS" ? "the file system is read-only" : "permission denied"}`, {
+        ...details,
+        mend: "choose a place that you may write to, or check its owner and mode",
+      });
+    case "ENOENT":
+      return new Failure("E_NOT_FOUND", `${doing}: no such file or directory`, { ...details, mend: "check the path" });
+    default:
+      return new Failure("E_IO", `${doing}: ${errno ?? (error as Error)?.message ?? String(error)}`, {
+        ...details,
+        mend: "see the system log for errors of the disk or file system",
+      });
+  }
+}

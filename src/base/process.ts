@@ -1,0 +1,103 @@
+/** The only place that starts other programs. */
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { accessSync, constants, statSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { Failure } from "./errors.ts";
+import { escapeText } from "./text.ts";
+
+/** A program that is running. `finished` settles when it has ended and all its output was read. */
+export interface Running {
+  readonly child: ChildProcess;
+  /** Resolves on exit status 0; rejects with E_PROGRAM, quoting the end of its standard error, otherwise. */
+  readonly finished: Promise<void>;
+  /** Ends it with SIGKILL and waits until it is gone; never rejects. */
+  kill(): Promise<void>;
+}
+
+export interface RunOptions {
+  stdin?: "ignore" | "pipe" | "inherit";
+  stdout?: "ignore" | "pipe" | "inherit";
+  cwd?: string;
+  /** Added to a minimal environment: PATH, LC_ALL=C, and these. */
+  env?: Record<string, string>;
+  /** When aborted, the program gets SIGKILL. */
+  signal?: AbortSignal;
+  /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
+  onStderr?: (chunk: string) => void;
+}
+
+const STDERR_KEPT = 4096;
+
+/**
+ * Where a system program is, as the shell would find it; undefined when it is missing. /usr/sbin and /sbin are
+ * searched too, since they are not on an ordinary user's PATH and the programs there are run by plain users as well.
+ */
+export function findProgram(name: string, path = process.env.PATH ?? ""): string | undefined {
+  for (const directory of [...path.split(delimiter), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]) {
+    if (!directory.startsWith("/")) continue;
+    const candidate = join(directory, name);
+    try {
+      accessSync(candidate, constants.X_OK);
+      if (statSync(candidate).isFile()) return candidate;
+    } catch {
+      // Not here: the next directory is looked at.
+    }
+  }
+  return undefined;
+}
+
+/** Like findProgram, but a missing program is a Failure that names Debian's package for it. */
+export function requireProgram(name: string, debianPackage: string): string {
+  const found = findProgram(name);
+  if (found !== undefined) return found;
+  throw new Failure("E_PROGRAM", `the program ${name} is not installed`, {
+    mend: `install it (Debian, Ubuntu: apt-get install ${debianPackage})`,
+  });
+}
+
+/** Starts a program with an argument list, never through a shell. */
+export function run(file: string, args: readonly string[], options: RunOptions = {}): Running {
+  const spawnOptions: SpawnOptions = {
+    stdio: [options.stdin ?? "ignore", options.stdout ?? "ignore", "pipe"],
+    env: { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  };
+  const child = spawn(file, args, spawnOptions);
+  let stderr = "";
+  child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
+    stderr = (stderr + chunk).slice(-STDERR_KEPT);
+    options.onStderr?.(chunk);
+  });
+  const abort = () => child.kill("SIGKILL");
+  const ended = new Promise<void>((resolve, reject) => {
+    child.on("error", (cause) => reject(new Failure("E_PROGRAM", `${file} cannot be started`, { cause })));
+    child.on("close", (status, killedBy) => {
+      if (status === 0) return resolve();
+      const said = escapeText(stderr.trim().split("\n").slice(-3).join("; "));
+      reject(
+        new Failure("E_PROGRAM", `${file} ${killedBy ? `was ended by ${killedBy}` : `failed with status ${status}`}${said ? `: ${said}` : ""}`),
+      );
+    });
+  });
+  options.signal?.addEventListener("abort", abort, { once: true });
+  const finished = ended.finally(() => options.signal?.removeEventListener("abort", abort));
+  // Whoever waits sees the rejection; without a waiter (its output alone was of interest) it is no crash.
+  finished.catch(() => {});
+  return {
+    child,
+    finished,
+    kill: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await finished.catch(() => {});
+    },
+  };
+}
+
+/** Runs a program to its end and returns its standard output as text. */
+export async function capture(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  const running = run(file, args, { ...options, stdout: "pipe" });
+  let output = "";
+  running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
+  await running.finished;
+  return output;
+}

@@ -1,0 +1,81 @@
+/** The words of the image side: what sources give, what the merge passes on, what sinks take. */
+import type { ByteString } from "../base/bytes.ts";
+
+export type EntryKind = "file" | "directory" | "symlink" | "link" | "character" | "block" | "fifo";
+
+/**
+ * One name in a tree with its metadata. Content, if any, follows it in the stream.
+ * Entries that leave the merge have clean relative paths: no leading slash, no `.`, no `..`, no empty parts.
+ */
+export interface Entry {
+  /** Path relative to the root, without leading or trailing slash; the empty string is the root itself. */
+  path: ByteString;
+  kind: EntryKind;
+  /** Permission bits with set-id and sticky bits: 0–07777. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes of content; 0 for everything but files. */
+  size: number;
+  /** Modification time in seconds since 1970, with fraction where the archive has one. */
+  mtime: number;
+  /** Target of a symlink (as is), or path of the file that a hard link names (clean, relative). */
+  target?: ByteString;
+  major?: number;
+  minor?: number;
+  /** Extended attributes: full names such as `security.capability`, values as bytes. */
+  xattrs?: ReadonlyMap<ByteString, Buffer>;
+}
+
+export interface Platform {
+  os: string;
+  architecture: string;
+  variant?: string;
+}
+
+/** A digest in the only form accepted: `sha256:` and 64 lower-case hexadecimal digits. Checked by `parseDigest`. */
+export type Digest = string & { readonly digest: unique symbol };
+
+/** What OCI's image configuration says about running a container (image-spec, config.md). */
+export interface RunConfig {
+  Env?: string[];
+  Entrypoint?: string[];
+  Cmd?: string[];
+  WorkingDir?: string;
+  User?: string;
+  Volumes?: Record<string, unknown>;
+  Labels?: Record<string, string>;
+  StopSignal?: string;
+}
+
+/** One layer of an image. Bytes that come out of `open` are verified by whoever reads them to the end. */
+export interface LayerRef {
+  /** Digest of the bytes as stored; undefined for sources that have no digests, such as a tarball. */
+  digest?: Digest;
+  /** Digest of the uncompressed tar; undefined where no configuration promises one. */
+  diffId?: Digest;
+  /** Bytes as stored, where known. */
+  size?: number;
+  /** A short name for progress and errors. */
+  label: string;
+  /**
+   * The stored (compressed) bytes from the beginning, more than once if asked. Sources verify digest and size of
+   * what they hand out and fail at the end of the stream if they do not agree.
+   */
+  open(): Promise<AsyncIterable<Buffer>>;
+}
+
+/** An image as a source gives it: its configuration and its layers, lowest first. */
+export interface SourceImage {
+  /** Digest of the manifest; for sources without one, of what identifies the bytes. Decides what is stored once. */
+  digest: Digest;
+  /** The name that the image gets in the store if the user gives none, such as `debian:12`. */
+  name: string;
+  /** The configuration's bytes, verified; kept beside the tree. Absent for tarballs. */
+  config?: Buffer;
+  run: RunConfig;
+  platform: Platform;
+  layers: readonly LayerRef[];
+  /** Frees connections and temporary files. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,70 @@
+/** Every path of the store, and nowhere else. */
+import { join } from "node:path";
+import type { Settings } from "../base/settings.ts";
+
+export interface Layout {
+  /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
+  readonly blobs: string;
+  /** Merged images by digest: `images/<hex>/{tree,record.json,config.json}`. */
+  readonly images: string;
+  /** Names of images: `refs/<name, percent-encoded>.json`. */
+  readonly refs: string;
+  /** Containers by name. */
+  readonly containers: string;
+  /** Upper directories of ephemeral containers whose upper is on disk: `ephemeral/<pid>-<start time>`. */
+  readonly ephemeral: string;
+  /** Locks that are not a container's own. */
+  readonly locks: string;
+  /** Unfinished writes of trees, on the file system of `images`, so that a rename finishes them. */
+  readonly temporary: string;
+  /** Files that live as long as a process: wire files, records of running sandboxes. */
+  readonly runtime: string;
+}
+
+export function layoutOf(settings: Settings): Layout {
+  return {
+    blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
+    images: join(settings.DATA_PATH, "images"),
+    refs: join(settings.DATA_PATH, "refs"),
+    containers: join(settings.DATA_PATH, "containers"),
+    ephemeral: join(settings.DATA_PATH, "ephemeral"),
+    locks: join(settings.DATA_PATH, "locks"),
+    temporary: join(settings.DATA_PATH, "temporary"),
+    runtime: settings.RUNTIME_PATH,
+  };
+}
+
+export const imagePaths = (layout: Layout, hex: string) => {
+  const directory = join(layout.images, hex);
+  return {
+    directory,
+    tree: join(directory, "tree"),
+    record: join(directory, "record.json"),
+    config: join(directory, "config.json"),
+  };
+};
+
+export const refPath = (layout: Layout, name: string): string => join(layout.refs, `${encodeURIComponent(name)}.json`);
+
+export const containerPaths = (layout: Layout, name: string) => {
+  const directory = join(layout.containers, name);
+  return {
+    directory,
+    record: join(directory, "container.json"),
+    upper: join(directory, "upper"),
+    work: join(directory, "work"),
+    /** Records of its running processes: `<pid>-<start time>.json`. */
+    runs: join(directory, "runs"),
+    /** Prefix of the generations of its writer's lock. */
+    lock: join(directory, "writer"),
+  };
+};
+
+export const runtimePaths = (layout: Layout) => ({
+  /** An empty directory: in the mount namespace of a container that is being made, its tmpfs is mounted here. */
+  stage: join(layout.runtime, "stage"),
+  /** Plans on their way to the executor. */
+  wires: join(layout.runtime, "wires"),
+  /** Records of running sandboxes without a container. */
+  runs: join(layout.runtime, "runs"),
+});

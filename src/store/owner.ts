@@ -1,0 +1,49 @@
+/**
+ * Who owns a lock or a record: a process, named so that a dead owner is recognised although its pid may be in use
+ * again, and one of another boot or another machine is not mistaken for one of ours.
+ */
+import { readFileSync } from "node:fs";
+
+export interface Owner {
+  pid: number;
+  /** Start time in clock ticks since boot: field 22 of /proc/PID/stat, proc(5). */
+  start: string;
+  boot: string;
+  /** /etc/machine-id, or empty where there is none. */
+  machine: string;
+}
+
+const read = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return undefined;
+  }
+};
+
+/** Start time of a live process (zombies count as dead); undefined if there is none with this pid. */
+export function startTime(pid: number): string | undefined {
+  const stat = read(`/proc/${pid}/stat`);
+  if (stat === undefined) return undefined;
+  // The second field, the command, may hold blanks and parentheses: the last `)` ends it.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+}
+
+const bootId = (): string => read("/proc/sys/kernel/random/boot_id")?.trim() ?? "";
+const machineId = (): string => read("/etc/machine-id")?.trim() ?? "";
+
+/** This process. It keeps pid and start time when it hands over to the executor by execve. */
+export function ourselves(): Owner {
+  return { pid: process.pid, start: startTime(process.pid) ?? "", boot: bootId(), machine: machineId() };
+}
+
+/**
+ * alive: it runs; dead: it ended, or the machine booted since; foreign: another machine's, of which nothing can be
+ * said here, so that its records are left alone.
+ */
+export function stateOf(owner: Owner): "alive" | "dead" | "foreign" {
+  if (owner.machine !== machineId()) return "foreign";
+  if (owner.boot !== bootId()) return "dead";
+  return startTime(owner.pid) === owner.start ? "alive" : "dead";
+}

@@ -6,11 +6,8 @@
 export type ByteString = string & { readonly byteString: unique symbol };
 
 /** The bytes of `buffer` from `start` to `end` as a byte string. */
-export function fromBytes(buffer: Uint8Array, start = 0, end = buffer.length): ByteString {
-  return (Buffer.isBuffer(buffer) ? buffer : Buffer.from(buffer.buffer, buffer.byteOffset, buffer.length)).latin1Slice(
-    start,
-    end,
-  ) as ByteString;
+export function fromBytes(buffer: Buffer, start = 0, end = buffer.length): ByteString {
+  return buffer.toString("latin1", start, end) as ByteString;
 }
 
 /** The bytes that a byte string stands for. */

@@ -93,10 +93,14 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
     case "EROFS":
     case "EACCES":
     case "EPERM":
-      return new Failure("E_READ_ONLY", `${doing}: ${errno === "EROFS" ? "the file system is read-only" : "permission denied"}`, {
-        ...details,
-        mend: "choose a place that you may write to, or check its owner and mode",
-      });
+      return new Failure(
+        "E_READ_ONLY",
+        `${doing}: ${errno === "EROFS" ? "the file system is read-only" : "permission denied"}`,
+        {
+          ...details,
+          mend: "choose a place that you may write to, or check its owner and mode",
+        },
+      );
     case "ENOENT":
       return new Failure("E_NOT_FOUND", `${doing}: no such file or directory`, { ...details, mend: "check the path" });
     default:

@@ -75,7 +75,10 @@ export function run(file: string, args: readonly string[], options: RunOptions =
       if (status === 0) return resolve();
       const said = escapeText(stderr.trim().split("\n").slice(-3).join("; "));
       reject(
-        new Failure("E_PROGRAM", `${file} ${killedBy ? `was ended by ${killedBy}` : `failed with status ${status}`}${said ? `: ${said}` : ""}`),
+        new Failure(
+          "E_PROGRAM",
+          `${file} ${killedBy ? `was ended by ${killedBy}` : `failed with status ${status}`}${said ? `: ${said}` : ""}`,
+        ),
       );
     });
   });

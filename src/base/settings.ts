@@ -25,7 +25,8 @@ const count =
   (minimum: number, maximum: number) =>
   (text: string): number => {
     const value = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= minimum && value <= maximum)) throw new Error(`must be a whole number from ${minimum} to ${maximum}`);
+    if (!(value >= minimum && value <= maximum))
+      throw new Error(`must be a whole number from ${minimum} to ${maximum}`);
     return value;
   };
 
@@ -49,15 +50,11 @@ const xdg = (env: NodeJS.ProcessEnv, variable: string, underHome: string): strin
 };
 
 export const settingsTable = {
-  DATA_PATH: path(
-    "images and containers",
-    "$XDG_DATA_HOME/rootling; root: /var/lib/rootling",
-    (env, uid) => (uid === 0 ? "/var/lib/rootling" : xdg(env, "XDG_DATA_HOME", ".local/share")),
+  DATA_PATH: path("images and containers", "$XDG_DATA_HOME/rootling; root: /var/lib/rootling", (env, uid) =>
+    uid === 0 ? "/var/lib/rootling" : xdg(env, "XDG_DATA_HOME", ".local/share"),
   ),
-  CACHE_PATH: path(
-    "downloaded layers",
-    "$XDG_CACHE_HOME/rootling; root: /var/cache/rootling",
-    (env, uid) => (uid === 0 ? "/var/cache/rootling" : xdg(env, "XDG_CACHE_HOME", ".cache")),
+  CACHE_PATH: path("downloaded layers", "$XDG_CACHE_HOME/rootling; root: /var/cache/rootling", (env, uid) =>
+    uid === 0 ? "/var/cache/rootling" : xdg(env, "XDG_CACHE_HOME", ".cache"),
   ),
   RUNTIME_PATH: path(
     "what lives as long as a running container",
@@ -97,7 +94,10 @@ export function readSettings(env: NodeJS.ProcessEnv, uid: number): Settings {
       settings[name] = text === undefined || text === "" ? entry.default(env, uid) : entry.parse(text);
     } catch (error) {
       if (error instanceof Failure) throw error;
-      throw new Failure("E_SETTING", `${variable} ${(error as Error).message}`, { where: variable, mend: `unset it, or see: ${entry.about}` });
+      throw new Failure("E_SETTING", `${variable} ${(error as Error).message}`, {
+        where: variable,
+        mend: `unset it, or see: ${entry.about}`,
+      });
     }
   }
   return settings as Settings;

@@ -8,8 +8,8 @@
  * cleared sees, after linking, that a higher one is there, and withdraws.
  */
 import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { basename, dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { temporaryName } from "./files.ts";
@@ -34,7 +34,11 @@ const ownerOf = (file: string): Owner | null => {
   } catch (error) {
     // Surpassed and cleared while we looked: the next look finds its successor.
     if (errnoOf(error) === "ENOENT") return null;
-    throw new Failure("E_RECORD", "a lock file cannot be read", { where: file, mend: "remove it if no rootling runs", cause: error });
+    throw new Failure("E_RECORD", "a lock file cannot be read", {
+      where: file,
+      mend: "remove it if no rootling runs",
+      cause: error,
+    });
   }
 };
 

@@ -151,6 +151,7 @@ function hostAsUser(intent: Intent, facts: Facts): LoweredRoot {
     undo: upper.undo,
     ops: [
       ...stage(facts),
+      op("mount", origin, "tmpfs", "rootling", stageRoot(facts), "nosuid,nodev", "mode=755", "none"),
       ...overlaid.flatMap((entry) => [
         // The merged directory shows its upper's mode: where the caller may not write, neither may they inside.
         op("make-directory", origin, layer("upper", entry), modeOf(entry)),

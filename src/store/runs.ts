@@ -5,7 +5,6 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory } from "../base/files.ts";
 import { ourselves, ownerName, startTime, stateOfName } from "./owner.ts";
 
 export interface RunRecord {
@@ -38,9 +37,8 @@ export interface RunPlace {
   pid: string;
 }
 
-/** The files of this process's run below `directory`, which is made if missing. */
+/** The files of this process's run below `directory`. */
 export function placeOfRun(directory: string): RunPlace {
-  makePrivateDirectory(directory);
   const path = join(directory, ownerName(ourselves()));
   return { record: `${path}.json`, pid: `${path}.pid` };
 }

@@ -1,0 +1,180 @@
+/** From a failed step (verb, errno, what the host says) to what went wrong and how to mend it. */
+import { existsSync, readFileSync } from "node:fs";
+import { getSystemErrorMessage, getSystemErrorName } from "node:util";
+import { Failure, type FailureCode } from "../base/errors.ts";
+import { escapeText } from "../base/text.ts";
+import type { StepFailure } from "../plan/wire.ts";
+
+interface Words {
+  code: FailureCode;
+  what: string;
+  mend?: string;
+}
+
+/** Exit statuses of a command that cannot be executed, as of the shell and env(1). */
+const NOT_EXECUTABLE = 126;
+const NOT_FOUND = 127;
+
+const readSysctl = (name: string): string | undefined => {
+  const path = `/proc/sys/${name.replaceAll(".", "/")}`;
+  return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+};
+
+/** How to mend refused user namespaces, by the three switches that distributions know. */
+export function userNamespaceMend(): string {
+  if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
+    return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
+  }
+  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+    return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
+  }
+  const most = readSysctl("user.max_user_namespaces");
+  if (most === "0") return "ask the administrator for: sysctl user.max_user_namespaces=65536";
+  return `see \`rootling doctor\`; a container that you run in may forbid it (user.max_user_namespaces is ${most ?? "unknown"})`;
+}
+
+const namespaces = ({ fields, errno, call }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const user = fields[0]?.split(",").includes("user");
+  if (user && (name === "EPERM" || name === "ENOSPC" || name === "EUSERS")) {
+    return { code: "E_USERNS", what: "this user may not make user namespaces", mend: userNamespaceMend() };
+  }
+  return {
+    code: "E_USERNS",
+    what: `new namespaces (${fields[0]}) are refused: ${reason(errno, call)}`,
+    mend: "see `rootling doctor`",
+  };
+};
+
+const idMap = ({ errno, call }: StepFailure): Words => ({
+  code: "E_USERNS",
+  what: `the id map is refused: ${reason(errno, call)}`,
+  mend: userNamespaceMend(),
+});
+
+const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail)})` : "";
+  const upper = fields[2];
+  const mends: Record<string, string> = {
+    ENODEV: "the kernel has no overlayfs: ask the administrator for: modprobe overlay",
+    EPERM: "overlayfs in a user namespace needs Linux 5.11 or newer: see `rootling doctor`",
+    ENOENT: "the image or the container is damaged: import or create it again",
+  };
+  const mend =
+    mends[name] ??
+    `the file system of ${upper} may not be fit for an upper directory (NFS and Lustre are not): choose another with ROOTLING_DATA_PATH`;
+  return { code: "E_OVERLAY", what: `the root cannot be overlaid: ${reason(errno, call)}${said}`, mend };
+};
+
+const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail)})` : "";
+  const mends: Record<string, string> = {
+    ENOENT:
+      call === "openat2" ? "the target does not exist: add the option x-create=auto" : "check the source of the mount",
+    EPERM:
+      "the mount is not allowed to this user: flags that the host locked stay, and some file systems are for root only",
+    EROFS: "the root is read-only there: choose a target that exists",
+    ENODEV: "the kernel does not know this file system, or the device is not what it should be",
+    EXDEV: "the target leads out of the root",
+    ELOOP: "the target is a symlink that leads nowhere",
+    ENOTDIR: "source and target must both be directories, or both be files",
+  };
+  const mend = mends[name];
+  return {
+    code: "E_MOUNT",
+    what: `mounting ${escapeText(source ?? "")} on ${escapeText(target ?? "")} failed: ${reason(errno, call)}${said}`,
+    ...(mend === undefined ? {} : { mend }),
+  };
+};
+
+const exec = ({ fields, errno, call }: StepFailure): Words => {
+  const command = escapeText(fields[0] ?? "");
+  const name = getSystemErrorName(-errno);
+  if (name === "ENOENT") {
+    return {
+      code: "E_EXEC",
+      what: `${command}: not found in the container, or its interpreter is missing`,
+      mend: "check the name, and PATH with --env PATH=…",
+    };
+  }
+  if (name === "ENOEXEC") {
+    return {
+      code: "E_EXEC",
+      what: `${command}: not a program of this machine's architecture`,
+      mend: "import the image with the right --platform",
+    };
+  }
+  return {
+    code: "E_EXEC",
+    what: `${command}: cannot be executed: ${reason(errno, call)}`,
+    mend: "check the file's mode, and the mode of the directories above it",
+  };
+};
+
+const workdir = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_EXEC",
+  what: `the directory ${escapeText(fields[0] ?? "")} cannot be entered: ${reason(errno, call)}`,
+  mend: "choose another with --workdir",
+});
+
+const user = ({ fields, errno, call }: StepFailure): Words =>
+  call === "passwd" || call === "group"
+    ? {
+        code: "E_NOT_FOUND",
+        what: `the container's /etc/${call} does not name ${escapeText(fields[0] ?? "")}`,
+        mend: "give numbers with --user UID:GID",
+      }
+    : {
+        code: "E_EXEC",
+        what: `the user ${escapeText(fields[0] ?? "")} cannot be taken on: ${reason(errno, call)}`,
+        mend: "choose another with --user",
+      };
+
+const join = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_NOT_FOUND",
+  what: `the namespaces of process ${fields[0]} cannot be entered: ${reason(errno, call)}`,
+  mend: "it may have ended: see `rootling list`; only its owner and root may enter a container",
+});
+
+const upper = ({ fields, errno, call }: StepFailure): Words => ({
+  code: getSystemErrorName(-errno) === "ENOSPC" ? "E_SPACE" : "E_IO",
+  what: `the directory for changes ${escapeText(fields[0] ?? "")} cannot be made: ${reason(errno, call)}`,
+  mend: "check ROOTLING_DATA_PATH and its free space",
+});
+
+const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
+  namespaces,
+  "id-map": idMap,
+  overlay,
+  mount,
+  bind: mount,
+  device: mount,
+  exec,
+  workdir,
+  user,
+  join,
+  upper,
+};
+
+const reason = (errno: number, call: string): string =>
+  `${getSystemErrorMessage(-errno)} (${getSystemErrorName(-errno)} from ${call})`;
+
+/** The Failure that says what the executor could not do. */
+export function explain(failure: StepFailure): Failure {
+  const { verb, errno, call, detail, index, origin } = failure;
+  const words = BY_VERB[verb]?.(failure) ?? {
+    code: "E_EXECUTOR" as const,
+    what: `step ${index} (${escapeText(verb)}) failed: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+    mend: "see the steps with --dry-run",
+  };
+  const exitStatus =
+    verb === "exec" ? (getSystemErrorName(-errno) === "ENOENT" ? NOT_FOUND : NOT_EXECUTABLE) : undefined;
+  return new Failure(words.code, words.what, {
+    where: origin,
+    ...(words.mend === undefined ? {} : { mend: words.mend }),
+    ...(exitStatus === undefined ? {} : { exitStatus }),
+  });
+}

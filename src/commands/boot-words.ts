@@ -1,0 +1,115 @@
+/** The flags that run and start share, and the way from an intent to a running container. */
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { makePrivateDirectory } from "../base/files.ts";
+import { escapeText } from "../base/text.ts";
+import { carryOut, planStart } from "../boot/boot.ts";
+import type { Intent } from "../boot/intent.ts";
+import type { BootFlags } from "../boot/read-flags.ts";
+import { findExecutor } from "../plan/launch.ts";
+import type { Plan } from "../plan/plan.ts";
+import { clearLeavings } from "../store/containers.ts";
+import { runtimePaths } from "../store/layout.ts";
+import { ourselves, ownerName } from "../store/owner.ts";
+import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
+import { type Cli, collect, showJson } from "./cli.ts";
+
+export interface BootOptions extends BootFlags {
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+  readonly progress?: string;
+}
+
+/** Adds the flags that say how a container is booted. */
+export function withBootFlags(command: Command): Command {
+  return command
+    .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
+    .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
+    .option("-w, --workdir <path>", "directory in which the command runs")
+    .option("-u, --user <who>", "USER[:GROUP] of the image (as root only)")
+    .option("--hostname <name>", "host name inside")
+    .option("-r, --root", "be root inside")
+    .option("--pid [how]", "processes: private (without a value) or host")
+    .option("--ipc [how]", "System V IPC and message queues: private or host")
+    .option("--uts [how]", "host name: private or host");
+}
+
+export const withDryRun = (command: Command): Command =>
+  command
+    .option("--dry-run", "print the plan, and change nothing")
+    .option("--json", "with --dry-run: print the plan as JSON");
+
+/** A plan as a person reads it: a step a line, with who asked for it. */
+export function formatPlan(plan: Plan): string {
+  const quote = (field: string) =>
+    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+  const digits = String(plan.ops.length - 1).length;
+  const steps = plan.ops.map(({ verb, fields, origin }, index) => {
+    const line = [verb, ...fields.map(quote)].join(" ");
+    return `${String(index).padStart(digits)}  ${line}  # ${escapeText(origin)}`;
+  });
+  return [
+    `topology: ${plan.topology}`,
+    ...plan.remarks.map((remark) => `remark: ${escapeText(remark)}`),
+    ...steps,
+  ].join("\n");
+}
+
+export const showPlan = (cli: Cli, plan: Plan, json: boolean | undefined): void =>
+  cli.print(json ? showJson(plan) : formatPlan(plan));
+
+/** Where a start is recorded, and how. */
+export interface Launch {
+  /** Directory of the records. */
+  readonly runs: string;
+  readonly container?: string;
+  readonly image: string;
+  /** Called when the plan is made and about to be carried out. */
+  readonly before?: () => void;
+}
+
+/** Makes the plan, prints it or becomes it. */
+export async function launch(cli: Cli, intent: Intent, options: BootOptions, how: Launch): Promise<void> {
+  const { layout } = cli;
+  const context = cli.context(options.progress);
+  const runtime = runtimePaths(layout);
+  const place = placeOfRun(how.runs);
+  const plan = planStart(intent, {
+    stage: runtime.stage,
+    ephemeral: join(layout.ephemeral, ownerName(ourselves())),
+    record: place.pid,
+    hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
+  });
+  if (options.dryRun) return showPlan(cli, plan, options.json);
+  for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
+  await clearLeavings(layout, await findExecutor(context.settings.CACHE_PATH));
+  how.before?.();
+  writeRun(place, recordOf(intent, plan, how));
+  return carryOut(context, plan, runtime.wires);
+}
+
+/** Without those that lie in another of them. */
+const outermost = (paths: readonly string[]): string[] =>
+  paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
+
+/** The store's directories may be reached through symlinks; a path that does not exist yet stays as it is. */
+const realPathOrSame = (path: string): string => {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+};
+
+const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
+  format: 1,
+  ...(how.container === undefined ? {} : { container: how.container }),
+  image: how.image,
+  started: new Date().toISOString(),
+  writable: intent.writes.value !== "refused",
+  command: intent.command.value,
+  environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
+  workdir: intent.workdir.value,
+  user: intent.user?.value ?? "",
+});

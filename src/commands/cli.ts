@@ -1,0 +1,75 @@
+/** What every command is given, and how each describes its words. */
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import type { Context } from "../base/context.ts";
+import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import type { Layout } from "../store/layout.ts";
+
+export interface Cli {
+  readonly layout: Layout;
+  /** The context of long work. `progress`: auto, tty, plain, json or none. */
+  context(progress?: string): Context;
+  /** Writes a result to standard output, with a line end. */
+  print(text: string): void;
+  /** Prints a failure as main prints those that end the process. */
+  report(failure: unknown): void;
+  /** The exit status, where it is not 0. */
+  setStatus(status: number): void;
+}
+
+/** A file of this directory: describes its words and does its work. */
+export interface CommandFile {
+  define(cli: Cli): Command;
+}
+
+/** A command with the manners of all: failures are thrown, examples end the help, `-h` works everywhere. */
+export function newCommand(name: string, about: string, examples: readonly string[]): Command {
+  const command = new Command(name)
+    .description(about)
+    .helpOption("-h, --help", "show this help")
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .showSuggestionAfterError(true);
+  const shown = examples.map((example) => `  ${example}`).join("\n");
+  return command.addHelpText("after", `\nExamples:\n${shown}`);
+}
+
+/** Turns commander's errors into ours; null for those that only end a help text. */
+export function asFailure(error: unknown): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  if (error.exitCode === 0) return null;
+  const [what = "", hint] = error.message.replace(/^error: /, "").split("\n");
+  const near = hint?.replace(/^\(|\)$/g, "");
+  return new Failure("E_USAGE", what.replace(/\.$/, ""), {
+    exitStatus: EXIT_USAGE,
+    mend: near ?? "see the command's --help",
+  });
+}
+
+/**
+ * Options with an optional value take it only behind `=`: in `run --pid IMAGE`, IMAGE is no value of --pid. Commander
+ * takes the next word, so the word is given its meaning here. What follows the first operand is the payload's.
+ */
+export function bindOptionalValues(command: Command, words: readonly string[]): string[] {
+  const result = [...words];
+  for (let i = 0; i < result.length; i++) {
+    const word = result[i] ?? "";
+    if (word === "--" || !word.startsWith("-") || word === "-") break;
+    const option = command.options.find(({ long, short }) => word === long || word === short);
+    if (option?.optional) result[i] = `${option.long}=private`;
+    else if (option?.required) i++;
+  }
+  return result;
+}
+
+/** For options that may repeat. */
+export const collect = (value: string, previous: string[] | undefined): string[] => [...(previous ?? []), value];
+
+const PROGRESS = ["auto", "tty", "plain", "json", "none"];
+
+export const withProgress = (command: Command): Command =>
+  command.option("--progress <how>", `how to report progress: ${PROGRESS.join(", ")}`, (value: string) => {
+    if (!PROGRESS.includes(value)) throw new InvalidArgumentError(`It is one of ${PROGRESS.join(", ")}.`);
+    return value;
+  });
+
+export const showJson = (value: unknown): string => JSON.stringify(value, null, 2);

@@ -1,0 +1,59 @@
+/** From what a user names to a stored image: by its name, by a container's reference, or imported first. */
+import { Failure } from "../base/errors.ts";
+import { listContainers } from "../store/containers.ts";
+import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
+import type { Cli } from "./cli.ts";
+
+/**
+ * The stored image of a REF, or of a SOURCE, which is imported if it is not stored yet. With `dryRun` nothing is
+ * imported: E_NOT_FOUND says so.
+ */
+export async function imageFor(
+  cli: Cli,
+  source: string,
+  options: { dryRun?: boolean; progress?: string },
+): Promise<StoredImage> {
+  const stored = findImage(cli.layout, source);
+  if (stored !== undefined) return stored;
+  if (options.dryRun) {
+    throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
+      mend: `import it first: rootling import ${source}`,
+    });
+  }
+  if (looksLikeName(source)) {
+    throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
+      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling list\` and \`rootling import --help\``,
+    });
+  }
+  const { importImage } = await import("./import-image.ts");
+  return importImage(cli.context(options.progress), cli.layout, source);
+}
+
+/** No scheme, no path: a name that the store should know. */
+const looksLikeName = (source: string): boolean =>
+  /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?$/.test(source) &&
+  !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
+
+/** The stored image of a container. Throws E_NOT_FOUND if it was removed from under it. */
+export function storedImage(cli: Cli, digest: string): StoredImage {
+  const image = findImage(cli.layout, digest);
+  if (image !== undefined) return image;
+  throw new Failure("E_NOT_FOUND", `the image ${digest} of this container is no longer stored`, {
+    mend: "import it again from where it came",
+  });
+}
+
+/** Forgets a name of an image; the image goes with its last name. Throws E_BUSY while a container needs it. */
+export async function forgetImage(cli: Cli, name: string): Promise<void> {
+  const image = findImage(cli.layout, name);
+  if (image === undefined)
+    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling list`" });
+  if (image.refs.length > 1 && image.refs.includes(name)) return void (await removeRef(cli.layout, name));
+  const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
+  if (users.length > 0) {
+    throw new Failure("E_BUSY", `the image ${name} is used by ${users.map((user) => user.name).join(", ")}`, {
+      mend: "remove these containers first",
+    });
+  }
+  await removeImage(cli.layout, image, cli.context("none").signal);
+}

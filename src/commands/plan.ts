@@ -1,0 +1,32 @@
+/** `rootling plan run|start|exec …`: the same as the command with --dry-run. */
+import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { bindOptionalValues, type Cli, type CommandFile, newCommand } from "./cli.ts";
+
+const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
+  run: () => import("./run.ts"),
+  start: () => import("./start.ts"),
+  exec: () => import("./exec.ts"),
+};
+
+export const define = (cli: Cli) =>
+  newCommand("plan", "Print the steps of a run, start or exec, each with who asked for it; nothing is changed.", [
+    "rootling plan run",
+    "rootling plan start --rw web",
+    "rootling plan --json run debian:12 ls",
+  ])
+    .option("--json", "as JSON")
+    .argument("<command>", "run, start or exec")
+    .argument("[words...]", "the words that it would get")
+    .passThroughOptions()
+    .action(async (name: string, words: string[], { json }: { json?: boolean }) => {
+      const load = Object.hasOwn(PLANNED, name) ? PLANNED[name] : undefined;
+      if (load === undefined) {
+        throw new Failure("E_USAGE", `there is no plan of ${JSON.stringify(name)}`, {
+          exitStatus: EXIT_USAGE,
+          mend: "give run, start or exec",
+        });
+      }
+      const command = (await load()).define(cli);
+      const given = ["--dry-run", ...(json ? ["--json"] : []), ...words];
+      await command.parseAsync(bindOptionalValues(command, given), { from: "user" });
+    });

@@ -1,0 +1,79 @@
+/** `rootling run`: an ephemeral container of an image, or of the host's own root. */
+import { userInfo } from "node:os";
+import { from, type Intent } from "../boot/intent.ts";
+import { readFlags } from "../boot/read-flags.ts";
+import { readImageConfig } from "../boot/read-image.ts";
+import { runtimePaths } from "../store/layout.ts";
+import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { imageFor } from "./image-for.ts";
+
+export const define = (cli: Cli) =>
+  withProgress(
+    withDryRun(
+      withBootFlags(
+        newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
+          "rootling run                                  # a shell over the host's own root",
+          "rootling run docker://busybox:1.36 echo hello",
+          "rootling run --pid --root debian:12 apt-get --version",
+          "rootling run --mount /data:/data:ro debian:12 ls /data",
+        ]),
+      ),
+    ),
+  )
+    .argument("[source]", "SOURCE, the name of a stored image, or host: (the default)")
+    .argument("[command...]", "command and arguments; the image's own if there is none")
+    .passThroughOptions()
+    .action(async (source: string | undefined, command: string[], options: BootOptions) => {
+      const name = source ?? "host:";
+      const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
+      await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+    });
+
+const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
+
+/** The root of the host, overlaid, with the caller's own shell and directory. */
+function hostIntent(command: readonly string[], options: BootOptions): Intent {
+  const flags = readFlags(options, process.cwd(), process.env);
+  const words = command.length > 0 ? command : [userInfo().shell || "/bin/sh"];
+  return {
+    root: from({ kind: "host" }, "host:"),
+    writes: from("ephemeral", "run"),
+    devices: from("fresh", "rootling"),
+    command: from(words, command.length > 0 ? "command line" : "passwd"),
+    ...flags,
+    workdir: flags.workdir ?? from(process.cwd(), "working directory"),
+    environment: [...terminalType(), ...flags.environment],
+  };
+}
+
+async function imageIntent(
+  cli: Cli,
+  source: string,
+  command: readonly string[],
+  options: BootOptions,
+): Promise<Intent> {
+  const image = await imageFor(cli, source, options);
+  return {
+    ...imageParts(image.run, command, options),
+    root: from({ kind: "layers", lowers: [image.tree] }, source),
+    writes: from("ephemeral", "run"),
+  };
+}
+
+/** What run and start of an image have in common: its configuration, then the flags. */
+export function imageParts(
+  config: Parameters<typeof readImageConfig>[0],
+  command: readonly string[],
+  options: BootOptions,
+): Omit<Intent, "root" | "writes"> {
+  const image = readImageConfig(config, command);
+  const flags = readFlags(options, process.cwd(), process.env);
+  return {
+    devices: from("fresh", "rootling"),
+    ...image,
+    ...flags,
+    workdir: flags.workdir ?? image.workdir,
+    environment: [...terminalType(), ...image.environment, ...flags.environment],
+  };
+}

@@ -1,0 +1,54 @@
+/** `rootling start`: a container, or an image without one, read-only unless --rw. */
+import { from, type Intent } from "../boot/intent.ts";
+import { type Container, findContainer, lockWriter } from "../store/containers.ts";
+import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { type BootOptions, type Launch, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { imageFor, storedImage } from "./image-for.ts";
+import { imageParts } from "./run.ts";
+
+export const define = (cli: Cli) =>
+  withProgress(
+    withDryRun(
+      withBootFlags(
+        newCommand("start", "Start a container. Its root is read-only unless --rw is given; then changes are kept.", [
+          "rootling start web",
+          "rootling start --rw --root web apt-get update",
+          "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
+        ]),
+      ),
+    ),
+  )
+    .argument("<name>", "a container, or the name of a stored image")
+    .argument("[command...]", "command and arguments; the image's own if there is none")
+    .option("--rw", "keep changes in the container")
+    .passThroughOptions()
+    .action(async (name: string, command: string[], options: BootOptions) => {
+      const container = findContainer(cli.layout, name);
+      if (container === undefined) await startImage(cli, name, command, options);
+      else await startContainer(cli, container, command, options);
+    });
+
+async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
+  const { name } = container;
+  const image = storedImage(cli, container.image.digest);
+  const { upper, work, runs } = containerPaths(cli.layout, name);
+  const intent: Intent = {
+    ...imageParts(image.run, command, options),
+    root: from({ kind: "layers", lowers: [image.tree], kept: { upper, work } }, `container ${name}`),
+    writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
+  };
+  const how: Launch = { runs, container: name, image: container.image.name };
+  // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
+  await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
+}
+
+async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {
+  const image = await imageFor(cli, name, options);
+  const intent: Intent = {
+    ...imageParts(image.run, command, options),
+    root: from({ kind: "layers", lowers: [image.tree] }, name),
+    writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
+  };
+  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+}

@@ -1,9 +1,9 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
 import { randomBytes } from "node:crypto";
 import { mkdirSync, type PathLike } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { chmod, type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { fileFailure } from "./errors.ts";
+import { errnoOf, Failure, fileFailure } from "./errors.ts";
 
 /** A name beside `path` that nobody else uses; `isTemporary` knows it again. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
@@ -43,5 +43,81 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
     await handle?.close().catch(() => {});
     await rm(temporary, { force: true }).catch(() => {});
     throw fileFailure(error, "writing a record", path);
+  }
+}
+
+/**
+ * Gives a finished temporary file or directory its final name. Without `force` an existing name is left alone and
+ * E_EXISTS thrown; with it the old one is removed once the new one is in place.
+ */
+export async function moveIntoPlace(temporary: string, path: string, force: boolean): Promise<void> {
+  try {
+    const isDirectory = (await lstat(temporary)).isDirectory();
+    if (isDirectory) await moveDirectory(temporary, path, force);
+    else if (force) await rename(temporary, path);
+    else await moveNewFile(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    throw fileFailure(error, "writing the output", path);
+  }
+}
+
+/** Throws E_EXISTS for a name that is taken. */
+export async function refuseExisting(path: string): Promise<void> {
+  const present = await lstat(path).catch(() => undefined);
+  if (present !== undefined) throw existing(path);
+}
+
+const existing = (path: string): Failure =>
+  new Failure("E_EXISTS", "the output exists already", {
+    where: path,
+    mend: "choose another name, remove it, or use --force",
+  });
+
+async function moveNewFile(temporary: string, path: string): Promise<void> {
+  try {
+    // Unlike rename, link never replaces what another process put there in the meantime.
+    await link(temporary, path);
+    await rm(temporary);
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") throw existing(path);
+    await refuseExisting(path);
+    await rename(temporary, path);
+  }
+}
+
+async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {
+  if (!force) {
+    await refuseExisting(path);
+    await rename(temporary, path);
+    return;
+  }
+  const old = temporaryName(path);
+  const replaced = await rename(path, old).then(
+    () => true,
+    () => false,
+  );
+  await rename(temporary, path);
+  if (replaced) await removeTree(old);
+}
+
+/** Removes a tree, even one whose directories its owner may not write to. */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    if (errnoOf(error) !== "EACCES" && errnoOf(error) !== "EPERM") throw fileFailure(error, "removing", path);
+    await openDirectories(Buffer.from(path));
+    await rm(path, { recursive: true, force: true }).catch((again: unknown) => {
+      throw fileFailure(again, "removing", path);
+    });
+  }
+}
+
+/** Gives the owner access to all directories of a tree. Names need not be UTF-8. */
+async function openDirectories(path: Buffer): Promise<void> {
+  await chmod(path, 0o700).catch(() => {});
+  for (const entry of await readdir(path, { withFileTypes: true, encoding: "buffer" }).catch(() => [])) {
+    if (entry.isDirectory()) await openDirectories(Buffer.concat([path, Buffer.from("/"), entry.name]));
   }
 }

@@ -78,6 +78,18 @@ export const settingsTable = {
     default: () => 60,
     parse: count(1, 86400),
   } satisfies SettingEntry<number>,
+  MAX_ENTRIES: {
+    about: "names that the layers of an image may hold together",
+    shownDefault: "1000000",
+    default: () => 1_000_000,
+    parse: count(1, 100_000_000),
+  } satisfies SettingEntry<number>,
+  MAX_RATIO: {
+    about: "how many times its size a layer of more than 1 GiB may unpack to",
+    shownDefault: "200",
+    default: () => 200,
+    parse: count(1, 100_000),
+  } satisfies SettingEntry<number>,
 } as const;
 
 type SettingName = keyof typeof settingsTable;

@@ -17,8 +17,10 @@ export interface Entry {
   gid: number;
   /** Bytes of content; 0 for everything but files. */
   size: number;
-  /** Modification time in seconds since 1970, with fraction where the archive has one. */
+  /** Modification time in whole seconds since 1970, rounded down. */
   mtime: number;
+  /** What follows the whole second, 0–999,999,999; absent where the archive says nothing. */
+  nanoseconds?: number;
   /** Target of a symlink (as is), or path of the file that a hard link names (clean, relative). */
   target?: ByteString;
   major?: number;
@@ -78,4 +80,29 @@ export interface SourceImage {
   layers: readonly LayerRef[];
   /** Frees connections and temporary files. */
   close(): Promise<void>;
+}
+
+/** A blob of an image: what a manifest says about it. */
+export interface BlobInfo {
+  digest: Digest;
+  /** Bytes, as promised. */
+  size: number;
+}
+
+/** Keeps blobs between imports. The store implements it; everything that comes out was verified. */
+export interface BlobCache {
+  /** A small blob, such as a manifest, if it is there. At most `limit` bytes. */
+  read(digest: Digest, limit: number): Promise<Buffer | undefined>;
+  /** Keeps a small blob whose digest was verified. */
+  write(digest: Digest, bytes: Buffer): Promise<void>;
+  /**
+   * The path of a blob's file, downloading it if it is not there. Only one process downloads a blob at a time.
+   * `report` gets the bytes that arrive. Throws E_DIGEST when what arrives is not what was promised.
+   */
+  obtain(
+    blob: BlobInfo,
+    download: () => Promise<AsyncIterable<Buffer>>,
+    signal: AbortSignal,
+    report: (bytes: number) => void,
+  ): Promise<{ path: string; cached: boolean }>;
 }

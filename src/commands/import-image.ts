@@ -1,0 +1,117 @@
+/** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
+import type { Context } from "../base/context.ts";
+import { Failure } from "../base/errors.ts";
+import { buildImage } from "../image/build.ts";
+import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import type { OpenSink } from "../image/sinks/sink.ts";
+import { squashfsSink } from "../image/sinks/squashfs.ts";
+import { openSource } from "../image/sources/source.ts";
+import type { Platform, SourceImage } from "../image/types.ts";
+import { Blobs } from "../store/blobs.ts";
+import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
+import type { Layout } from "../store/layout.ts";
+
+export interface ImportOptions {
+  platform?: Platform;
+  /** The REF that the image gets; by default after its source. */
+  name?: string;
+}
+
+/** Imports an image into the store, or finds it there, and gives it its name. */
+export async function importImage(
+  context: Context,
+  layout: Layout,
+  sourceText: string,
+  options: ImportOptions = {},
+): Promise<StoredImage> {
+  if (options.name !== undefined) checkRef(options.name, "--name");
+  const image = await open(context, layout, sourceText, options.platform);
+  try {
+    const name = options.name ?? image.name;
+    checkRef(name, sourceText);
+    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name));
+    await addRef(layout, name, stored.digest);
+    return findImage(layout, stored.digest) ?? stored;
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
+export interface FileImportOptions {
+  output: string;
+  /** What to write: a squashfs file or a directory. */
+  format: "squashfs" | "dir";
+  /** Compression of a squashfs file, such as `zstd:3`. */
+  comp?: string;
+  platform?: Platform;
+  force?: boolean;
+}
+
+/** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
+export async function importToFile(
+  context: Context,
+  layout: Layout,
+  sourceText: string,
+  options: FileImportOptions,
+): Promise<{ digest: string; size: number }> {
+  const sink = outputSink(options, context);
+  const image = await open(context, layout, sourceText, options.platform);
+  try {
+    const { size } = await buildImage(image, sink, context);
+    return { digest: image.digest, size };
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
+const DEFAULT_COMPRESSION = "zstd:3";
+
+function outputSink(options: FileImportOptions, context: Context): OpenSink {
+  const { output, force = false, comp = DEFAULT_COMPRESSION } = options;
+  if (options.format === "squashfs") return squashfsSink({ output, comp, force }, context);
+  if (options.comp !== undefined) {
+    throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+  }
+  return directorySink(output, force, context);
+}
+
+const open = (context: Context, layout: Layout, text: string, platform: Platform | undefined): Promise<SourceImage> =>
+  openSource(text, { cache: new Blobs(layout), ...(platform === undefined ? {} : { platform }) }, context);
+
+/** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
+async function store(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+  const lock = await lockImage(layout, image.digest, context.signal, (owner) =>
+    context.warn(`waiting for process ${owner.pid}, which imports the same image`),
+  );
+  try {
+    const present = findImage(layout, image.digest);
+    if (present !== undefined) return present;
+    return await merge(context, layout, image, name);
+  } finally {
+    lock.release();
+  }
+}
+
+async function merge(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+  let staged = await stageImage(layout);
+  try {
+    // Each attempt gets a directory of its own.
+    let fresh = true;
+    const sink: OpenSink = async (source, root) => {
+      if (!fresh) {
+        await staged.discard();
+        staged = await stageImage(layout);
+      }
+      fresh = false;
+      return fillDirectorySink({ directory: staged.tree }, context)(source, root);
+    };
+    const { size } = await buildImage(image, sink, context);
+    const { digest, platform, run } = image;
+    return await staged.commit({ digest, name, platform, size, run: { ...run } }, image.config);
+  } catch (error) {
+    await staged.discard();
+    throw error;
+  }
+}

@@ -1,0 +1,82 @@
+/** The image side's spine: source → layers (top first) → entries → merge → sink. */
+import { type Context, throwIfAborted } from "../base/context.ts";
+import type { Task } from "../base/progress.ts";
+import { indexLayer, readLayer } from "./layer.ts";
+import { Merge, RepeatedName, type Superseded } from "./merge.ts";
+import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
+import type { Entry, LayerRef, SourceImage } from "./types.ts";
+
+/** What an attempt has taught the next one. */
+interface Lessons {
+  root: Entry | undefined;
+  readonly superseded: Map<number, Superseded>;
+}
+
+export interface BuildResult {
+  /** Bytes of content in the tree. */
+  size: number;
+}
+
+/**
+ * Writes the merged tree of `image` to a sink. Either the sink is committed, all bytes verified, or nothing is left.
+ * Rarely an attempt finds that it should have known something in the beginning; the next one knows it.
+ */
+export async function buildImage(image: SourceImage, openSink: OpenSink, context: Context): Promise<BuildResult> {
+  const lessons: Lessons = { root: undefined, superseded: new Map() };
+  for (;;) {
+    const sink = await openSink(image, lessons.root);
+    try {
+      return await attempt(image, sink, lessons, context);
+    } catch (error) {
+      await sink.abort();
+      throwIfAborted(context.signal);
+      await learn(error, lessons, image, context);
+    }
+  }
+}
+
+async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<BuildResult> {
+  const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: context.warn });
+  for (const [index, layer] of [...image.layers.entries()].reverse()) {
+    const task = layerTask(layer, context);
+    await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task);
+    task.done();
+  }
+  merge.finish();
+  await sink.flush();
+  throwIfAborted(context.signal);
+  await sink.commit(merge.root);
+  return { size: merge.bytes };
+}
+
+async function mergeLayer(
+  merge: Merge,
+  index: number,
+  layer: LayerRef,
+  sink: Sink,
+  superseded: Superseded | undefined,
+  context: Context,
+  task: Task,
+): Promise<void> {
+  const room = () => sink.flush();
+  await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room);
+  const missed = merge.endLayer();
+  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room);
+}
+
+/** Takes in why an attempt had to stop, or throws it on. */
+async function learn(error: unknown, lessons: Lessons, image: SourceImage, context: Context): Promise<void> {
+  if (error instanceof RootDiffers) {
+    lessons.root = error.root;
+    return;
+  }
+  if (!(error instanceof RepeatedName) || lessons.superseded.has(error.layer)) throw error;
+  const layer = image.layers[error.layer];
+  if (layer === undefined) throw error;
+  const task = layerTask(layer, context);
+  lessons.superseded.set(error.layer, await indexLayer(layer, context, task));
+  task.done();
+}
+
+const layerTask = (layer: LayerRef, context: Context): Task =>
+  context.progress.task(`unpack ${layer.digest ?? layer.label}`, `unpack ${layer.label}`, layer.size);

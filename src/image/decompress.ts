@@ -1,0 +1,83 @@
+/** Turns stored bytes into the tar, told by their first bytes: names and media types may lie. */
+import { Readable } from "node:stream";
+import { createGunzip, createZstdDecompress } from "node:zlib";
+import { errnoOf, Failure } from "../base/errors.ts";
+
+/** Twice as fast as Node's default of 16 KiB. */
+const CHUNK = 256 * 1024;
+/** Inflating goes on in another thread while this many bytes wait. */
+const AHEAD = 4 * CHUNK;
+
+export type Compression = "none" | "gzip" | "zstd";
+
+const magics: readonly (readonly [string, Compression | string])[] = [
+  ["1f8b", "gzip"],
+  ["28b52ffd", "zstd"],
+  ["425a68", "bzip2"],
+  ["fd377a585a00", "xz"],
+  ["04224d18", "lz4"],
+];
+
+/** The compression of bytes that begin with `start`. Throws E_LAYER for kinds that are not read. */
+export function compressionOf(start: Buffer, where: string): Compression {
+  const hex = start.subarray(0, 8).toString("hex");
+  // RFC 8878: zstd streams may begin with a skippable frame, 0x184D2A50 to 0x184D2A5F.
+  if (/^5.2a4d18/.test(hex)) return "zstd";
+  const found = magics.find(([magic]) => hex.startsWith(magic))?.[1] ?? "none";
+  if (found === "none" || found === "gzip" || found === "zstd") return found;
+  throw new Failure("E_LAYER", `compressed with ${found}, which is not supported`, {
+    where,
+    mend: "compress it with gzip or zstd, or not at all",
+  });
+}
+
+/** The uncompressed bytes. Throws E_LAYER when the compressed ones are damaged or cut. */
+export async function* decompress(stored: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
+  const iterator = stored[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done) return;
+  const whole = (async function* () {
+    try {
+      yield first.value;
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  })();
+  const compression = compressionOf(first.value, where);
+  if (compression === "none") {
+    yield* whole;
+    return;
+  }
+  yield* inflate(whole, compression, where);
+}
+
+async function* inflate(
+  stored: AsyncIterable<Buffer>,
+  compression: "gzip" | "zstd",
+  where: string,
+): AsyncGenerator<Buffer> {
+  const options = { chunkSize: CHUNK, readableHighWaterMark: AHEAD };
+  const inflater = compression === "gzip" ? createGunzip(options) : createZstdDecompress(options);
+  const input = Readable.from(stored, { objectMode: true, highWaterMark: 2 });
+  let inputError: unknown;
+  input.on("error", (error) => {
+    inputError = error;
+    inflater.destroy(error);
+  });
+  input.pipe(inflater);
+  try {
+    for await (const chunk of inflater) yield chunk as Buffer;
+  } catch (error) {
+    if (inputError !== undefined) throw inputError;
+    if (!/^(Z_|ZSTD_|ERR_|ERROR_)/.test(errnoOf(error) ?? String((error as { code?: unknown }).code))) throw error;
+    throw new Failure("E_LAYER", `the ${compression} stream is damaged or cut: ${(error as Error).message}`, {
+      where,
+      mend: "try again; if it stays, the image is damaged where it is kept",
+      cause: error,
+    });
+  } finally {
+    input.destroy();
+    inflater.destroy();
+  }
+}

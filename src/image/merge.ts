@@ -1,0 +1,247 @@
+/**
+ * Merges the layers of an image, top layer first, in one pass: the first to name a path wins; whiteouts and opaque
+ * directories hide what lower layers say (OCI image-spec, layer.md).
+ */
+import type { ByteString } from "../base/bytes.ts";
+import { Failure } from "../base/errors.ts";
+import { tooLarge } from "./limits.ts";
+import { Links } from "./links.ts";
+import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
+import type { EntrySink } from "./sinks/sink.ts";
+import type { TarHandler } from "./tar-read.ts";
+import { Tree } from "./tree.ts";
+import type { Entry } from "./types.ts";
+
+/** Directories that no layer describes get what a root of its own would have. */
+const UNDESCRIBED = { kind: "directory", mode: 0o755, uid: 0, gid: 0, size: 0, mtime: 0 } as const;
+
+/**
+ * A layer names something twice. As extraction would have it the last one wins, which shows only at the end: the
+ * import starts anew, with the list of what that layer supersedes.
+ */
+export class RepeatedName extends Error {
+  readonly layer: number;
+
+  constructor(layer: number) {
+    super("a layer names something twice");
+    this.layer = layer;
+  }
+}
+
+/** What is known of a layer before it is merged: the ordinals of entries that later ones in it supersede. */
+export type Superseded = ReadonlySet<number>;
+
+export interface MergeOptions {
+  maxEntries: number;
+  warn(message: string): void;
+}
+
+export class Merge {
+  readonly #sink: EntrySink;
+  readonly #options: MergeOptions;
+  readonly #tree = new Tree();
+  readonly #links = new Links();
+  #entries = 0;
+  #bytes = 0;
+  #warnedReserved = false;
+  /** The root's own metadata, from the topmost layer that has an entry for it. */
+  root: Entry = { ...UNDESCRIBED, path: "" as ByteString };
+
+  constructor(sink: EntrySink, options: MergeOptions) {
+    this.#sink = sink;
+    this.#options = options;
+  }
+
+  /** Bytes of content that entered the tree. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** What takes the entries of layer `index`. `superseded` is given once that layer was found to repeat a name. */
+  layer(index: number, label: string, superseded: Superseded | undefined): TarHandler {
+    let ordinal = -1;
+    let links: readonly ByteString[] = [];
+    let file: Entry | undefined;
+    return {
+      entry: (raw) => {
+        ordinal++;
+        this.#count(label);
+        if (superseded?.has(ordinal)) return false;
+        const entry = readEntry(raw, label);
+        if (entry === undefined || this.#reserved(entry.path)) return false;
+        const accepted = this.#accept(entry, index, label, superseded !== undefined);
+        if (accepted === undefined) return false;
+        ({ file, links } = accepted);
+        this.#sink.entry(file);
+        this.#bytes += file.size;
+        return true;
+      },
+      data: (slice) => this.#sink.data(slice),
+      end: () => {
+        this.#sink.end();
+        if (file !== undefined) for (const path of links) this.#emitLink(path, file.path);
+      },
+    };
+  }
+
+  /** Ends a layer: the covered files of it that links above want after all, by name. */
+  endLayer(): ReadonlyMap<ByteString, ByteString[]> {
+    return this.#links.endLayer();
+  }
+
+  /** For the second reading of layer `index`: takes the files that were `missed`, and nothing else. */
+  again(missed: ReadonlyMap<ByteString, ByteString[]>, label: string, superseded: Superseded | undefined): TarHandler {
+    let ordinal = -1;
+    let paths: ByteString[] = [];
+    return {
+      entry: (raw) => {
+        ordinal++;
+        if (superseded?.has(ordinal)) return false;
+        const entry = readEntry(raw, label);
+        const wanting = entry === undefined ? undefined : missed.get(entry.path);
+        if (entry === undefined || wanting === undefined) return false;
+        paths = wanting;
+        const [first] = paths;
+        if (first === undefined) return false;
+        this.#sink.entry({ ...entry, path: first });
+        this.#bytes += entry.size;
+        return true;
+      },
+      data: (slice) => this.#sink.data(slice),
+      end: () => {
+        this.#sink.end();
+        const [first, ...others] = paths;
+        if (first !== undefined) for (const path of others) this.#emitLink(path, first);
+      },
+    };
+  }
+
+  /** All layers were read: passes on the directories that none described. Throws E_LAYER for a link without file. */
+  finish(): void {
+    const broken = this.#links.unresolved();
+    if (broken !== undefined) throw brokenLink(broken.path, broken.target, undefined);
+    for (const path of this.#tree.undescribed()) this.#emit({ ...UNDESCRIBED, path });
+  }
+
+  /** The entry to pass on, perhaps under another name, and the names to link to it. Undefined: its content is skipped. */
+  #accept(
+    entry: Entry,
+    layer: number,
+    label: string,
+    indexed: boolean,
+  ): { file: Entry; links: readonly ByteString[] } | undefined {
+    const whiteout = whiteoutOf(entry.path, label);
+    if (whiteout?.kind === "remove") this.#tree.hide(whiteout.path, layer);
+    if (whiteout?.kind === "opaque") this.#tree.hideContent(whiteout.path, layer);
+    if (whiteout !== undefined) return undefined;
+    // To overlayfs such a device is a whiteout. It would make the name vanish, so it does that here and now.
+    if (entry.kind === "character" && entry.major === 0 && entry.minor === 0) {
+      this.#tree.hide(entry.path, layer);
+      return undefined;
+    }
+    const placement =
+      entry.kind === "directory"
+        ? this.#tree.placeDirectory(entry.path, layer)
+        : this.#tree.placeLeaf(entry.path, layer);
+    if (placement === "repeated") {
+      if (!indexed) throw new RepeatedName(layer);
+      throw new Failure("E_LAYER", `an entry lies below a name that is no directory: ${shown(entry.path)}`, {
+        where: label,
+        mend: "the archive is damaged or malicious; ask whoever made it",
+      });
+    }
+    if (entry.kind === "directory") {
+      if (placement === "hidden") return undefined;
+      if (entry.path !== "") return { file: entry, links: [] };
+      this.root = entry;
+      return undefined;
+    }
+    return entry.kind === "link"
+      ? this.#acceptLink(entry, placement, layer, label)
+      : this.#acceptFile(entry, placement);
+  }
+
+  #acceptFile(entry: Entry, placement: "new" | "hidden") {
+    const waiting = this.#links.take(entry.path);
+    if (placement === "new") return { file: entry, links: waiting };
+    const [first, ...others] = waiting;
+    if (first === undefined) {
+      this.#links.passCovered(entry.path);
+      return undefined;
+    }
+    this.#links.passRenamed(entry.path, first);
+    return { file: { ...entry, path: first }, links: others };
+  }
+
+  #acceptLink(entry: Entry, placement: "new" | "hidden", layer: number, label: string): undefined {
+    const target = entry.target ?? ("" as ByteString);
+    const paths = this.#links.take(entry.path);
+    if (placement === "new") paths.push(entry.path);
+    else this.#links.passCovered(entry.path, target);
+    if (paths.length === 0) return;
+    const finding = this.#links.find(target, paths, (path) => this.#tree.leafLayer(path) === layer);
+    if (finding.kind === "loop") throw brokenLink(entry.path, target, label);
+    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name);
+    else this.#links.wait(finding, paths);
+  }
+
+  #emitLink(path: ByteString, target: ByteString): void {
+    this.#emit({ path, kind: "link", target, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0 });
+  }
+
+  #emit(entry: Entry): void {
+    this.#sink.entry(entry);
+    this.#sink.end();
+  }
+
+  #count(label: string): void {
+    if (++this.#entries > this.#options.maxEntries) {
+      throw new Failure("E_LIMIT", `more than ${this.#options.maxEntries} names`, {
+        where: label,
+        mend: "set ROOTLING_MAX_ENTRIES higher if you trust whoever made this image",
+      });
+    }
+  }
+
+  #reserved(path: ByteString): boolean {
+    if (path !== RESERVED && !path.startsWith(`${RESERVED}/`)) return false;
+    if (!this.#warnedReserved) this.#options.warn(`the image's own /${RESERVED} is left out: the name is reserved`);
+    this.#warnedReserved = true;
+    return true;
+  }
+}
+
+/** The entry with clean names and without what must not enter a tree; undefined if nothing remains of it. */
+export function readEntry(raw: Entry, label: string): Entry | undefined {
+  const entry = { ...raw, path: cleanPath(raw.path, label) };
+  if (entry.path === "" && entry.kind !== "directory") {
+    throw new Failure("E_LAYER", "an entry that is no directory would replace the root", {
+      where: label,
+      mend: "the archive is damaged or malicious; ask whoever made it",
+    });
+  }
+  if (entry.kind === "link") entry.target = cleanPath(entry.target ?? ("" as ByteString), label);
+  if (entry.kind === "symlink") checkTarget(entry, label);
+  if (entry.xattrs !== undefined) {
+    // They would steer an overlayfs that has the tree as a layer: hide files, redirect directories.
+    const xattrs = new Map([...entry.xattrs].filter(([name]) => !/^(user|trusted)\.overlay\./.test(name)));
+    if (xattrs.size > 0) entry.xattrs = xattrs;
+    else delete entry.xattrs;
+  }
+  return entry;
+}
+
+function checkTarget(entry: Entry, label: string): void {
+  const target = entry.target ?? "";
+  if (target.length >= 4096) throw tooLarge(`a symlink to a name of ${target.length} bytes`, label);
+  if (target === "" || target.includes("\0")) {
+    throw new Failure("E_LAYER", `a symlink without a valid target: ${shown(entry.path)}`, { where: label });
+  }
+}
+
+function brokenLink(path: ByteString, target: ByteString, label: string | undefined): Failure {
+  return new Failure("E_LAYER", `the hard link ${shown(path)} names a file that is not there: ${shown(target)}`, {
+    ...(label === undefined ? {} : { where: label }),
+    mend: "the image is damaged; ask whoever made it",
+  });
+}

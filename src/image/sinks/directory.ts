@@ -1,0 +1,153 @@
+/**
+ * The directory sink: GNU tar, into a new directory closed to others while it is filled. As root owners, devices and
+ * all xattrs are kept. An ordinary user gets what `umoci unpack --rootless` makes: everything is the user's own,
+ * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`.
+ */
+import { mkdir } from "node:fs/promises";
+import { type ByteString, fromText } from "../../base/bytes.ts";
+import type { Context } from "../../base/context.ts";
+import { fileFailure } from "../../base/errors.ts";
+import { moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
+import { capture, requireProgram, run } from "../../base/process.ts";
+import type { Entry } from "../types.ts";
+import { programFailure } from "./program.ts";
+import type { OpenSink, Sink } from "./sink.ts";
+import { TarStream } from "./tar-stream.ts";
+
+export interface DirectoryOptions {
+  /** Fills a directory that must be new and empty, and leaves its name and removal to the caller. */
+  directory: string;
+  /** Whether owners and devices can be made; by default for root. */
+  privileged?: boolean;
+}
+
+/** A sink that fills an existing empty directory. Its content is durable after commit. */
+export function fillDirectorySink(options: DirectoryOptions, context: Context): OpenSink {
+  return async () => {
+    requireProgram("tar", "tar");
+    return new DirectorySink(options.directory, options.privileged ?? process.geteuid?.() === 0, context);
+  };
+}
+
+/** A sink that makes the directory `output` with the tree in it. */
+export function directorySink(output: string, force: boolean, context: Context): OpenSink {
+  return async (image, root) => {
+    if (!force) await refuseExisting(output);
+    const directory = temporaryName(output);
+    await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
+      throw fileFailure(error, "making the output directory", directory);
+    });
+    const sink = await fillDirectorySink({ directory }, context)(image, root);
+    return {
+      entry: (entry) => sink.entry(entry),
+      data: (slice) => sink.data(slice),
+      end: () => sink.end(),
+      flush: () => sink.flush(),
+      commit: async (last) => {
+        await sink.commit(last);
+        await moveIntoPlace(directory, output, force);
+      },
+      abort: async () => {
+        await sink.abort();
+        await removeTree(directory).catch(() => {});
+      },
+    };
+  };
+}
+
+class DirectorySink implements Sink {
+  readonly #directory: string;
+  readonly #privileged: boolean;
+  readonly #running: ReturnType<typeof run>;
+  readonly #stream: TarStream;
+
+  constructor(directory: string, privileged: boolean, context: Context) {
+    this.#directory = directory;
+    this.#privileged = privileged;
+    let warned = false;
+    const owner = privileged ? "--same-owner" : "--no-same-owner";
+    this.#running = run(
+      requireProgram("tar", "tar"),
+      // -P: names are clean already, and targets of symlinks stay as they are. Directories get their times last,
+      // since their entries may come before or after what is in them.
+      [
+        ...["-x", "-f", "-", "-C", directory, "-p", "-P", "-b", "512", "--numeric-owner", owner],
+        ...["--delay-directory-restore", "--xattrs", "--xattrs-include=*", "--warning=no-timestamp"],
+      ],
+      {
+        stdin: "pipe",
+        signal: context.signal,
+        onStderr: (text) => {
+          if (warned || !/xattr.*(not supported|Operation not permitted)/i.test(text)) return;
+          warned = true;
+          context.warn(`the file system of ${directory} does not keep all extended attributes`);
+        },
+      },
+    );
+    this.#stream = new TarStream(this.#running);
+  }
+
+  entry(entry: Entry): void {
+    this.#stream.entry(this.#privileged ? entry : asOwnUser(entry));
+  }
+
+  data(slice: Buffer): void {
+    this.#stream.data(slice);
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  flush(): Promise<void> | undefined {
+    return this.#stream.flush()?.catch((error: unknown) => {
+      throw programFailure(error, "unpacking the image", this.#directory);
+    });
+  }
+
+  async commit(root: Entry): Promise<void> {
+    this.entry({ ...root, path: fromText(".") });
+    this.end();
+    try {
+      await this.#stream.commit();
+      // One syncfs(2) for the whole tree: a sync of each file would take minutes.
+      await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
+    } catch (error) {
+      throw programFailure(error, "unpacking the image", this.#directory);
+    }
+  }
+
+  async abort(): Promise<void> {
+    await this.#running.kill();
+  }
+}
+
+const OWNER_NOTE = "user.rootlesscontainers" as ByteString;
+
+/** The entry as an ordinary user can have it. */
+function asOwnUser(entry: Entry): Entry {
+  const { major, minor, xattrs, ...plain } = entry;
+  const own: Entry = { ...plain, uid: 0, gid: 0 };
+  if (entry.kind === "character" || entry.kind === "block") own.kind = "file";
+  const kept = new Map([...(xattrs ?? [])].filter(([name]) => name.startsWith("user.") && name !== OWNER_NOTE));
+  // xattr(7): user attributes are for files and directories that the caller may write to.
+  const takesNote = (own.kind === "file" || own.kind === "directory") && (entry.mode & 0o200) !== 0;
+  if (takesNote && (entry.uid !== 0 || entry.gid !== 0)) kept.set(OWNER_NOTE, ownerNote(entry.uid, entry.gid));
+  if (kept.size > 0 && (own.kind === "file" || own.kind === "directory")) own.xattrs = kept;
+  return own;
+}
+
+/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`, zeros left out. */
+function ownerNote(uid: number, gid: number): Buffer {
+  const bytes: number[] = [];
+  const field = (tag: number, value: number) => {
+    if (value === 0) return;
+    bytes.push(tag);
+    let rest = value;
+    for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
+    bytes.push(rest);
+  };
+  field(0x08, uid);
+  field(0x10, gid);
+  return Buffer.from(bytes);
+}

@@ -1,0 +1,15 @@
+/** What the failure of a program that writes an output means for the user. */
+import { Failure, fileFailure } from "../../base/errors.ts";
+
+/** `error` as a Failure; a full disk is told from what the program said last. */
+export function programFailure(error: unknown, doing: string, path: string): Failure {
+  if (!(error instanceof Failure)) return fileFailure(error, doing, path);
+  if (error.code !== "E_PROGRAM") return error;
+  const errno = [
+    ["No space left on device", "ENOSPC"],
+    ["Disk quota exceeded", "EDQUOT"],
+    ["Read-only file system", "EROFS"],
+  ].find(([said]) => error.what.includes(said ?? ""))?.[1];
+  if (errno !== undefined) return fileFailure(Object.assign(new Error(error.what), { code: errno }), doing, path);
+  return new Failure("E_PROGRAM", `${doing}: ${error.what}`, { where: path, cause: error });
+}

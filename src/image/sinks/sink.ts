@@ -1,0 +1,34 @@
+/** What a tree is written to. */
+import type { Entry, SourceImage } from "../types.ts";
+
+/** Takes entries in the order of the merge: children may come before their directory, a link comes after its file. */
+export interface EntrySink {
+  entry(entry: Entry): void;
+  /** Content of the last entry, in pieces. */
+  data(slice: Buffer): void;
+  /** Ends the last entry. */
+  end(): void;
+}
+
+/** A sink that is being filled. Either `commit` or `abort` ends it; after `abort` nothing of it is left. */
+export interface Sink extends EntrySink {
+  /** Passes on what was collected. Resolves when there is room for more; rejects once the sink has failed. */
+  flush(): Promise<void> | undefined;
+  /** Everything was verified: makes the output complete and durable, under its final name. */
+  commit(root: Entry): Promise<void>;
+  /** Never rejects. */
+  abort(): Promise<void>;
+}
+
+/** Begins a sink. `root` is the metadata of the root as far as known: sinks may need it in the beginning. */
+export type OpenSink = (image: SourceImage, root: Entry | undefined) => Promise<Sink>;
+
+/** The root's metadata differs from what the sink was opened with: the import starts anew, knowing it. */
+export class RootDiffers extends Error {
+  readonly root: Entry;
+
+  constructor(root: Entry) {
+    super("the root's metadata was not known in the beginning");
+    this.root = root;
+  }
+}

@@ -1,0 +1,181 @@
+/** The squashfs sink: `mksquashfs - OUT -tar`, needs no privileges. Written for the traps of 4.5.1. */
+import { type FileHandle, open, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import type { ByteString } from "../../base/bytes.ts";
+import type { Context } from "../../base/context.ts";
+import { Failure } from "../../base/errors.ts";
+import { moveIntoPlace, refuseExisting, temporaryName } from "../../base/files.ts";
+import { requireProgram, run } from "../../base/process.ts";
+import { RESERVED } from "../names.ts";
+import type { Entry, SourceImage } from "../types.ts";
+import { programFailure } from "./program.ts";
+import { type OpenSink, RootDiffers, type Sink } from "./sink.ts";
+import { TarStream } from "./tar-stream.ts";
+
+export interface SquashfsOptions {
+  /** The file to write. */
+  output: string;
+  /** Compressor and level, such as `zstd:3` or `lz4`. */
+  comp: string;
+  force: boolean;
+}
+
+/** Levels that mksquashfs takes; null where it takes none. */
+const compressors: Record<string, readonly [number, number] | null> = {
+  gzip: [1, 9],
+  lzo: [1, 9],
+  zstd: [1, 22],
+  xz: null,
+  lz4: null,
+};
+
+/** mksquashfs's options for `NAME` or `NAME:LEVEL`. Throws E_USAGE. */
+export function compressionOptions(comp: string): string[] {
+  const [name = "", level] = comp.split(":");
+  const range = Object.hasOwn(compressors, name) ? compressors[name] : undefined;
+  const valid =
+    range !== undefined &&
+    (level === undefined ||
+      (range !== null && /^[0-9]{1,2}$/.test(level) && Number(level) >= range[0] && Number(level) <= range[1]));
+  if (!valid) {
+    throw new Failure("E_USAGE", "not a compression that squashfs has", {
+      where: "--comp",
+      mend: "use zstd:1 to zstd:22, gzip:1 to gzip:9, lzo:1 to lzo:9, xz or lz4",
+    });
+  }
+  return level === undefined ? ["-comp", name] : ["-comp", name, "-Xcompression-level", level];
+}
+
+/** A sink that writes a squashfs file, with the image's configuration in /.rootling. */
+export function squashfsSink(options: SquashfsOptions, context: Context): OpenSink {
+  const compression = compressionOptions(options.comp);
+  return async (image, root) => {
+    const program = requireProgram("mksquashfs", "squashfs-tools");
+    if (!options.force) await refuseExisting(options.output);
+    const temporary = temporaryName(options.output);
+    await claim(temporary);
+    return new SquashfsSink(program, compression, temporary, options, image, root, context);
+  };
+}
+
+/** Makes the file, so that a place that cannot be written to is told before any work. */
+async function claim(temporary: string): Promise<void> {
+  try {
+    await (await open(temporary, "wx", 0o644)).close();
+  } catch (error) {
+    throw programFailure(error, "creating the squashfs file", temporary);
+  }
+}
+
+const rootOf = (root: Entry | undefined) => ({ mode: root?.mode ?? 0o755, uid: root?.uid ?? 0, gid: root?.gid ?? 0 });
+
+class SquashfsSink implements Sink {
+  readonly #stream: TarStream;
+  readonly #running: ReturnType<typeof run>;
+  readonly #temporary: string;
+  readonly #options: SquashfsOptions;
+  readonly #image: SourceImage;
+  readonly #root: { mode: number; uid: number; gid: number };
+  #ignored: string | undefined;
+
+  constructor(
+    program: string,
+    compression: readonly string[],
+    temporary: string,
+    options: SquashfsOptions,
+    image: SourceImage,
+    root: Entry | undefined,
+    context: Context,
+  ) {
+    this.#temporary = temporary;
+    this.#options = options;
+    this.#image = image;
+    this.#root = rootOf(root);
+    const { mode, uid, gid } = this.#root;
+    this.#running = run(
+      program,
+      // The times of the file system and of its root are fixed, so that the same image makes the same bytes.
+      [
+        ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
+        ...["-processors", String(availableParallelism()), "-mem", "128M", "-mkfs-time", "0", "-root-time", "0"],
+        ...["-root-mode", mode.toString(8), "-root-uid", String(uid), "-root-gid", String(gid)],
+        ...compression,
+      ],
+      {
+        stdin: "pipe",
+        signal: context.signal,
+        // It says so, leaves a file out, and ends with status 0.
+        onStderr: (text) => {
+          if (/ignoring/i.test(text)) this.#ignored ??= text;
+        },
+      },
+    );
+    this.#stream = new TarStream(this.#running);
+  }
+
+  entry(entry: Entry): void {
+    // squashfs keeps whole seconds from 1970 to 2106.
+    const mtime = Math.min(Math.max(entry.mtime, 0), 0xffffffff);
+    if (mtime === entry.mtime && !entry.nanoseconds) this.#stream.entry(entry);
+    else this.#stream.entry({ ...entry, mtime, nanoseconds: 0 });
+  }
+
+  data(slice: Buffer): void {
+    this.#stream.data(slice);
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  flush(): Promise<void> | undefined {
+    return this.#stream.flush()?.catch((error: unknown) => {
+      throw this.#explain(error);
+    });
+  }
+
+  async commit(root: Entry): Promise<void> {
+    const { mode, uid, gid } = rootOf(root);
+    if (mode !== this.#root.mode || uid !== this.#root.uid || gid !== this.#root.gid) throw new RootDiffers(root);
+    this.#addConfiguration();
+    try {
+      await this.#stream.commit();
+      if (this.#ignored !== undefined) throw new Failure("E_PROGRAM", "mksquashfs left something out");
+      await syncFile(this.#temporary);
+    } catch (error) {
+      throw this.#explain(error);
+    }
+    await moveIntoPlace(this.#temporary, this.#options.output, this.#options.force);
+  }
+
+  async abort(): Promise<void> {
+    await this.#running.kill();
+    await rm(this.#temporary, { force: true }).catch(() => {});
+  }
+
+  #addConfiguration(): void {
+    const add = (path: string, kind: "file" | "directory", mode: number, content: Buffer) => {
+      this.#stream.entry({ path: path as ByteString, kind, mode, uid: 0, gid: 0, size: content.length, mtime: 0 });
+      if (content.length > 0) this.#stream.data(content);
+      this.#stream.end();
+    };
+    if (this.#image.config === undefined) return;
+    add(RESERVED, "directory", 0o755, Buffer.alloc(0));
+    add(`${RESERVED}/config.json`, "file", 0o644, this.#image.config);
+    add(`${RESERVED}/manifest-digest`, "file", 0o644, Buffer.from(`${this.#image.digest}\n`));
+  }
+
+  #explain(error: unknown): unknown {
+    return programFailure(error, "writing the squashfs file", this.#options.output);
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, "r+");
+    await handle.sync();
+  } finally {
+    await handle?.close();
+  }
+}

@@ -1,0 +1,75 @@
+/** Entries as a tar stream into a program's standard input. */
+import type { Writable } from "node:stream";
+import { Failure } from "../../base/errors.ts";
+import type { Running } from "../../base/process.ts";
+import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
+import type { Entry } from "../types.ts";
+import type { EntrySink } from "./sink.ts";
+
+/** So many bytes may wait for the program before its input has to catch up. */
+const WAITING = 4 << 20;
+
+export class TarStream implements EntrySink {
+  readonly #running: Running;
+  readonly #input: Writable;
+  #parts: Buffer[] = [];
+  #size = 0;
+  #failed = false;
+
+  constructor(running: Running) {
+    if (running.child.stdin === null) throw new Failure("E_INTERNAL", "a program without standard input");
+    this.#running = running;
+    this.#input = running.child.stdin;
+    // The program went away: why, its end tells.
+    this.#input.on("error", () => (this.#failed = true));
+    running.finished.catch(() => (this.#failed = true));
+  }
+
+  entry(entry: Entry): void {
+    this.#parts.push(encodeEntry(entry));
+    this.#size = entry.size;
+  }
+
+  data(slice: Buffer): void {
+    this.#parts.push(slice);
+  }
+
+  end(): void {
+    const padding = paddingAfter(this.#size);
+    if (padding !== undefined) this.#parts.push(padding);
+    this.#size = 0;
+  }
+
+  /** Writes what was collected, in one system call where the kernel takes it. */
+  flush(): Promise<void> | undefined {
+    if (this.#failed) return this.#failure();
+    this.#input.cork();
+    for (const part of this.#parts) this.#input.write(part);
+    this.#input.uncork();
+    this.#parts = [];
+    return this.#input.writableLength > WAITING ? this.#drained() : undefined;
+  }
+
+  /** Ends the archive and waits for the program's good end. Before that, everything must have been verified. */
+  async commit(): Promise<void> {
+    await this.flush();
+    this.#input.end(END_OF_ARCHIVE);
+    await this.#running.finished;
+  }
+
+  async #drained(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const settle = () => {
+        for (const event of ["drain", "error", "close"]) this.#input.off(event, settle);
+        resolve();
+      };
+      for (const event of ["drain", "error", "close"]) this.#input.on(event, settle);
+    });
+    if (this.#failed) await this.#failure();
+  }
+
+  async #failure(): Promise<void> {
+    await this.#running.finished;
+    throw new Failure("E_PROGRAM", "a program stopped reading before the end");
+  }
+}

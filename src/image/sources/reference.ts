@@ -1,0 +1,133 @@
+/** The texts that name an image: parsed at the edge, never by string operations further in. */
+import { Failure } from "../../base/errors.ts";
+import { escapeText } from "../../base/text.ts";
+import { parseDigest } from "../digest.ts";
+import type { Digest, Platform } from "../types.ts";
+
+/** An image in a registry. */
+export interface DockerReference {
+  kind: "docker";
+  user: string | undefined;
+  /** Host, with port if given. */
+  registry: string;
+  /** The repository, such as `library/debian`. */
+  name: string;
+  tag: string | undefined;
+  digest: Digest | undefined;
+}
+
+export type SourceReference =
+  | DockerReference
+  /** An OCI image layout; without `reference`, its only image. */
+  | { kind: "oci"; directory: string; reference: string | undefined }
+  /** A tar file of a root file system. */
+  | { kind: "tarball"; file: string }
+  /** The root of this machine: boots without an import. */
+  | { kind: "host" };
+
+const DEFAULT_REGISTRY = "registry-1.docker.io";
+const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
+
+const SOURCES = "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], a tar FILE such as ./rootfs.tar.gz, or host:";
+
+// distribution-spec and docker's reference grammar.
+const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
+const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$/;
+
+/** What a SOURCE text means. Throws E_SOURCE. Whether it exists is not looked at. */
+export function parseSource(text: string): SourceReference {
+  if (text === "host:") return { kind: "host" };
+  if (text.startsWith("docker://")) return parseDocker(text);
+  if (text.startsWith("oci:")) return parseLayout(text);
+  if (text.startsWith("file://")) return { kind: "tarball", file: text.slice("file://".length) };
+  const scheme = /^([a-z][a-z0-9-]*):(?:\/\/)?/.exec(text)?.[1];
+  if (text === "" || text.includes("\0") || (scheme !== undefined && !text.includes("/")) || text.includes("://")) {
+    throw sourceFailure(text, "not a source that is known");
+  }
+  return { kind: "tarball", file: text };
+}
+
+function sourceFailure(text: string, why: string): Failure {
+  return new Failure("E_SOURCE", `${why}: ${escapeText(text.slice(0, 300))}`, { mend: `use ${SOURCES}` });
+}
+
+function parseDocker(text: string): DockerReference {
+  let rest = text.slice("docker://".length);
+  const fail = (why: string) => sourceFailure(text, why);
+  let digest: Digest | undefined;
+  const digestAt = rest.lastIndexOf("@sha256:");
+  if (digestAt >= 0) {
+    digest = parseDigest(rest.slice(digestAt + 1), "the source");
+    rest = rest.slice(0, digestAt);
+  }
+  let user: string | undefined;
+  const userAt = rest.lastIndexOf("@");
+  if (userAt >= 0) {
+    user = rest.slice(0, userAt);
+    rest = rest.slice(userAt + 1);
+    if (user === "" || /[\s:/@\p{Cc}]/u.test(user)) throw fail("not a user name");
+  }
+  const { registry, path } = splitRegistry(rest);
+  const [, name = "", tag] = /^([^:]*)(?::(.*))?$/s.exec(path) ?? [];
+  if (!HOST.test(registry)) throw fail("not a registry's host name");
+  if (!NAME.test(name) || name.length > 255) throw fail("not the name of an image");
+  if (tag !== undefined && !TAG.test(tag)) throw fail("not a tag");
+  const hub = HUB.has(registry);
+  return {
+    kind: "docker",
+    user,
+    registry: hub ? DEFAULT_REGISTRY : registry,
+    name: hub && !name.includes("/") ? `library/${name}` : name,
+    tag: tag ?? (digest === undefined ? "latest" : undefined),
+    digest,
+  };
+}
+
+/** `REGISTRY#NAME`, or `REGISTRY/NAME` where the first part can only be a host. */
+function splitRegistry(text: string): { registry: string; path: string } {
+  const hash = text.indexOf("#");
+  if (hash >= 0) return { registry: text.slice(0, hash), path: text.slice(hash + 1) };
+  const slash = text.indexOf("/");
+  const first = text.slice(0, slash);
+  if (slash > 0 && (/[.:]/.test(first) || first === "localhost")) {
+    return { registry: first, path: text.slice(slash + 1) };
+  }
+  return { registry: DEFAULT_REGISTRY, path: text };
+}
+
+function parseLayout(text: string): SourceReference {
+  const rest = text.slice("oci:".length);
+  // A REF has no slash, so that a colon in a directory's name does no harm.
+  const [, directory = "", reference] = /^(.*?)(?::([^/:]+))?$/s.exec(rest) ?? [];
+  if (directory === "" || rest.includes("\0")) throw sourceFailure(text, "no directory is given");
+  return { kind: "oci", directory, reference };
+}
+
+/** The name that a stored image gets: short for Docker Hub, as people write it. */
+export function shortName(reference: DockerReference): string {
+  const name =
+    reference.registry === DEFAULT_REGISTRY
+      ? reference.name.replace(/^library\//, "")
+      : `${reference.registry}/${reference.name}`;
+  const tag = reference.tag === undefined ? "" : `:${reference.tag}`;
+  return `${name}${tag}${reference.digest === undefined ? "" : `@${reference.digest}`}`;
+}
+
+/** `OS/ARCHITECTURE[/VARIANT]`, in Go's words. Throws E_USAGE. */
+export function parsePlatform(text: string, where: string): Platform {
+  const [, os, architecture, variant] = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9.]+))?$/.exec(text) ?? [];
+  if (os === undefined || architecture === undefined) {
+    throw new Failure("E_USAGE", "not a platform", { where, mend: "write it like linux/amd64 or linux/arm64/v8" });
+  }
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+}
+
+export const formatPlatform = (platform: Platform): string =>
+  [platform.os, platform.architecture, ...(platform.variant === undefined ? [] : [platform.variant])].join("/");
+
+/** This machine's platform, in Go's words. */
+export function hostPlatform(): Platform {
+  const architectures: Record<string, string> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
+  return { os: "linux", architecture: architectures[process.arch] ?? process.arch };
+}

@@ -1,0 +1,262 @@
+/** The image store: merged trees by digest, and the names that point to them. The record comes last. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { removeTree } from "../base/files.ts";
+import { escapeText } from "../base/text.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { imagePaths, type Layout, refPath } from "./layout.ts";
+import { type Lock, lock } from "./lock.ts";
+import { type Owner, ourselves, stateOf } from "./owner.ts";
+
+/** The format that this rootling writes. It refuses newer ones. */
+const FORMAT = 1;
+
+/** What the store knows of an image. The image side's words, as far as they have to be kept. */
+export interface ImageRecord {
+  format: number;
+  /** Of the manifest, or what identifies the source. */
+  digest: string;
+  /** The name that it was first imported as. */
+  name: string;
+  platform: { os: string; architecture: string; variant?: string };
+  /** Bytes of content in the tree. */
+  size: number;
+  /** When it was imported: ISO 8601. */
+  created: string;
+  /** OCI's `config` object: how to run it. */
+  run: Record<string, unknown>;
+}
+
+export interface StoredImage extends ImageRecord {
+  /** The directory with the merged tree. */
+  tree: string;
+  /** The image's OCI configuration as it came; undefined for sources without. */
+  config: string | undefined;
+  /** Names that point to it. */
+  refs: string[];
+}
+
+interface RefRecord {
+  format: number;
+  digest: string;
+}
+
+/** A tree that is being made. */
+export interface StagedImage {
+  /** The directory for the tree: there, empty, private. */
+  tree: string;
+  /** Makes it part of the store: afterwards a power cut does not harm it. */
+  commit(record: Omit<ImageRecord, "format" | "created">, config: Buffer | undefined): Promise<StoredImage>;
+  /** Removes it. Never rejects. */
+  discard(): Promise<void>;
+}
+
+const hexOf = (digest: string): string | undefined => /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
+
+/** A name that an image may get: printable, and short enough for a file name. Throws E_NAME. */
+export function checkRef(name: string, where: string): void {
+  const fits = encodeURIComponent(name).length <= 240 && name !== "";
+  if (fits && /^[A-Za-z0-9_[][A-Za-z0-9_.:/@#+[\]-]*$/.test(name) && hexOf(name) === undefined) return;
+  throw new Failure("E_NAME", `not a name for an image: ${escapeText(name.slice(0, 100))}`, {
+    where,
+    mend: "use letters, digits and _ . : / @ + -, beginning with a letter or digit",
+  });
+}
+
+/** The image that `name` (a REF, or a digest) stands for; undefined if there is none. */
+export function findImage(layout: Layout, name: string): StoredImage | undefined {
+  const digest = hexOf(name) === undefined ? readRef(layout, name) : name;
+  if (digest === undefined) return undefined;
+  const record = readRecord(layout, digest);
+  return record === undefined ? undefined : describe(layout, record, refsByDigest(layout));
+}
+
+/** All whole images, by name and digest. */
+export function listImages(layout: Layout): StoredImage[] {
+  const refs = refsByDigest(layout);
+  return listDirectory(layout.images)
+    .flatMap((hex) => readRecord(layout, `sha256:${hex}`) ?? [])
+    .map((record) => describe(layout, record, refs))
+    .sort((a, b) => (a.name === b.name ? (a.digest < b.digest ? -1 : 1) : a.name < b.name ? -1 : 1));
+}
+
+/** Lets `name` point to the image `digest`, instead of what it pointed to before. */
+export async function addRef(layout: Layout, name: string, digest: string): Promise<void> {
+  checkRef(name, "--name");
+  makePrivateDirectory(layout.refs);
+  await writeFileSafely(refPath(layout, name), JSON.stringify({ format: FORMAT, digest } satisfies RefRecord));
+}
+
+/** Forgets a name; the image stays. False if there was none. */
+export async function removeRef(layout: Layout, name: string): Promise<boolean> {
+  try {
+    await rm(refPath(layout, name));
+    await syncDirectory(layout.refs);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENAMETOOLONG") return false;
+    throw fileFailure(error, "forgetting a name", refPath(layout, name));
+  }
+}
+
+/** Removes an image with all its names. Whether a container uses it is for the caller to know. */
+export async function removeImage(layout: Layout, image: StoredImage, signal: AbortSignal): Promise<void> {
+  const held = await lockImage(layout, image.digest, signal, () => {});
+  try {
+    for (const name of image.refs) await removeRef(layout, name);
+    const hex = hexOf(image.digest) ?? "";
+    const paths = imagePaths(layout, hex);
+    // Without its record it is no image any more, whatever happens to the rest.
+    await rm(paths.record, { force: true });
+    await syncDirectory(paths.directory);
+    await removeTree(paths.directory);
+  } finally {
+    held.release();
+  }
+}
+
+/** One process at a time makes or removes an image. */
+export function lockImage(
+  layout: Layout,
+  digest: string,
+  signal: AbortSignal,
+  onWait: (owner: Owner) => void,
+): Promise<Lock> {
+  makePrivateDirectory(layout.locks);
+  return lock(join(layout.locks, `image-${hexOf(digest) ?? ""}`), signal, onWait);
+}
+
+/** Begins a tree, after clearing what dead processes have left. The caller holds the image's lock. */
+export async function stageImage(layout: Layout): Promise<StagedImage> {
+  for (const directory of [layout.images, layout.temporary]) makePrivateDirectory(directory);
+  await clearLeavings(layout);
+  const base = join(layout.temporary, `import-${randomBytes(8).toString("hex")}`);
+  const note = `${base}.owner`;
+  // The owner first: there is never a directory of which nobody knows whose it is.
+  await writeFileSafely(note, JSON.stringify(ourselves()));
+  const tree = join(base, "tree");
+  try {
+    mkdirSync(base, { mode: 0o700 });
+    mkdirSync(tree, { mode: 0o700 });
+  } catch (error) {
+    throw fileFailure(error, "making a directory of the store", base);
+  }
+  const discard = async () => {
+    await removeTree(base).catch(() => {});
+    await rm(note, { force: true }).catch(() => {});
+  };
+  return {
+    tree,
+    discard,
+    commit: async (record, config) => {
+      const complete: ImageRecord = { ...record, format: FORMAT, created: new Date().toISOString() };
+      const image = await commitImage(layout, base, complete, config);
+      await rm(note, { force: true });
+      return image;
+    },
+  };
+}
+
+async function commitImage(
+  layout: Layout,
+  staged: string,
+  record: ImageRecord,
+  config: Buffer | undefined,
+): Promise<StoredImage> {
+  const paths = imagePaths(layout, hexOf(record.digest) ?? "");
+  try {
+    if (config !== undefined) await writeFileSafely(join(staged, "config.json"), config);
+    // An earlier import that died before its record.
+    await removeTree(paths.directory);
+    await rename(staged, paths.directory);
+    await syncDirectory(layout.images);
+  } catch (error) {
+    throw fileFailure(error, "storing the image", paths.directory);
+  }
+  await writeFileSafely(paths.record, JSON.stringify(record));
+  return describe(layout, record, refsByDigest(layout));
+}
+
+/** Removes what imports have left whose processes are dead. */
+export async function clearLeavings(layout: Layout): Promise<void> {
+  const names = listDirectory(layout.temporary);
+  for (const name of names.filter((candidate) => candidate.endsWith(".owner"))) {
+    const note = join(layout.temporary, name);
+    if (stateOfNote(note) !== "dead") continue;
+    await removeTree(note.slice(0, -".owner".length));
+    await rm(note, { force: true });
+  }
+}
+
+function stateOfNote(note: string): ReturnType<typeof stateOf> {
+  const owner = readJson(note) as Owner | undefined;
+  // Cleared by another process in the meantime, or not readable: nothing to do here.
+  return owner === undefined ? "foreign" : stateOf(owner);
+}
+
+function describe(layout: Layout, record: ImageRecord, refs: Map<string, string[]>): StoredImage {
+  const paths = imagePaths(layout, hexOf(record.digest) ?? "");
+  const hasConfig = listDirectory(paths.directory).includes("config.json");
+  return {
+    ...record,
+    tree: paths.tree,
+    config: hasConfig ? paths.config : undefined,
+    refs: refs.get(record.digest) ?? [],
+  };
+}
+
+/** The record of a whole image. Undefined where there is none: such an image was never finished. */
+function readRecord(layout: Layout, digest: string): ImageRecord | undefined {
+  const hex = hexOf(digest);
+  if (hex === undefined) return undefined;
+  const paths = imagePaths(layout, hex);
+  const record = readJson(paths.record) as ImageRecord | undefined;
+  if (record === undefined || record === null) return undefined;
+  if (typeof record.format === "number" && record.format > FORMAT) {
+    throw new Failure("E_RECORD", "the image was stored by a newer rootling", {
+      where: paths.record,
+      mend: "use that version, or remove the image",
+    });
+  }
+  return record.format === FORMAT && record.digest === digest ? record : undefined;
+}
+
+function readRef(layout: Layout, name: string): string | undefined {
+  const path = refPath(layout, name);
+  const record = path.length > 4000 ? undefined : (readJson(path) as RefRecord | undefined);
+  return typeof record?.digest === "string" ? record.digest : undefined;
+}
+
+function refsByDigest(layout: Layout): Map<string, string[]> {
+  const refs = new Map<string, string[]>();
+  for (const file of listDirectory(layout.refs).sort()) {
+    if (!file.endsWith(".json")) continue;
+    const name = decodeURIComponent(file.slice(0, -".json".length));
+    const digest = readRef(layout, name);
+    if (digest !== undefined) refs.set(digest, [...(refs.get(digest) ?? []), name]);
+  }
+  return refs;
+}
+
+/** What a JSON file holds; undefined if it is missing or damaged. */
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === undefined || errno === "ENOENT" || errno === "ENOTDIR" || errno === "ENAMETOOLONG") return undefined;
+    throw fileFailure(error, "reading a record", path);
+  }
+}
+
+function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw fileFailure(error, "reading the store", path);
+  }
+}

@@ -36,7 +36,7 @@ export const userKinds: readonly UserKind[] = amRoot ? ["root", "plain", "subids
 export const ordinaryKinds: readonly UserKind[] = userKinds.filter((kind) => kind !== "root");
 
 // Tests that run side by side make accounts: shadow's own lock says no instead of waiting.
-const LOCK = "/tmp/rootling-test-users.lock";
+const LOCK = join(process.env.ROOTLING_TEST_TEMP ?? "/tmp", "rootling-test-users.lock");
 
 // useradd gives subordinate ids or not, as the machine's /etc/login.defs has it: here the test decides.
 const MAKE = `

@@ -1,0 +1,80 @@
+/* The executor carries a plan out: it makes the system calls that a JavaScript runtime cannot make. */
+#ifndef ROOTLING_EXECUTOR_H
+#define ROOTLING_EXECUTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* One step of a plan, as read from the wire. Texts point into the wire's buffer, which is never freed. */
+struct op {
+  const struct verb *verb;
+  const char *origin;
+  char **field;
+  int fields;
+  bool done; /* outside ops only: decides what is undone */
+};
+
+struct plan {
+  bool supervised; /* a monitor stays outside; otherwise the process becomes the payload ("in place") */
+  char **explain;  /* argument list of the program that puts a failure into words; NULL-terminated */
+  struct op *op;
+  int ops;
+};
+
+enum side { INSIDE, OUTSIDE };
+
+/* What ops share. The inside and the outside process have a copy each. */
+struct state {
+  struct plan *plan;
+  pid_t inside;     /* outside: pid of the process that walks the inside ops */
+  int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
+  int channel;      /* to the other side; closed by exec */
+  bool entered;     /* the root was pivoted into: paths are the container's */
+  char **environment;
+};
+
+/* An op function returns 0, or -1 with errno set after `failed(CALL)` named the system call. */
+struct verb {
+  const char *name;
+  enum side side;
+  int least, most; /* fields */
+  int (*act)(struct state *, struct op *);
+  void (*undo)(struct state *, struct op *);
+};
+
+extern const struct verb verbs[];
+extern const int verb_count;
+
+/* Names the call that failed, for the report; returns -1. */
+int failed(const char *call);
+extern const char *failed_call;
+/* What the kernel adds in words, where it does. */
+extern char failed_detail[256];
+
+/* wire.c */
+const char *wire_parse(char *buffer, size_t size, struct plan *plan);
+char *wire_read(const char *path, size_t *size);
+
+/* root.c: paths inside the root, never followed by string */
+enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE };
+int root_open(struct state *, const char *path, int flags);
+int root_target(struct state *, const char *path, enum create create, mode_t mode);
+int root_parent(struct state *, const char *path, char *name, size_t size);
+int remove_tree(const char *path);
+
+/* Functions of ops.def */
+#define OP(name, side, least, most, act, undo) int act(struct state *, struct op *);
+#include "ops.def"
+#undef OP
+void undo_upper(struct state *, struct op *);
+void undo_record(struct state *, struct op *);
+
+/* process.c */
+void default_signals(void);
+void reap_until_exit(pid_t payload) __attribute__((noreturn));
+
+/* text to number; false if it is not a plain decimal number of at most `most` */
+bool parse_number(const char *text, unsigned long most, unsigned long *value);
+
+#endif

@@ -1,0 +1,147 @@
+/* Namespaces, id maps, and the records of who is inside. */
+#include "executor.h"
+#include "namespaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A list such as "user,mount,pid" as CLONE_NEW bits; -1 for an unknown word. */
+int namespace_bits(const char *list) {
+  static const struct { const char *word; int bit; } known[] = {
+      {"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS}, {"pid", CLONE_NEWPID}, {"ipc", CLONE_NEWIPC},
+      {"uts", CLONE_NEWUTS}, {"net", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP},
+  };
+  int bits = 0;
+  for (const char *at = list; *at;) {
+    size_t n = strcspn(at, ","), i = 0, count = sizeof known / sizeof *known;
+    while (i < count && !(strlen(known[i].word) == n && strncmp(at, known[i].word, n) == 0)) i++;
+    if (i == count) return -1;
+    bits |= known[i].bit;
+    at += n + (at[n] == ',');
+  }
+  return bits;
+}
+
+/* namespaces LIST: in place. The supervised process is cloned into them (main.c). */
+int op_namespaces(struct state *state, struct op *op) {
+  (void)state;
+  int bits = namespace_bits(op->field[0]);
+  if (bits < 0) {
+    errno = EINVAL;
+    return failed("namespaces");
+  }
+  return unshare(bits) == 0 ? 0 : failed("unshare");
+}
+
+/* True if the process still is the one that was recorded: field 22 of /proc/PID/stat is its start time. */
+static bool same_process(unsigned long pid, const char *start) {
+  char path[64], text[1024];
+  snprintf(path, sizeof path, "/proc/%lu/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return false;
+  text[n] = '\0';
+  char *at = strrchr(text, ')');
+  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
+  return at != NULL && strncmp(at + 1, start, strlen(start)) == 0 && at[1 + strlen(start)] == ' ';
+}
+
+/* join PID START NAMESPACES: enters those of a running process. The pid namespace takes effect for children. */
+int op_join(struct state *state, struct op *op) {
+  (void)state;
+  unsigned long pid;
+  int bits = namespace_bits(op->field[2]);
+  if (bits < 0 || !parse_number(op->field[0], 1UL << 22, &pid)) {
+    errno = EINVAL;
+    return failed("join");
+  }
+  int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+  if (fd < 0) return failed("pidfd_open");
+  /* Checked after pidfd_open: the descriptor cannot come to mean another process. */
+  if (!same_process(pid, op->field[1])) {
+    errno = ESRCH;
+    return failed("start time");
+  }
+  if (setns(fd, bits) != 0) return failed("setns");
+  close(fd);
+  state->entered = (bits & CLONE_NEWNS) != 0;
+  return 0;
+}
+
+static int write_once(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t n = write(fd, text, strlen(text));
+  int error = errno;
+  close(fd);
+  errno = error;
+  return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* id-map UIDS GIDS SETGROUPS: lines of user_namespaces(7), and "deny" or "allow". */
+int op_id_map(struct state *state, struct op *op) {
+  char path[64];
+  static const char *const files[] = {"uid_map", "gid_map"};
+  snprintf(path, sizeof path, "/proc/%d/setgroups", state->inside);
+  /* An unprivileged process may write a gid map only once setgroups is denied (CVE-2014-8989). */
+  if (strcmp(op->field[2], "deny") == 0 && write_once(path, "deny") != 0) return failed("setgroups");
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "/proc/%d/%s", state->inside, files[i]);
+    if (write_once(path, op->field[i]) != 0) return failed(files[i]);
+  }
+  return 0;
+}
+
+int op_hostname(struct state *state, struct op *op) {
+  (void)state;
+  return sethostname(op->field[0], strlen(op->field[0])) == 0 ? 0 : failed("sethostname");
+}
+
+/* upper DIRECTORY: the private directory of an ephemeral upper on disk, removed at the end. */
+int op_upper(struct state *state, struct op *op) {
+  (void)state;
+  char path[4096];
+  static const char *const parts[] = {"", "/upper", "/work"};
+  for (int i = 0; i < 3; i++) {
+    if ((size_t)snprintf(path, sizeof path, "%s%s", op->field[0], parts[i]) >= sizeof path) {
+      errno = ENAMETOOLONG;
+      return failed("mkdir");
+    }
+    if (mkdir(path, i == 1 ? 0755 : 0700) != 0) return failed("mkdir");
+  }
+  return 0;
+}
+
+void undo_upper(struct state *state, struct op *op) {
+  (void)state;
+  if (remove_tree(op->field[0]) != 0) perror("rootling: removing an ephemeral upper directory");
+}
+
+/* record FILE: the pid inside, for `exec` and `list`; written beside and renamed, so that no reader sees a part. */
+int op_record(struct state *state, struct op *op) {
+  char temporary[4096], text[32];
+  if ((size_t)snprintf(temporary, sizeof temporary, "%s.tmp", op->field[0]) >= sizeof temporary) {
+    errno = ENAMETOOLONG;
+    return failed("open");
+  }
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return failed("open");
+  int length = snprintf(text, sizeof text, "%d\n", state->inside);
+  ssize_t n = write(fd, text, (size_t)length);
+  close(fd);
+  if (n != length) return failed("write");
+  return rename(temporary, op->field[0]) == 0 ? 0 : failed("rename");
+}
+
+void undo_record(struct state *state, struct op *op) {
+  (void)state;
+  unlink(op->field[0]);
+}

@@ -1,0 +1,4 @@
+#ifndef ROOTLING_NAMESPACES_H
+#define ROOTLING_NAMESPACES_H
+int namespace_bits(const char *list);
+#endif

@@ -1,0 +1,81 @@
+/** The plan: the exact steps, in order, that the executor carries out. Made by boot/lower.ts, and by nothing else. */
+
+/**
+ * in-place: the process that reads the plan becomes the payload; nothing needs undoing later.
+ * supervised: it stays outside as a small monitor, forwards signals and undoes the ops that were done.
+ */
+export type Topology = "in-place" | "supervised";
+
+/** Which process does a step: the caller's namespaces, or those of the container. */
+export type Side = "inside" | "outside";
+
+interface VerbEntry {
+  side: Side;
+  /** Names of the fields; the last may repeat where `repeats` says so. */
+  fields: readonly string[];
+  repeats?: "any" | "at-least-one";
+  about: string;
+}
+
+/**
+ * Every verb with its fields: what `rootling plan` prints and what executor/ops.def takes. A test holds this table
+ * and `executor --ops` against each other.
+ */
+export const verbs = {
+  upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
+  namespaces: { side: "inside", fields: ["list"], about: "make new namespaces" },
+  join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
+  "id-map": { side: "outside", fields: ["uids", "gids", "setgroups"], about: "write the id maps" },
+  record: { side: "outside", fields: ["file"], about: "record the pid inside; removed at the end" },
+  propagation: { side: "inside", fields: ["path", "kind"], about: "keep mounts to ourselves" },
+  "make-directory": { side: "inside", fields: ["path", "mode"], about: "make a directory" },
+  overlay: {
+    side: "inside",
+    fields: ["target", "options", "upper", "work", "lower"],
+    repeats: "at-least-one",
+    about: "mount an overlay of directories",
+  },
+  root: { side: "inside", fields: ["path"], about: "take this as the root that later paths lie in" },
+  mount: {
+    side: "inside",
+    fields: ["type", "source", "target", "attributes", "data", "create"],
+    about: "mount a new file system",
+  },
+  bind: {
+    side: "inside",
+    fields: ["source", "target", "set", "clear", "words", "create", "mode"],
+    about: "mount a file or directory of the host",
+  },
+  device: { side: "inside", fields: ["source", "target", "major", "minor"], about: "bind a device, once checked" },
+  symlink: { side: "inside", fields: ["target", "path"], about: "make a symlink" },
+  attributes: { side: "inside", fields: ["path", "set", "words"], about: "change the attributes of a mount" },
+  pivot: { side: "inside", fields: [], about: "make the root /, and let the old one go" },
+  hostname: { side: "inside", fields: ["name"], about: "set the host name" },
+  user: { side: "inside", fields: ["spec"], about: "become the user; HOME from passwd" },
+  "no-new-privileges": { side: "inside", fields: [], about: "set-id programs give nothing from here on" },
+  capabilities: { side: "inside", fields: ["bounding", "own"], about: "limit the capabilities" },
+  environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
+  workdir: { side: "inside", fields: ["path"], about: "change the directory" },
+  reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
+  exec: { side: "inside", fields: ["argument"], repeats: "at-least-one", about: "execute the command" },
+} as const satisfies Record<string, VerbEntry>;
+
+export type Verb = keyof typeof verbs;
+
+/** The table with its entries' general type, for code that goes through all of them. */
+export const verbTable: Readonly<Record<Verb, VerbEntry>> = verbs;
+
+/** One step. `origin` says who asked for it: `--mount`, `image config`, `rootling` for what always happens. */
+export interface Op {
+  readonly verb: Verb;
+  readonly fields: readonly string[];
+  readonly origin: string;
+}
+
+export interface Plan {
+  readonly version: 1;
+  readonly topology: Topology;
+  readonly ops: readonly Op[];
+  /** What the user should know before it starts, such as a part of the host that is only bound read-only. */
+  readonly remarks: readonly string[];
+}

@@ -28,7 +28,7 @@ fi
 # The kernel's headers come last: musl's own win where both have one.
 executor=dist/executor-$arch
 if stale "$executor" executor scripts/build.sh; then
-  musl-gcc -std=c17 -static -Os -o "$executor.new" executor/*.c \
+  musl-gcc -std=gnu17 -D_GNU_SOURCE -static -Os -o "$executor.new" executor/*.c \
     -idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu" \
     -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes \
     -fstack-protector-strong -fstack-clash-protection -fno-strict-aliasing \

@@ -32,7 +32,8 @@ export function check(plan: Plan): Plan {
   if (verbs[first] !== "namespaces" && verbs[first] !== "join") {
     throw broken(first, plan.ops[first], "comes before the namespaces");
   }
-  if (verbs.indexOf("exec") !== verbs.length - 1) throw broken(verbs.length - 1, plan.ops.at(-1), "is not exec, or exec comes earlier");
+  if (verbs.indexOf("exec") !== verbs.length - 1)
+    throw broken(verbs.length - 1, plan.ops.at(-1), "is not exec, or exec comes earlier");
   const needsUndo = plan.ops.findIndex((op) => op.verb === "upper" || op.verb === "reaper");
   if (plan.topology === "in-place" && needsUndo !== -1) {
     throw broken(needsUndo, plan.ops[needsUndo], "needs a monitor, which a plan in place does not have");

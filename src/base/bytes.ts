@@ -24,3 +24,16 @@ export function fromText(text: string): ByteString {
 export function toText(text: ByteString): string {
   return Buffer.from(text, "latin1").toString("utf8");
 }
+
+/** Resolves the octal escapes (`\\040` for a blank) of fstab(5) and /proc/PID/mountinfo; the bytes are UTF-8. */
+export function unescapeOctal(text: string): string {
+  const bytes = fromText(text).replace(/\\([0-7]{3})/g, (_, octal: string) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+  return toText(bytes as ByteString);
+}
+
+/** Writes blanks and backslashes as the octal escapes of fstab(5). */
+export function escapeOctal(text: string): string {
+  return text.replace(/[\\ \t\n]/g, (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`);
+}

@@ -79,3 +79,8 @@ export interface Plan {
   /** What the user should know before it starts, such as a part of the host that is only bound read-only. */
   readonly remarks: readonly string[];
 }
+
+/** The origin of what always happens, asked for or not. */
+export const OURSELVES = "rootling";
+
+export const op = (verb: Verb, origin: string, ...fields: string[]): Op => ({ verb, origin, fields });

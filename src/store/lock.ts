@@ -12,7 +12,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { temporaryName } from "./files.ts";
+import { temporaryName } from "../base/files.ts";
 import { type Owner, ourselves, stateOf } from "./owner.ts";
 
 interface LockRecord {

@@ -47,3 +47,18 @@ export function stateOf(owner: Owner): "alive" | "dead" | "foreign" {
   if (owner.boot !== bootId()) return "dead";
   return startTime(owner.pid) === owner.start ? "alive" : "dead";
 }
+
+const short = (text: string): string => text.replaceAll("-", "").slice(0, 8) || "none";
+
+/** A file name that says whose it is, so that leavings of the dead are recognised without opening anything. */
+export const ownerName = (owner: Owner): string =>
+  `${owner.pid}.${owner.start}.${short(owner.boot)}.${short(owner.machine)}`;
+
+/** What ownerName made, possibly with more behind it; undefined for other names. */
+export function stateOfName(name: string): "alive" | "dead" | "foreign" | undefined {
+  const match = /^([0-9]+)\.([0-9]+)\.([0-9a-z]+)\.([0-9a-z]+)(?:\.|$)/.exec(name);
+  if (match === null) return undefined;
+  const [, pid, start, boot, machine] = match;
+  if (machine !== short(machineId())) return "foreign";
+  return boot === short(bootId()) && startTime(Number(pid)) === start ? "alive" : "dead";
+}

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, type PathLike } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { fileFailure } from "../base/errors.ts";
+import { fileFailure } from "./errors.ts";
 
 /** A name beside `path` that nobody else uses; `isTemporary` knows it again. */
 export const temporaryName = (path: string): string => `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;

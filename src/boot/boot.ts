@@ -1,0 +1,29 @@
+/** The boot side, step by step: intent and host become facts, facts a plan, the plan is checked and carried out. */
+import type { Context } from "../base/context.ts";
+import { check } from "../plan/check.ts";
+import { findExecutor, handOver } from "../plan/launch.ts";
+import type { Plan } from "../plan/plan.ts";
+import { type ExecFacts, gatherExecFacts } from "./exec-facts.ts";
+import { gatherFacts, type Places } from "./facts.ts";
+import type { ExecIntent, Intent } from "./intent.ts";
+import { lower, lowerExec } from "./lower.ts";
+
+/** The plan of a start; nothing is changed. */
+export function planStart(intent: Intent, places: Places): Plan {
+  const facts = gatherFacts(intent, places);
+  return check(lower(intent, facts));
+}
+
+/** The plan of `exec`; nothing is changed. */
+export function planExec(intent: ExecIntent): Plan {
+  const facts: ExecFacts = gatherExecFacts(intent.target);
+  return check(lowerExec(intent, facts.joins, facts.uid, facts.rootInside));
+}
+
+/** Carries a plan out: this process becomes the executor. */
+export async function carryOut(context: Context, plan: Plan, wires: string): Promise<never> {
+  const executor = await findExecutor(context.settings.CACHE_PATH);
+  for (const remark of plan.remarks) context.warn(remark);
+  context.progress.close();
+  return handOver(plan, executor, wires);
+}

@@ -1,0 +1,177 @@
+/** What this host offers. Read once, at the edge; lower.ts sees nothing else of the world. */
+import {
+  accessSync,
+  constants,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
+import { release } from "node:os";
+import { isatty } from "node:tty";
+import { unescapeOctal } from "../base/bytes.ts";
+import { Failure } from "../base/errors.ts";
+import type { Intent } from "./intent.ts";
+
+/** Directories that the caller provides for this start; the boot side knows no store. */
+export interface Places {
+  /** An empty directory on which the container's private tmpfs is mounted. */
+  readonly stage: string;
+  /** A path, not there yet, for an ephemeral upper on disk. */
+  readonly ephemeral: string;
+  /** A path for the record of the pid inside. */
+  readonly record: string;
+  /** Directories that no mount may show inside: the store of images, containers and credentials. */
+  readonly hidden: readonly string[];
+}
+
+export interface Device {
+  readonly name: string;
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** One name in the host's root directory. */
+export interface HostEntry {
+  readonly name: string;
+  readonly kind: "directory" | "symlink" | "file";
+  /** Where a symlink leads. */
+  readonly target?: string;
+  /** Permission bits. */
+  readonly mode: number;
+  /** The caller may read (list) it. */
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** Something is mounted on it or below it. */
+  readonly holdsMounts: boolean;
+}
+
+export interface Facts {
+  readonly uid: number;
+  readonly gid: number;
+  readonly kernel: readonly [major: number, minor: number];
+  readonly places: Places;
+  /** Character devices that exist on the host and belong into every container. */
+  readonly devices: readonly Device[];
+  /** Of /etc/resolv.conf and /etc/hosts, those the host has. */
+  readonly networkFiles: readonly string[];
+  /** The terminal on standard input, such as /dev/pts/3. */
+  readonly terminal?: string;
+  /** Real paths of bind sources, where they differ from what was written. */
+  readonly realPaths: Readonly<Record<string, string>>;
+  /** Only gathered for a root of kind host. */
+  readonly hostRoot?: readonly HostEntry[];
+  /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
+  readonly hostMounts?: readonly string[];
+}
+
+/** Numbers are part of the kernel's interface (Documentation/admin-guide/devices.txt). */
+const DEVICES: readonly Device[] = [
+  { name: "null", major: 1, minor: 3 },
+  { name: "zero", major: 1, minor: 5 },
+  { name: "full", major: 1, minor: 7 },
+  { name: "random", major: 1, minor: 8 },
+  { name: "urandom", major: 1, minor: 9 },
+  { name: "tty", major: 5, minor: 0 },
+];
+
+const exists = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
+
+const permits = (path: string, mode: number): boolean => {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Mount points in the order of /proc/self/mountinfo (proc(5)), octal escapes resolved. */
+function mountPoints(): string[] {
+  return readFileSync("/proc/self/mountinfo", "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => unescapeOctal(line.split(" ")[4] ?? ""));
+}
+
+function readHostRoot(mounts: readonly string[]): HostEntry[] {
+  const entries: HostEntry[] = [];
+  for (const name of readdirSync("/").sort()) {
+    const path = `/${name}`;
+    const status = lstatSync(path, { throwIfNoEntry: false });
+    if (status === undefined) continue;
+    const kind = status.isDirectory() ? "directory" : status.isSymbolicLink() ? "symlink" : "file";
+    entries.push({
+      name,
+      kind,
+      ...(kind === "symlink" ? { target: readlinkSync(path) } : {}),
+      mode: status.mode & 0o7777,
+      readable:
+        kind !== "symlink" && permits(path, kind === "directory" ? constants.R_OK | constants.X_OK : constants.R_OK),
+      writable: kind === "directory" && permits(path, constants.W_OK),
+      holdsMounts: mounts.some((mount) => mount === path || mount.startsWith(`${path}/`)),
+    });
+  }
+  return entries;
+}
+
+const topmost = (mounts: readonly string[]): string[] =>
+  [...new Set(mounts)]
+    .filter(
+      (mount) =>
+        mount !== "/" && !mounts.some((other) => other !== "/" && other !== mount && mount.startsWith(`${other}/`)),
+    )
+    .sort();
+
+/** The path of the terminal on standard input, if there is one that has a path. */
+function terminalPath(): string | undefined {
+  if (!isatty(0)) return undefined;
+  try {
+    const path = readlinkSync("/proc/self/fd/0");
+    return path.startsWith("/dev/") && exists(path) ? path : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function realPathsOf(intent: Intent): Record<string, string> {
+  const paths: Record<string, string> = {};
+  for (const mount of intent.mounts) {
+    if (mount.type !== "bind") continue;
+    try {
+      const real = realpathSync(mount.source);
+      if (real !== mount.source) paths[mount.source] = real;
+    } catch (cause) {
+      if (mount.nofail) continue;
+      throw new Failure("E_NOT_FOUND", `the source of a mount does not exist: ${mount.source}`, {
+        where: mount.origin,
+        mend: "check the path, or add the option nofail",
+        cause,
+      });
+    }
+  }
+  return paths;
+}
+
+/** Looks at the host for what this intent needs. Throws E_NOT_FOUND for a bind source that does not exist. */
+export function gatherFacts(intent: Intent, places: Places): Facts {
+  const [major = 0, minor = 0] = release()
+    .split(".")
+    .map((part) => Number.parseInt(part, 10));
+  const host = intent.root.value.kind === "host";
+  const mounts = host ? mountPoints() : [];
+  const terminal = terminalPath();
+  return {
+    uid: process.geteuid?.() ?? 0,
+    gid: process.getegid?.() ?? 0,
+    kernel: [major, minor],
+    places,
+    devices: DEVICES.filter(({ name }) => exists(`/dev/${name}`)),
+    networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
+    ...(terminal === undefined ? {} : { terminal }),
+    realPaths: realPathsOf(intent),
+    ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts) } : {}),
+  };
+}

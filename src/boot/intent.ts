@@ -1,0 +1,89 @@
+/**
+ * What someone asked for: unordered, each value with its origin. Every front end (flags, an image's configuration,
+ * later enroot's files, init.yml, a subhost's conf, config.json) produces an intent, and nothing but an intent:
+ * only lower.ts knows in what order things happen.
+ */
+
+/** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
+export interface Value<T> {
+  readonly value: T;
+  readonly origin: string;
+}
+
+export const from = <T>(value: T, origin: string): Value<T> => ({ value, origin });
+
+/** Where the payload's / comes from. All paths are absolute paths of the host. */
+export type Root =
+  /** Read-only directories, the topmost first; `kept` holds what the container changed. */
+  | {
+      readonly kind: "layers";
+      readonly lowers: readonly string[];
+      readonly kept?: { readonly upper: string; readonly work: string };
+    }
+  /** A directory as it is. */
+  | { readonly kind: "directory"; readonly path: string }
+  /** The root that rootling itself runs on. */
+  | { readonly kind: "host" };
+
+/** A mount, in the words of fstab(5), read by fstab.ts. */
+export interface Mount {
+  /** `bind`, or the name of a file system. */
+  readonly type: string;
+  /** Of a bind: an absolute path of the host. */
+  readonly source: string;
+  /** Absolute path in the container. */
+  readonly target: string;
+  /** Words such as `ro` and `nosuid` that are set, and whose opposites are. */
+  readonly set: readonly string[];
+  readonly clear: readonly string[];
+  readonly recursive: boolean;
+  readonly nofail: boolean;
+  /** What is made where the target does not exist. */
+  readonly create: "none" | "dir" | "file" | "auto";
+  /** Options for the file system itself. */
+  readonly data: readonly string[];
+  readonly origin: string;
+}
+
+export interface Variable {
+  readonly name: string;
+  readonly value: string;
+  readonly origin: string;
+}
+
+/** Namespaces that can be asked for; user and mount namespaces follow from the id map and the root. */
+export type NamespaceKind = "pid" | "ipc" | "uts";
+
+export interface Intent {
+  readonly root: Value<Root>;
+  /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
+  readonly writes: Value<"refused" | "ephemeral" | "kept">;
+  /** `caller`: ids stay what they are; `root`: the caller is root inside. Means nothing to real root. */
+  readonly idMap: Value<"caller" | "root">;
+  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<"private" | "host">>>>;
+  readonly hostname?: Value<string>;
+  /** `fresh`: a small /dev of its own; `host`: the host's. */
+  readonly devices: Value<"fresh" | "host">;
+  /** In the order in which they were asked for; later ones lie on top. */
+  readonly mounts: readonly Mount[];
+  /** Later ones win. */
+  readonly environment: readonly Variable[];
+  readonly command: Value<readonly string[]>;
+  readonly workdir: Value<string>;
+  /** USER[:GROUP] for real root; an ordinary user's one-id map holds nobody else. */
+  readonly user?: Value<string>;
+}
+
+/** What `exec` asks for: another process in a container that runs. */
+export interface ExecIntent {
+  readonly target: {
+    readonly pid: number;
+    /** Start time of the process, field 22 of /proc/PID/stat. */
+    readonly start: string;
+    readonly origin: string;
+  };
+  readonly environment: readonly Variable[];
+  readonly command: Value<readonly string[]>;
+  readonly workdir: Value<string>;
+  readonly user?: Value<string>;
+}

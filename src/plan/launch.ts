@@ -1,0 +1,88 @@
+/** Finds the executor, hands a plan to it, and ceases to exist: no JavaScript stays beside a container. */
+import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Failure, fileFailure } from "../base/errors.ts";
+import { capture, findProgram } from "../base/process.ts";
+import type { Plan } from "./plan.ts";
+import { toWire } from "./wire.ts";
+
+const EXECUTOR = `executor-${process.arch}`;
+
+/** dist/ beside the sources, or the directory of the bundle itself. */
+const DISTRIBUTIONS = [import.meta.dirname, join(import.meta.dirname, "../../dist")];
+const SOURCES = [join(import.meta.dirname, "../executor"), join(import.meta.dirname, "../../executor")];
+
+const isExecutable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+};
+
+/**
+ * The executor for this processor: the one that was shipped, or one compiled from the shipped source at first use
+ * into `cache`. Throws E_EXECUTOR where neither is to be had.
+ */
+export async function findExecutor(cache: string): Promise<string> {
+  const found = [...DISTRIBUTIONS, cache].map((directory) => join(directory, EXECUTOR)).find(isExecutable);
+  return found ?? (await compileExecutor(cache));
+}
+
+async function compileExecutor(cache: string): Promise<string> {
+  const source = SOURCES.find((directory) => statSync(join(directory, "main.c"), { throwIfNoEntry: false }));
+  const compiler = findProgram("musl-gcc") ?? findProgram("cc") ?? findProgram("gcc");
+  if (source === undefined || compiler === undefined) {
+    throw new Failure("E_EXECUTOR", `there is no executor for ${process.arch}, and none can be compiled`, {
+      mend: "install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev), or run `npm run build` in a checkout",
+    });
+  }
+  const target = join(cache, EXECUTOR);
+  const temporary = `${target}.${process.pid}`;
+  mkdirSync(cache, { recursive: true, mode: 0o700 });
+  const files = readdirSync(source)
+    .filter((name) => name.endsWith(".c"))
+    .map((name) => join(source, name));
+  // musl-gcc looks for no kernel headers of its own.
+  const headers = compiler.endsWith("musl-gcc") ? ["-idirafter", "/usr/include"] : [];
+  try {
+    await capture(compiler, [
+      "-static",
+      "-Os",
+      "-std=gnu11",
+      "-D_GNU_SOURCE",
+      ...headers,
+      ...files,
+      "-s",
+      "-o",
+      temporary,
+    ]);
+    await capture("mv", [temporary, target]);
+  } catch (cause) {
+    throw new Failure("E_EXECUTOR", "the executor cannot be compiled", { cause, mend: "see the compiler's message" });
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  return target;
+}
+
+/** How this very program is started: what puts the executor's failures into words. */
+const explainCommand = (): string[] => [process.execPath, process.argv[1] ?? "", "explain"];
+
+/** Writes the plan and becomes the executor; the process id stays. `wires`: a private directory. */
+export function handOver(plan: Plan, executor: string, wires: string): never {
+  const wire = join(wires, `${process.pid}`);
+  try {
+    rmSync(wire, { force: true });
+    writeFileSync(wire, toWire(plan, explainCommand()), { mode: 0o600, flag: "wx" });
+  } catch (error) {
+    throw fileFailure(error, "writing the plan", wire);
+  }
+  if (process.execve === undefined) {
+    throw new Failure("E_EXECUTOR", `Node ${process.version} cannot replace itself by another program`, {
+      mend: "use Node 24.15 or newer",
+    });
+  }
+  return process.execve(executor, [executor, wire], process.env as Record<string, string>);
+}

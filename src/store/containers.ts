@@ -1,0 +1,167 @@
+/** Containers: a name, a reference to an image, and an upper directory for what is changed. */
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { capture } from "../base/process.ts";
+import { containerPaths, type Layout } from "./layout.ts";
+import { type Lock, tryLock } from "./lock.ts";
+import { ourselves, ownerName } from "./owner.ts";
+import { leavingsIn, listRuns, type Run } from "./runs.ts";
+
+const FORMAT = 1;
+
+export interface ContainerRecord {
+  format: typeof FORMAT;
+  name: string;
+  image: {
+    /** Digest of the stored image below. */
+    digest: string;
+    /** The name it was created from, for people. */
+    name: string;
+  };
+  /** ISO 8601 time. */
+  created: string;
+}
+
+export interface Container extends ContainerRecord {
+  runs: readonly Run[];
+}
+
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+-]*$/;
+const NAME_MAX = 128;
+
+/** Throws E_NAME unless `name` is one file name of harmless characters. */
+export function checkContainerName(name: string): string {
+  if (NAME.test(name) && name.length <= NAME_MAX) return name;
+  throw new Failure("E_NAME", `a container cannot be named ${JSON.stringify(name)}`, {
+    mend: `use up to ${NAME_MAX} of A-Z a-z 0-9 _ . + -, beginning with a letter, a digit or _`,
+  });
+}
+
+/** Makes a container. Throws E_EXISTS if the name is taken. `rootMode`: permission bits of the image's root. */
+export async function createContainer(
+  layout: Layout,
+  name: string,
+  image: ContainerRecord["image"],
+  rootMode: number,
+): Promise<ContainerRecord> {
+  const record: ContainerRecord = {
+    format: FORMAT,
+    name: checkContainerName(name),
+    image,
+    created: new Date().toISOString(),
+  };
+  const final = containerPaths(layout, name).directory;
+  for (const directory of [layout.containers, layout.temporary]) makePrivateDirectory(directory);
+  const temporary = join(layout.temporary, `${ownerName(ourselves())}.container`);
+  const taken = () =>
+    new Failure("E_EXISTS", `a container named ${name} exists already`, {
+      mend: `choose another name with --name, or remove it with \`rootling remove ${name}\``,
+    });
+  if (statSync(final, { throwIfNoEntry: false })) throw taken();
+  try {
+    mkdirSync(temporary, { mode: 0o700 });
+    for (const part of ["upper", "work", "runs"]) mkdirSync(join(temporary, part), { mode: 0o700 });
+    // A merged root shows the mode of its upper directory; chmod, for the umask does not apply to an image's mode.
+    chmodSync(join(temporary, "upper"), rootMode);
+    await writeFileSafely(join(temporary, "container.json"), JSON.stringify(record));
+    renameSync(temporary, final);
+    await syncDirectory(layout.containers);
+    return record;
+  } catch (error) {
+    rmSync(temporary, { recursive: true, force: true });
+    const errno = errnoOf(error);
+    throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken() : fileFailure(error, "making the container", final);
+  }
+}
+
+function readContainer(layout: Layout, name: string): Container | undefined {
+  const paths = containerPaths(layout, name);
+  let text: string;
+  try {
+    text = readFileSync(paths.record, "utf8");
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw fileFailure(error, "reading a container's record", paths.record);
+  }
+  const record = parseRecord(text, paths.record);
+  return { ...record, runs: listRuns(paths.runs) };
+}
+
+function parseRecord(text: string, path: string): ContainerRecord {
+  const broken = (what: string, mend: string) =>
+    new Failure("E_RECORD", `a container's record ${what}`, { where: path, mend });
+  let record: ContainerRecord;
+  try {
+    record = JSON.parse(text) as ContainerRecord;
+  } catch {
+    throw broken("is damaged", "remove the container's directory if it is of no use");
+  }
+  if (record.format > FORMAT)
+    throw broken(`has format ${record.format}, newer than this rootling knows`, "update rootling");
+  if (typeof record.image?.digest !== "string")
+    throw broken("is damaged", "remove the container's directory if it is of no use");
+  return record;
+}
+
+/** The container, or undefined. */
+export const findContainer = (layout: Layout, name: string): Container | undefined =>
+  NAME.test(name) && name.length <= NAME_MAX ? readContainer(layout, name) : undefined;
+
+/** The container. Throws E_NOT_FOUND. */
+export function getContainer(layout: Layout, name: string): Container {
+  const container = findContainer(layout, checkContainerName(name));
+  if (container !== undefined) return container;
+  throw new Failure("E_NOT_FOUND", `there is no container named ${name}`, { mend: "see `rootling list`" });
+}
+
+export function listContainers(layout: Layout): Container[] {
+  let names: string[];
+  try {
+    names = readdirSync(layout.containers).sort();
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw fileFailure(error, "listing containers", layout.containers);
+  }
+  return names.flatMap((name) => findContainer(layout, name) ?? []);
+}
+
+/** The right to change a container's upper: one start at a time has it. Throws E_BUSY. */
+export function lockWriter(layout: Layout, name: string): Lock {
+  const taken = tryLock(containerPaths(layout, name).lock);
+  if ("release" in taken) return taken;
+  throw new Failure("E_BUSY", `the container ${name} runs writable already (pid ${taken.pid})`, {
+    mend: `enter it with \`rootling exec ${name}\`, or start it without --rw`,
+  });
+}
+
+/** Removes a container that does not run. Throws E_BUSY if it does. */
+export async function removeContainer(layout: Layout, name: string, executor: string): Promise<void> {
+  const { runs } = getContainer(layout, name);
+  const [run] = runs;
+  if (run !== undefined) {
+    throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
+      mend: "end its processes first",
+    });
+  }
+  lockWriter(layout, name);
+  makePrivateDirectory(layout.temporary);
+  const trash = join(layout.temporary, `${ownerName(ourselves())}.${name}.removed`);
+  renameSync(containerPaths(layout, name).directory, trash);
+  await syncDirectory(layout.containers);
+  await removeTrees(executor, [trash]);
+}
+
+/**
+ * Removes trees that may hold directories closed to their owner, such as overlayfs's own work directory. By the
+ * executor, which neither follows symlinks nor leaves the file system.
+ */
+export async function removeTrees(executor: string, paths: readonly string[]): Promise<void> {
+  if (paths.length > 0) await capture(executor, ["--remove-tree", ...paths]);
+}
+
+/** Clears what processes that died have left in the places of starts and of removals. */
+export async function clearLeavings(layout: Layout, executor: string): Promise<void> {
+  await removeTrees(executor, [...leavingsIn(layout.ephemeral), ...leavingsIn(layout.temporary)]);
+}

@@ -1,0 +1,102 @@
+/**
+ * Records of what runs: one file a start, named after its owner. A sandbox in place has no monitor that could remove
+ * its record, so the dead are recognised by their names, and cleared by the next command that looks.
+ */
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { errnoOf, fileFailure } from "../base/errors.ts";
+import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName, startTime, stateOfName } from "./owner.ts";
+
+export interface RunRecord {
+  format: 1;
+  /** Name of the container; absent for `run`. */
+  container?: string;
+  /** What it was started from, for people. */
+  image: string;
+  /** ISO 8601 time. */
+  started: string;
+  writable: boolean;
+  command: readonly string[];
+  /** `NAME=value` lines that `exec` gives to further processes. */
+  environment: readonly string[];
+  workdir: string;
+  user: string;
+}
+
+export interface Run extends RunRecord {
+  /** The process that was started: the payload itself in place, its monitor when supervised. */
+  pid: number;
+  /** A process inside, whose namespaces are the container's. */
+  inside: { pid: number; start: string };
+}
+
+export interface RunPlace {
+  /** The record's file. */
+  record: string;
+  /** Where the executor writes the pid inside, when supervised. */
+  pid: string;
+}
+
+/** The files of this process's run below `directory`, which is made if missing. */
+export function placeOfRun(directory: string): RunPlace {
+  makePrivateDirectory(directory);
+  const path = join(directory, ownerName(ourselves()));
+  return { record: `${path}.json`, pid: `${path}.pid` };
+}
+
+export function writeRun(place: RunPlace, record: RunRecord): void {
+  try {
+    writeFileSync(place.record, JSON.stringify(record), { mode: 0o600 });
+  } catch (error) {
+    throw fileFailure(error, "recording the start", place.record);
+  }
+}
+
+const readRun = (directory: string, name: string): Run | undefined => {
+  const path = join(directory, name);
+  const record = JSON.parse(readFileSync(path, "utf8")) as RunRecord;
+  const pid = Number.parseInt(name, 10);
+  let inside = pid;
+  try {
+    inside = Number.parseInt(readFileSync(path.replace(/\.json$/, ".pid"), "utf8"), 10);
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
+  const start = startTime(inside);
+  return start === undefined ? undefined : { ...record, pid, inside: { pid: inside, start } };
+};
+
+const namesIn = (directory: string): string[] => {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw fileFailure(error, "reading the records of what runs", directory);
+  }
+};
+
+/** What runs of a directory of records; clears the records of the dead. */
+export function listRuns(directory: string): Run[] {
+  const runs: Run[] = [];
+  for (const name of namesIn(directory)) {
+    const state = stateOfName(name);
+    if (state === "dead") rmSync(join(directory, name), { force: true });
+    if (state !== "alive" || !name.endsWith(".json")) continue;
+    try {
+      const run = readRun(directory, name);
+      if (run !== undefined) runs.push(run);
+    } catch (error) {
+      // It ended, or has not finished writing its record: it is not listed yet or no longer.
+      if (!(error instanceof SyntaxError) && errnoOf(error) !== "ENOENT")
+        throw fileFailure(error, "reading a record", name);
+    }
+  }
+  return runs;
+}
+
+/** Names below `directory` whose owners are dead: leavings. */
+export const leavingsIn = (directory: string): string[] =>
+  namesIn(directory)
+    .filter((name) => stateOfName(name) === "dead")
+    .map((name) => join(directory, name));

@@ -59,7 +59,7 @@ const importCases = (bed: Bed, image: string, about: string, repetitions: number
     rootlingWords(...words)
       .map(shellWord)
       .join(" ");
-  const clear = `rm -rf ${inWork("*").replace("'", "")}`;
+  const clear = `rm -rf ${shellWord(bed.work)} && mkdir ${shellWord(bed.work)}`;
   const sync = bed.onDisk ? `sync -f ${shellWord(bed.work)}` : "true";
   const copy = `skopeo copy --quiet --insecure-policy --src-tls-verify=false ${source} oci:${inWork("layout")}:x`;
   const unpack = `${copy} && umoci unpack --image ${inWork("layout")}:x ${inWork("bundle")} >/dev/null`;

@@ -44,10 +44,12 @@ async function registryFiles(scratch: string): Promise<string> {
     await makeWorkImage(layout, "work", scratch);
     await busyboxImage(layout, "busybox", scratch);
     for (const tag of ["work", "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
+    await registry.stop();
+    renameSync(unfinished, kept);
   } finally {
     await registry.stop();
+    rmSync(unfinished, { recursive: true, force: true });
   }
-  renameSync(unfinished, kept);
   rmSync(join(scratch, "layout"), { recursive: true });
   return kept;
 }
@@ -170,7 +172,7 @@ async function main(): Promise<number> {
       say(`\nWritten to ${values.json}`);
     }
     const missed = results.flatMap(({ bars }) => bars).filter(({ met }) => !met);
-    return missed.length === 0 || values["peers-only"] ? 0 : 1;
+    return missed.length === 0 ? 0 : 1;
   } finally {
     await registry.stop();
     // podman leaves its storage mounted.

@@ -18,7 +18,7 @@ export function resultOf(measured: Case, samples: ReadonlyMap<string, Sample[]>)
   return {
     name: measured.name,
     about: measured.about,
-    repetitions: samples.get(OURS)?.length ?? 0,
+    repetitions: [...samples.values()][0]?.length ?? 0,
     subjects: [...medians].map(([name, value]) => ({
       name,
       median: value,
@@ -33,7 +33,7 @@ export function resultOf(measured: Case, samples: ReadonlyMap<string, Sample[]>)
             },
           }),
     })),
-    bars: measured.bars.map((bar) => {
+    bars: (ours === undefined ? [] : measured.bars).map((bar) => {
       const value = bar.value(medians);
       return { text: bar.text, limit: bar.limit, value, met: value <= bar.limit };
     }),

@@ -45,10 +45,10 @@ function binaryPool(random: () => number): Buffer {
   const pool = Buffer.alloc(POOL);
   for (let at = 0; at < POOL; ) {
     const back = at - Math.floor(random() * 24_000);
-    const length = 6 + Math.floor(random() * 26);
-    if (random() < 0.62 && back >= 0) pool.copy(pool, at, back, Math.min(back + length, at));
-    else for (let i = 0; i < 12 && at + i < POOL; i++) pool[at + i] = random() * 256;
-    at += length > 12 ? length : 12;
+    const length = random() < 0.72 && back >= 0 ? 6 + Math.floor(random() * 26) : 0;
+    if (length > 0) pool.copy(pool, at, back, Math.min(back + length, at));
+    for (let i = length; i < 12 && at + i < POOL; i++) pool[at + i] = random() * 256;
+    at += Math.max(length, 12);
   }
   return pool;
 }
@@ -63,7 +63,7 @@ interface Maker {
 function fill(maker: Maker, name: string, size: number): void {
   const file = join(maker.root, name);
   mkdirSync(dirname(file), { recursive: true });
-  const pool = maker.random() < 0.45 ? maker.text : maker.binary;
+  const pool = maker.random() < 0.66 ? maker.text : maker.binary;
   const start = Math.floor(maker.random() * (POOL - size));
   writeFileSync(file, pool.subarray(start, start + size), { mode: maker.random() < 0.15 ? 0o755 : 0o644 });
 }
@@ -84,10 +84,10 @@ function files(maker: Maker, prefix: string, count: number, mean: number): void 
 }
 
 const layers: readonly ((maker: Maker) => void)[] = [
-  (maker) => files(maker, "usr/lib/base", 8200, 52_000),
-  (maker) => files(maker, "usr/share/middle", 5000, 46_000),
+  (maker) => files(maker, "usr/lib/base", 7200, 42_000),
+  (maker) => files(maker, "usr/share/middle", 4400, 37_000),
   (maker) => {
-    files(maker, "opt/tools", 2300, 52_000);
+    files(maker, "opt/tools", 2000, 42_000);
     // Replaced, removed one by one, removed as a directory, and hidden by an opaque one.
     for (let i = 0; i < 500; i++)
       fill(maker, `usr/lib/base/d${i % 61}/e${i % 7}/file-${i}${i % 5 === 0 ? ".so" : ".txt"}`, 20_000);
@@ -98,7 +98,7 @@ const layers: readonly ((maker: Maker) => void)[] = [
     fill(maker, "usr/share/middle/d0/.wh..wh..opq", 0);
   },
   (maker) => {
-    files(maker, "srv/app", 1100, 60_000);
+    files(maker, "srv/app", 950, 48_000);
     for (let i = 0; i < 60; i++)
       fill(maker, `opt/tools/d${i}/e${i % 7}/.wh.file-${i}${i % 5 === 0 ? ".so" : ".txt"}`, 0);
   },

@@ -6,9 +6,9 @@ case $(uname -m) in
 esac
 node=$PWD/node_modules/node-linux-$arch/bin/node
 if [ ! -x "$node" ]; then
-  node=${ROOTLING_NODE:-$(command -v node || true)}
+  node=${ROOTLING_NODE:-}
 fi
 if [ -z "$node" ]; then
-  echo "there is no Node.js: run scripts/setup.sh" >&2
+  echo "there is no Node.js in node_modules: run scripts/setup.sh, or set ROOTLING_NODE to the path of one that fits" >&2
   exit 125
 fi

@@ -20,7 +20,7 @@ case $ROOTLING_CHECKOUT in
 esac
 run mount -t hostfs -o "$ROOTLING_SHARE" none /run/share
 run mount -t cgroup2 cgroup /sys/fs/cgroup
-run ip link set lo up
+run busybox ip link set lo up
 
 # Accounts are made in a copy of /etc.
 run cp -a /etc/. /run/etc
@@ -30,11 +30,8 @@ run mount --bind /run/etc /etc
 run mount -t ext4 /dev/ubda /mnt
 run chmod 755 /mnt
 
-for module in overlayfs/overlay squashfs/squashfs fuse/fuse; do
-  run insmod "/usr/lib/uml/modules/$(uname -r)/kernel/fs/$module.ko"
-done
-for module in drivers/block/loop; do
-  run insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
+for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop; do
+  run busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
 done
 run chmod 0666 /dev/fuse
 

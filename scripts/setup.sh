@@ -1,0 +1,99 @@
+#!/bin/sh
+# Installs what is missing: Debian packages (as root; an ordinary user is told their names) and npm packages.
+# usage: scripts/setup.sh start|test|bench      what `npm start`, `npm test` or `npm run bench` needs
+set -eu
+cd "$(dirname "$0")/.."
+level=${1:-start}
+
+# Every system package: for what (s start, t test, b bench) · package · its sign (program or file) · why
+packages='
+stb squashfs-tools   mksquashfs       writes squashfs images
+stb tar              tar              unpacks trees with owners and xattrs
+stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
+stb uidmap           newuidmap        id maps with subordinate ranges
+stb gcc              gcc              compiles the executor
+stb musl-tools       musl-gcc         the C library that the static executor is linked with
+stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor
+stb umoci            umoci            makes OCI images
+st- mmdebstrap       mmdebstrap       makes a Debian root file system
+-tb skopeo           skopeo           pushes and copies images, beside us
+-tb docker-registry  docker-registry  a real registry on the loopback address
+-tb busybox-static   /usr/share/doc/busybox-static  the smallest image
+-tb python3          python3          lists trees byte by byte, measures processes
+-t- attr             setfattr         xattrs of test images
+-t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
+--b podman           podman           peer: pull, run
+--b crun             crun             peer: an OCI runtime
+--b bubblewrap       bwrap            peer: a sandbox
+'
+
+case $level in
+  start) column='s??' ;;
+  test) column='?t?' ;;
+  bench) column='??b' ;;
+  *)
+    echo "setup.sh: unknown level '$level': start, test or bench" >&2
+    exit 2
+    ;;
+esac
+
+present() {
+  case $1 in /*) [ -e "$1" ] && return ;; esac
+  for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    if [ -x "$directory/$1" ]; then return; fi
+  done
+  return 1
+}
+
+missing=
+why=
+newline='
+'
+while read -r levels package sign reason; do
+  # shellcheck disable=SC2254
+  case $levels in $column) ;; *) continue ;; esac
+  if ! present "$sign"; then
+    missing="$missing $package"
+    why="$why  $package: $reason$newline"
+  fi
+done <<LIST
+$(printf '%s' "$packages" | sed '/^$/d')
+LIST
+
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" != 0 ]; then
+    printf 'These system packages are missing:\n%sInstall them (Debian, Ubuntu), then run this again:\n  sudo apt-get install --no-install-recommends%s\n' \
+      "$why" "$missing" >&2
+    exit 125
+  fi
+  if ! present apt-get; then
+    printf 'These system packages are missing, and there is no apt-get to install them:\n%s' "$why" >&2
+    echo "Install what your system calls them, then run this again." >&2
+    exit 125
+  fi
+  printf 'Installing system packages with apt-get:\n%s' "$why"
+  log=$(mktemp)
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+    >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    rm -f "$log"
+    echo "apt-get failed: see above" >&2
+    exit 125
+  fi
+  rm -f "$log"
+fi
+
+if [ -L node_modules ]; then
+  : # Somebody shares one between work trees: theirs to keep up to date.
+elif [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  if ! command -v npm >/dev/null; then
+    echo "npm is missing: install it (Debian, Ubuntu: apt-get install npm), then run this again" >&2
+    exit 125
+  fi
+  echo "Installing the npm packages of package-lock.json into node_modules (Node.js itself is one of them)"
+  # Not `npm ci`: that refuses a lock file without every build of the tools for other systems, and registries need
+  # not hold those. This installs the versions and checks the digests of the lock file just the same.
+  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
+  touch node_modules/.package-lock.json
+fi

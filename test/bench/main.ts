@@ -1,0 +1,184 @@
+/**
+ * npm run bench: rootling and its peers in one run, turn by turn, so that whatever else the machine does meets all.
+ *
+ *     npm run bench -- [--only CASE[,CASE…]] [--repeat N] [--json FILE] [--work DIRECTORY] [--peers-only]
+ */
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { cpus, homedir, release, totalmem } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { command, must } from "../support/command.ts";
+import { busyboxImage, ImageLayout } from "../support/images.ts";
+import { startRegistry } from "../support/registry.ts";
+import { makeTemp, removeTree, tempBase } from "../support/temp.ts";
+import { type Bed, type Case, casesOf, OURS, type Subject, startPreparation } from "./cases.ts";
+import { buildMeasure, measure, type Sample } from "./measure.ts";
+import { type CaseResult, resultOf, showResult } from "./report.ts";
+import { makeWorkImage, WORK_VERSION } from "./work.ts";
+
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    repeat: { type: "string" },
+    json: { type: "string" },
+    work: { type: "string" },
+    "peers-only": { type: "boolean", default: false },
+  },
+});
+
+/** The images, made once and kept: the files of a registry that has them. */
+async function registryFiles(scratch: string): Promise<string> {
+  const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "rootling-bench");
+  const kept = join(cache, `registry-${WORK_VERSION}`);
+  if (existsSync(kept)) return kept;
+  say(`Making the images that imports are measured with, once, into ${kept}`);
+  mkdirSync(cache, { recursive: true });
+  const unfinished = `${kept}.${process.pid}`;
+  const registry = await startRegistry(unfinished);
+  try {
+    const layout = await ImageLayout.create(join(scratch, "layout"));
+    await makeWorkImage(layout, "work", scratch);
+    await busyboxImage(layout, "busybox", scratch);
+    for (const tag of ["work", "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
+    await registry.stop();
+    renameSync(unfinished, kept);
+  } finally {
+    await registry.stop();
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+  rmSync(join(scratch, "layout"), { recursive: true });
+  return kept;
+}
+
+/** The busybox image as a directory and as an OCI bundle, for the peers that start those. */
+async function peersRoot(registry: string, scratch: string): Promise<{ rootfs: string; bundle: string }> {
+  const layout = join(scratch, "layout");
+  const bundle = join(scratch, "bundle");
+  const source = `docker://${registry}/busybox:1`;
+  await must(["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false", source, `oci:${layout}:x`]);
+  await must(["umoci", "unpack", "--image", `${layout}:x`, bundle]);
+  const file = join(bundle, "config.json");
+  rmSync(file);
+  await must(["crun", "spec"], { cwd: bundle });
+  const config = JSON.parse(readFileSync(file, "utf8"));
+  config.process.terminal = false;
+  config.process.args = ["/bin/true"];
+  writeFileSync(file, JSON.stringify(config));
+  return { rootfs: join(bundle, "rootfs"), bundle };
+}
+
+/** On hosts with cgroup v1 and v2 beside each other, crun and podman refuse the v2 tree: theirs is a world without it. */
+const hybrid = readFileSync("/proc/self/mounts", "utf8").includes(" /sys/fs/cgroup/unified ");
+const WITHOUT_UNIFIED = [
+  "unshare",
+  "--mount",
+  "--propagation=private",
+  "sh",
+  "-c",
+  'umount /sys/fs/cgroup/unified; exec "$@"',
+  "sh",
+];
+
+async function runCase(measured: Case, bed: Bed, program: string, env: Record<string, string>): Promise<CaseResult> {
+  const subjects = measured.subjects.filter(({ name }) => !values["peers-only"] || name !== OURS);
+  const samples = new Map(subjects.map(({ name }) => [name, [] as Sample[]]));
+  const wanted = values.repeat === undefined ? measured.repetitions : Number(values.repeat);
+  const once = async (subject: Subject): Promise<Sample> => {
+    if (subject.before !== undefined) await must(["sh", "-c", subject.before], { env });
+    const words = typeof subject.run === "string" ? ["sh", "-c", subject.run] : subject.run;
+    const hidden = subject.ownMounts && hybrid ? WITHOUT_UNIFIED : [];
+    return measure(program, words, join(bed.work, "..", "sample.json"), env, hidden);
+  };
+  for (let round = -measured.warmups; round < wanted; round++) {
+    for (const subject of subjects) {
+      const sample = await once(subject);
+      if (round >= 0) samples.get(subject.name)?.push(sample);
+    }
+  }
+  return resultOf(measured, samples);
+}
+
+async function main(): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    process.stderr.write("npm run bench: podman pull and umoci unpack are compared as root: run this as root\n");
+    return 125;
+  }
+  if (values.work !== undefined) process.env.ROOTLING_TEST_TEMP = values.work;
+  const base = tempBase();
+  const TMPFS = 0x01021994;
+  const onDisk = statfsSync(base).type !== TMPFS;
+  const temp = makeTemp("rootling-bench-");
+  const work = join(temp.path, "work");
+  const scratch = join(temp.path, "scratch");
+  mkdirSync(work);
+  mkdirSync(scratch);
+  const files = await registryFiles(scratch);
+  // A copy beside the work, so that reading it costs every subject the same at every turn.
+  cpSync(files, join(temp.path, "registry"), { recursive: true });
+  const registry = await startRegistry(join(temp.path, "registry"));
+  const containers = join(temp.path, "containers.conf");
+  // Raising limits needs a capability that root does not have in every container.
+  writeFileSync(
+    containers,
+    '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\n[engine]\ncgroup_manager="cgroupfs"\nevents_logger="none"\n',
+  );
+  const env = {
+    PATH: process.env.PATH ?? "/usr/bin:/bin:/usr/sbin:/sbin",
+    HOME: temp.path,
+    LC_ALL: "C.UTF-8",
+    CONTAINERS_CONF: containers,
+    ROOTLING_DATA_PATH: join(work, "data"),
+    ROOTLING_CACHE_PATH: join(work, "cache"),
+    ROOTLING_RUNTIME_PATH: join(work, "runtime"),
+  };
+  try {
+    const bed: Bed = { work, registry: registry.address, onDisk, ...(await peersRoot(registry.address, scratch)) };
+    const program = await buildMeasure(temp.path);
+    const all = casesOf(bed);
+    const only = values.only?.split(",");
+    const unknown = only?.filter((name) => !all.some((one) => one.name === name)) ?? [];
+    if (unknown.length > 0) {
+      process.stderr.write(`npm run bench: no case ${unknown.join(", ")}: ${all.map(({ name }) => name).join(", ")}\n`);
+      return 2;
+    }
+    say(
+      `Linux ${release()}, ${cpus().length} CPUs, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}; ` +
+        `work in ${base}, ${onDisk ? "a disk: synced at the end of each import" : "a tmpfs: no disk in the numbers"}`,
+    );
+    const results: CaseResult[] = [];
+    for (const measured of all.filter(({ name }) => only === undefined || only.includes(name))) {
+      await must(["sh", "-c", `rm -rf ${work} && mkdir ${work}`]);
+      if (measured.name === "start" && !values["peers-only"]) {
+        for (const words of startPreparation(bed)) await must(words, { env });
+      }
+      const result = await runCase(measured, bed, program, env);
+      results.push(result);
+      say(`\n${showResult(result)}`);
+    }
+    if (values.json !== undefined) {
+      const machine = {
+        kernel: release(),
+        cpus: cpus().length,
+        memory: totalmem(),
+        node: process.version,
+        work: base,
+        tmpfs: !onDisk,
+      };
+      writeFileSync(values.json, `${JSON.stringify({ format: 1, machine, results }, undefined, 2)}\n`);
+      say(`\nWritten to ${values.json}`);
+    }
+    const missed = results.flatMap(({ bars }) => bars).filter(({ met }) => !met);
+    return missed.length === 0 ? 0 : 1;
+  } finally {
+    await registry.stop();
+    // podman leaves its storage mounted.
+    await command(["sh", "-c", `podman --root ${work}/podman --runroot ${work}/podman-run rmi --all --force`], { env });
+    await removeTree(temp.path);
+  }
+}
+
+process.exitCode = await main();

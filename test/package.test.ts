@@ -1,0 +1,160 @@
+/** bin/rootling and the package: found through symlinks, run by a Node that fits, installed from its tarball. */
+import assert from "node:assert/strict";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { command, must } from "./support/command.ts";
+import { tempDirectory } from "./support/temp.ts";
+
+const checkout = join(import.meta.dirname, "..");
+const own = `node-linux-${process.arch}`;
+
+/** A program that says a version as Node does and otherwise what it was asked to run. */
+function fakeNode(file: string, version: string): string {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `#!/bin/sh\nif [ "$1" = --version ]; then echo ${version}; else echo "${version}" "$@"; fi\n`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+/** A package as it is after an installation, without a Node. */
+function fakePackage(root: string): string {
+  mkdirSync(join(root, "dist"), { recursive: true });
+  writeFileSync(join(root, "dist/main.js"), "");
+  cpSync(join(checkout, "bin"), join(root, "bin"), { recursive: true });
+  return join(root, "bin/rootling");
+}
+
+const start = (program: string, path: string, env: Record<string, string> = {}) =>
+  command([program, "a word", "$x"], { env: { PATH: path, ...env } });
+
+/** A directory with nothing but a `node` of this version. */
+const pathWith = (t: TestContext, version: string): string =>
+  dirname(fakeNode(join(tempDirectory(t), "node"), version));
+
+for (const [version, fits] of [
+  ["v20.20.2", false],
+  ["v24.14.9", false],
+  ["v24.15.0", true],
+  ["v24.100.1", true],
+  ["v25.9.0", false],
+  ["v26.0.0", true],
+  ["v30.1.0-nightly", true],
+] as const) {
+  test(`the Node on PATH ${fits ? "is taken" : "is refused"}: ${version}`, async (t) => {
+    const program = fakePackage(tempDirectory(t));
+    const outcome = await start(program, pathWith(t, version));
+    if (fits) {
+      assert.equal(outcome.stderr, "");
+      assert.match(outcome.stdout, new RegExp(`^${version} .*/dist/main.js a word \\$x\n$`));
+      return;
+    }
+    assert.equal(outcome.status, 125);
+    assert.equal(outcome.stdout, "");
+    assert.match(outcome.stderr, new RegExp(`the one on PATH is ${version}`));
+    assert.match(outcome.stderr, /mend: run 'npm install'.*\n.*install a newer Node.js, or set ROOTLING_NODE/);
+  });
+}
+
+test("without any Node it says so", async (t) => {
+  const outcome = await start(fakePackage(tempDirectory(t)), tempDirectory(t));
+  assert.equal(outcome.status, 125);
+  assert.match(outcome.stderr, /there is none on PATH/);
+});
+
+test("ROOTLING_NODE wins, and is refused where it names no program", async (t) => {
+  const root = tempDirectory(t);
+  const program = fakePackage(root);
+  fakeNode(join(root, "node_modules", own, "bin/node"), "v26.0.0");
+  const chosen = fakeNode(join(root, "chosen"), "v1.0.0");
+  assert.match((await start(program, "/none", { ROOTLING_NODE: chosen })).stdout, /^v1\.0\.0 /);
+  const refused = await start(program, "/none", { ROOTLING_NODE: join(root, "missing") });
+  assert.equal(refused.status, 125);
+  assert.match(refused.stderr, /ROOTLING_NODE names .*missing, which is no program\n {2}mend: /);
+});
+
+for (const [where, place] of [
+  ["inside the package", "lib/node_modules/rootling/node_modules"],
+  ["hoisted beside it", "lib/node_modules"],
+] as const) {
+  test(`the Node of the package ${own} is found ${where}, before an old one on PATH`, async (t) => {
+    const root = tempDirectory(t);
+    fakePackage(join(root, "lib/node_modules/rootling"));
+    fakeNode(join(root, place, own, "bin/node"), "v26.1.0");
+    mkdirSync(join(root, "bin"));
+    symlinkSync("../lib/node_modules/rootling/bin/rootling", join(root, "bin/rootling"));
+    mkdirSync(join(root, "lib/node_modules/.bin"));
+    symlinkSync("../rootling/bin/rootling", join(root, "lib/node_modules/.bin/rootling"));
+    // Both links of npm need no other program; any other link needs readlink.
+    for (const link of ["bin/rootling", "lib/node_modules/.bin/rootling"]) {
+      assert.match((await start(join(root, link), pathWith(t, "v20.20.2"))).stdout, /^v26\.1\.0 .*a word \$x\n$/, link);
+    }
+    symlinkSync(join(root, "bin/rootling"), join(root, "mine"));
+    const linked = await command(["sh", "-c", 'cd "$1" && PATH="$1:$PATH" && ./mine a && mine b', "sh", root]);
+    assert.match(linked.stdout, /^v26\.1\.0 .* a\nv26\.1\.0 .* b\n$/);
+  });
+}
+
+test("in a checkout the sources run where they are newer than the bundle, or there is none", async (t) => {
+  const root = tempDirectory(t);
+  const program = fakePackage(root);
+  const env = { ROOTLING_NODE: fakeNode(join(root, "node"), "v26.0.0") };
+  const deep = join(root, "src/image/sources/docker.ts");
+  mkdirSync(dirname(deep), { recursive: true });
+  for (const file of [deep, join(root, "src/main.ts")]) writeFileSync(file, "");
+  const ran = async () => (await start(program, "/none", env)).stdout;
+  const at = (file: string, seconds: number) => utimesSync(file, seconds, seconds);
+  at(join(root, "src/main.ts"), 1000);
+  at(deep, 1000);
+  at(join(root, "dist/main.js"), 2000);
+  assert.match(await ran(), /dist\/main\.js/);
+  at(deep, 3000);
+  assert.match(await ran(), /src\/main\.ts/);
+  at(deep, 1000);
+  await must(["rm", join(root, "dist/main.js")]);
+  assert.match(await ran(), /src\/main\.ts/);
+});
+
+test("from the checkout it runs with nothing on PATH", async () => {
+  const outcome = await command([join(checkout, "bin/rootling"), "version", "--json"], {
+    env: { PATH: "/none", HOME: "/none" },
+  });
+  assert.equal(outcome.stderr, "");
+  assert.equal(outcome.status, 0);
+  const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
+  assert.equal(JSON.parse(outcome.stdout).version, version);
+});
+
+test("it runs from its tarball, installed for all, with an old Node first on PATH", async (t) => {
+  const directory = tempDirectory(t);
+  const env = { ...process.env, npm_config_update_notifier: "false" } as Record<string, string>;
+  const npm = (...words: string[]) => must(["npm", "--loglevel=error", ...words], { env, cwd: checkout });
+  await npm("pack", "--pack-destination", directory);
+  const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
+  const tarball = join(directory, `rootling-${version}.tgz`);
+  const names = (await must(["tar", "--list", "--file", tarball])).split("\n");
+  for (const name of ["package/bin/rootling", "package/dist/main.js", `package/dist/executor-${process.arch}`]) {
+    assert.ok(names.includes(name), name);
+  }
+  assert.deepEqual(
+    names.filter((name) => /^package\/(src|test|scripts|\.ci)\//.test(name)),
+    [],
+  );
+  const prefix = join(directory, "prefix");
+  await npm("install", "--global", "--prefix", prefix, "--prefer-offline", "--no-audit", "--no-fund", tarball);
+  assert.ok(existsSync(join(prefix, "lib/node_modules/rootling/node_modules", own)), "npm nests what it needs");
+  const outcome = await command([join(prefix, "bin/rootling"), "version", "--json"], {
+    env: { PATH: `${pathWith(t, "v20.20.2")}:/usr/bin:/bin`, HOME: directory },
+  });
+  assert.equal(outcome.stderr, "");
+  assert.equal(JSON.parse(outcome.stdout).version, version);
+});

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Process 1 of the User-Mode Linux bed. The root is the host's, read-only; what tests write to is laid over it.
+# The kernel hands ROOTLING_* of its command line on as environment.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home LC_ALL=C.UTF-8
+run() {
+  "$@" || echo "uml: failed: $*"
+}
+
+run mount -t proc proc /proc
+run mount -t sysfs sys /sys
+mountpoint -q /dev || run mount -t devtmpfs dev /dev
+run mkdir -p /dev/pts /dev/shm
+run mount -t devpts -o ptmxmode=0666,gid=5,mode=0620 devpts /dev/pts
+run mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+run mount -t tmpfs -o mode=0755 tmpfs /run
+run mkdir -p /run/lock /run/share /run/etc /run/home
+case $ROOTLING_CHECKOUT in
+  /tmp/*) echo "uml: the checkout lies in /tmp: that stays read-only" ;;
+  *) run mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
+esac
+run mount -t hostfs -o "$ROOTLING_SHARE" none /run/share
+run mount -t cgroup2 cgroup /sys/fs/cgroup
+run busybox ip link set lo up
+
+# Accounts are made in a copy of /etc.
+run cp -a /etc/. /run/etc
+run mount --bind /run/etc /etc
+
+# hostfs has no xattrs and cannot be the upper layer of an overlay: homes lie on ext4.
+run mount -t ext4 /dev/ubda /mnt
+run chmod 755 /mnt
+
+for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop; do
+  run busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
+done
+run chmod 0666 /dev/fuse
+
+echo "uml: Linux $(uname -r) is up after $(cut -d' ' -f1 /proc/uptime) s"
+sh /run/share/payload.sh
+echo $? >/run/share/status
+sync
+echo o >/proc/sysrq-trigger
+sleep 60

@@ -59,6 +59,10 @@ for (const [name, allowed] of Object.entries(SAME_CONTAINER)) {
       others.filter((line) => !differs(line)),
       reference,
     );
-    for (const { line, why } of allowed) assert.ok(others.some((other) => line.test(other)), `no longer differs: ${why}`);
+    for (const { line, why } of allowed)
+      assert.ok(
+        others.some((other) => line.test(other)),
+        `no longer differs: ${why}`,
+      );
   });
 }

@@ -3,6 +3,7 @@ import { enableCompileCache } from "node:module";
 import type { Context } from "./base/context.ts";
 import { EXIT_FAILURE, EXIT_USAGE, Failure } from "./base/errors.ts";
 import type { Progress } from "./base/progress.ts";
+import type { ProgressMode } from "./base/progress-render.ts";
 import { readSettings } from "./base/settings.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
@@ -63,7 +64,7 @@ function report(error: unknown): void {
   process.stderr.write(`${lines.join("\n")}\n`);
 }
 
-function makeCli(signal: AbortSignal, createProgress: (mode: string) => Progress): Cli & { status(): number } {
+function makeCli(signal: AbortSignal, createProgress: (mode: ProgressMode) => Progress): Cli & { status(): number } {
   let status = 0;
   const settings = readSettings(process.env, process.geteuid?.() ?? 0);
   return {
@@ -113,9 +114,9 @@ async function main(words: readonly string[]): Promise<number> {
   }
   const interrupted = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => interrupted.abort());
-  const { createProgress } = await import("./base/progress.ts");
+  const { createProgress } = await import("./base/progress-render.ts");
   const { bindOptionalValues, asFailure } = await import("./commands/cli.ts");
-  const cli = makeCli(interrupted.signal, createProgress);
+  const cli = makeCli(interrupted.signal, (mode) => createProgress(mode, process.stderr));
   try {
     const command = (await entry.load()).define(cli);
     await command.parseAsync(bindOptionalValues(command, rest), { from: "user" });

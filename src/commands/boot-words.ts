@@ -3,6 +3,7 @@ import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { makePrivateDirectory } from "../base/files.ts";
+import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText } from "../base/text.ts";
 import { carryOut, planStart } from "../boot/boot.ts";
 import type { Intent } from "../boot/intent.ts";
@@ -18,7 +19,7 @@ import { type Cli, collect, showJson } from "./cli.ts";
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
-  readonly progress?: string;
+  readonly progress?: ProgressMode;
 }
 
 /** Adds the flags that say how a container is booted. */

@@ -2,12 +2,13 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { Context } from "../base/context.ts";
 import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import type { ProgressMode } from "../base/progress-render.ts";
 import type { Layout } from "../store/layout.ts";
 
 export interface Cli {
   readonly layout: Layout;
-  /** The context of long work. `progress`: auto, tty, plain, json or none. */
-  context(progress?: string): Context;
+  /** The context of long work. */
+  context(progress?: ProgressMode): Context;
   /** Writes a result to standard output, with a line end. */
   print(text: string): void;
   /** Prints a failure as main prints those that end the process. */
@@ -64,7 +65,7 @@ export function bindOptionalValues(command: Command, words: readonly string[]): 
 /** For options that may repeat. */
 export const collect = (value: string, previous: string[] | undefined): string[] => [...(previous ?? []), value];
 
-const PROGRESS = ["auto", "tty", "plain", "json", "none"];
+const PROGRESS: readonly string[] = ["auto", "tty", "plain", "json", "none"] satisfies ProgressMode[];
 
 export const withProgress = (command: Command): Command =>
   command.option("--progress <how>", `how to report progress: ${PROGRESS.join(", ")}`, (value: string) => {

@@ -1,5 +1,6 @@
 /** `rootling create`: a named container of an image. */
 import { statSync } from "node:fs";
+import type { ProgressMode } from "../base/progress-render.ts";
 import { createContainer } from "../store/containers.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { imageFor } from "./image-for.ts";
@@ -7,7 +8,7 @@ import { imageFor } from "./image-for.ts";
 interface Options {
   name?: string;
   json?: boolean;
-  progress?: string;
+  progress?: ProgressMode;
 }
 
 export const define = (cli: Cli) =>

@@ -1,5 +1,6 @@
 /** From what a user names to a stored image: by its name, by a container's reference, or imported first. */
 import { Failure } from "../base/errors.ts";
+import type { ProgressMode } from "../base/progress-render.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
 import type { Cli } from "./cli.ts";
@@ -11,7 +12,7 @@ import type { Cli } from "./cli.ts";
 export async function imageFor(
   cli: Cli,
   source: string,
-  options: { dryRun?: boolean; progress?: string },
+  options: { dryRun?: boolean; progress?: ProgressMode },
 ): Promise<StoredImage> {
   const stored = findImage(cli.layout, source);
   if (stored !== undefined) return stored;

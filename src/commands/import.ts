@@ -1,6 +1,7 @@
 /** `rootling import`: an image into the store, or into a file or directory of one's own. */
 import { resolve } from "node:path";
 import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { importImage, importToFile } from "./import-image.ts";
@@ -13,7 +14,7 @@ interface Options {
   platform?: string;
   force?: boolean;
   json?: boolean;
-  progress?: string;
+  progress?: ProgressMode;
 }
 
 const FORMATS = ["squashfs", "dir"] as const;

@@ -82,11 +82,10 @@ const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
     ELOOP: "the target is a symlink that leads nowhere",
     ENOTDIR: "source and target must both be directories, or both be files",
   };
-  const mend = mends[name];
   return {
     code: "E_MOUNT",
     what: `mounting ${escapeText(source ?? "")} on ${escapeText(target ?? "")} failed: ${reason(errno, call)}${said}`,
-    ...(mend === undefined ? {} : { mend }),
+    mend: mends[name] ?? "see the steps with --dry-run",
   };
 };
 

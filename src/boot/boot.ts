@@ -20,10 +20,10 @@ export function planExec(intent: ExecIntent): Plan {
   return check(lowerExec(intent, facts.joins, facts.uid, facts.rootInside));
 }
 
-/** Carries a plan out: this process becomes the executor. */
-export async function carryOut(context: Context, plan: Plan, wires: string): Promise<never> {
+/** Carries a plan out: this process becomes the executor. `wire`: a path for the plan on its way. */
+export async function carryOut(context: Context, plan: Plan, wire: string): Promise<never> {
   const executor = await findExecutor(context.settings.CACHE_PATH);
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
-  return handOver(plan, executor, wires);
+  return handOver(plan, executor, wire);
 }

@@ -89,21 +89,26 @@ export function readFstabLine(line: string, origin: string, base: string): Mount
   };
 }
 
-/** Reads what --mount takes: `SRC:DST[:OPTIONS]`, `SRC`, or a line of fstab. `\:` is a colon of a path. */
+/**
+ * Reads what --mount takes: `SRC:DST[:OPTIONS]`, `SRC`, or a line of fstab. `\:` is a colon of a path. A target that
+ * is missing is made.
+ */
 export function readMountFlag(text: string, base: string): Mount {
   const origin = "--mount";
-  if (/[ \t]/.test(text)) return readFstabLine(text, origin, base);
+  const mount = readFstabLine(isLine(text) ? text : lineOf(text, origin), origin, base);
+  return mount.create === "none" ? { ...mount, create: "auto" } : mount;
+}
+
+/** A blank may also belong to a path of SRC:DST: then what follows it is no path, and `:/` comes later. */
+const isLine = (text: string): boolean => /^\S+[ \t]+\//.test(text) || (/[ \t]/.test(text) && !text.includes(":/"));
+
+function lineOf(text: string, origin: string): string {
   const parts = text.split(/(?<!\\):/).map((part) => part.replaceAll("\\:", ":"));
   const [source = "", target = source, options] = parts;
   if (parts.length > 3) throw wrong(`too many colons in ${text}`, origin);
-  if (options === undefined) return readFstabLine(`${escapeOctal(source)} ${escapeOctal(target)}`, origin, base);
+  const fields = `${escapeOctal(source)} ${escapeOctal(target)}`;
+  if (options === undefined) return fields;
   const path = source.startsWith("/") || source.startsWith(".");
-  const type = path ? "none" : source;
   const bind = path && !/(^|,)r?bind(,|$)/.test(options) ? "rbind," : "";
-  const create = /(^|,)(x-)?create=/.test(options) ? "" : ",x-create=auto";
-  return readFstabLine(
-    `${escapeOctal(source)} ${escapeOctal(target)} ${type} ${bind}${options}${create}`,
-    origin,
-    base,
-  );
+  return `${fields} ${path ? "none" : source} ${bind}${options}`;
 }

@@ -1,6 +1,5 @@
 /** Small plans that try what containers need, carried out by the executor for `doctor`. */
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { run } from "../base/process.ts";
 import { type Op, OURSELVES, op, type Plan } from "../plan/plan.ts";
@@ -13,8 +12,8 @@ export interface Trial {
   readonly gid: number;
   /** An empty directory of ours. */
   readonly stage: string;
-  /** A private directory. */
-  readonly wires: string;
+  /** A path for the plan on its way. */
+  readonly wire: string;
 }
 
 export type TrialName = "user-namespace" | "overlay" | "overlay-removal" | "pid-namespace";
@@ -82,10 +81,9 @@ export async function tryIt(name: TrialName, trial: Trial, upper: string): Promi
     ops: opsOf(name, trial, upper),
     remarks: [],
   };
-  const wire = join(trial.wires, `doctor-${process.pid}-${name}`);
-  writeFileSync(wire, toWire(plan, []), { mode: 0o600 });
+  writeFileSync(trial.wire, toWire(plan, []), { mode: 0o600 });
   try {
-    await run(trial.executor, [wire]).finished;
+    await run(trial.executor, [trial.wire]).finished;
     return undefined;
   } catch (error) {
     return error instanceof Failure ? error.what.replace(/^.*?failed with status [0-9]+: /, "") : String(error);

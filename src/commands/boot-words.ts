@@ -87,7 +87,7 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
   await clearLeavings(layout, await findExecutor(context.settings.CACHE_PATH));
   how.before?.();
   writeRun(place, recordOf(intent, plan, how));
-  return carryOut(context, plan, runtime.wires);
+  return carryOut(context, plan, join(runtime.wires, ownerName(ourselves())));
 }
 
 /** Without those that lie in another of them. */

@@ -128,7 +128,8 @@ const TRIALS: readonly { name: TrialName; state: Check["state"]; works: string; 
 async function tryAll(layout: Layout, executor: string): Promise<Check[]> {
   const { stage, wires } = runtimePaths(layout);
   for (const path of [stage, wires, layout.temporary]) makePrivateDirectory(path);
-  const trial: Trial = { executor, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, stage, wires };
+  const wire = join(wires, ownerName(ourselves()));
+  const trial: Trial = { executor, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, stage, wire };
   const checks: Check[] = [];
   for (const { name, state, works, mend } of TRIALS) {
     const upper = join(layout.temporary, `${ownerName(ourselves())}.${name}`);

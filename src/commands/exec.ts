@@ -1,5 +1,6 @@
 /** `rootling exec`: another process in a container that runs. */
 
+import { join } from "node:path";
 import { EXIT_USAGE, Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
 import { carryOut, planExec } from "../boot/boot.ts";
@@ -7,7 +8,7 @@ import { type ExecIntent, from } from "../boot/intent.ts";
 import { readVariable } from "../boot/read-flags.ts";
 import { listContainers } from "../store/containers.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { startTime } from "../store/owner.ts";
+import { ourselves, ownerName, startTime } from "../store/owner.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { showPlan, withDryRun } from "./boot-words.ts";
 import { type Cli, collect, newCommand } from "./cli.ts";
@@ -39,7 +40,7 @@ export const define = (cli: Cli) =>
       if (options.dryRun) return showPlan(cli, plan, options.json);
       const { wires } = runtimePaths(cli.layout);
       makePrivateDirectory(wires);
-      await carryOut(cli.context("none"), plan, wires);
+      await carryOut(cli.context("none"), plan, join(wires, ownerName(ourselves())));
     });
 
 /** The run of a container's name or of a pid. Throws E_NOT_FOUND; E_USAGE where a name means several. */

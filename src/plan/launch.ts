@@ -70,11 +70,9 @@ async function compileExecutor(cache: string): Promise<string> {
 /** How this very program is started: what puts the executor's failures into words. */
 const explainCommand = (): string[] => [process.execPath, process.argv[1] ?? "", "explain"];
 
-/** Writes the plan and becomes the executor; the process id stays. `wires`: a private directory. */
-export function handOver(plan: Plan, executor: string, wires: string): never {
-  const wire = join(wires, `${process.pid}`);
+/** Writes the plan to `wire`, a file in a private directory, and becomes the executor; the process id stays. */
+export function handOver(plan: Plan, executor: string, wire: string): never {
   try {
-    rmSync(wire, { force: true });
     writeFileSync(wire, toWire(plan, explainCommand()), { mode: 0o600, flag: "wx" });
   } catch (error) {
     throw fileFailure(error, "writing the plan", wire);

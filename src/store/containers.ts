@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { capture } from "../base/process.ts";
-import { containerPaths, type Layout } from "./layout.ts";
+import { containerPaths, type Layout, runtimePaths } from "./layout.ts";
 import { type Lock, tryLock } from "./lock.ts";
 import { ourselves, ownerName } from "./owner.ts";
 import { leavingsIn, listRuns, type Run } from "./runs.ts";
@@ -163,5 +163,6 @@ export async function removeTrees(executor: string, paths: readonly string[]): P
 
 /** Clears what processes that died have left in the places of starts and of removals. */
 export async function clearLeavings(layout: Layout, executor: string): Promise<void> {
-  await removeTrees(executor, [...leavingsIn(layout.ephemeral), ...leavingsIn(layout.temporary)]);
+  const places = [layout.ephemeral, layout.temporary, runtimePaths(layout).wires];
+  await removeTrees(executor, places.flatMap(leavingsIn));
 }

@@ -67,3 +67,30 @@ export async function must(argv: readonly string[], options: CommandOptions = {}
 /** A word for the shell, quoted where it has to be. */
 export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
+export interface Background {
+  readonly pid: number;
+  readonly ended: Promise<Outcome>;
+  alive(): boolean;
+  kill(signal: NodeJS.Signals): void;
+  /** Sends the signal and waits for the end. */
+  end(signal: NodeJS.Signals): Promise<Outcome>;
+}
+
+/** Runs `argv` beside the test. */
+export function background(argv: readonly string[], options: CommandOptions = {}): Background {
+  let child: ChildProcess | undefined;
+  let over = false;
+  const ended = command(argv, { ...options, onStart: (started) => (child = started) }).finally(() => (over = true));
+  const kill = (signal: NodeJS.Signals) => void child?.kill(signal);
+  return {
+    pid: child?.pid ?? -1,
+    ended,
+    alive: () => !over,
+    kill,
+    end: (signal) => {
+      kill(signal);
+      return ended;
+    },
+  };
+}

@@ -180,9 +180,19 @@ static enum create creation(const char *word, bool directory) {
   return directory ? CREATE_DIRECTORY : CREATE_FILE;
 }
 
-/* mount TYPE SOURCE TARGET ATTRIBUTES DATA CREATE: a new instance of a file system. */
+static bool is_missing(struct state *state, const char *path) {
+  int fd = root_open(state, path, O_PATH);
+  if (fd < 0) return errno == ENOENT;
+  close(fd);
+  return false;
+}
+
+/* mount TYPE SOURCE TARGET ATTRIBUTES DATA CREATE: a new instance of a file system. CREATE may be `skip`: a mask over
+   what does not exist is not needed. */
 int op_mount(struct state *state, struct op *op) {
   unsigned long long bits;
+  bool skip = strcmp(op->field[5], "skip") == 0;
+  if (skip && is_missing(state, op->field[2])) return 0;
   if (attribute_bits(op->field[3], &bits) != 0) return -1;
   int fs = fs_open(op->field[0]);
   if (fs < 0) return failed("fsopen");
@@ -192,7 +202,7 @@ int op_mount(struct state *state, struct op *op) {
   int mount = fs_mount(fs, (unsigned)bits);
   if (mount < 0) return failed_fs(fs, "fsmount");
   close(fs);
-  int target = root_target(state, op->field[2], creation(op->field[5], true), 0755);
+  int target = root_target(state, op->field[2], skip ? CREATE_NONE : creation(op->field[5], true), 0755);
   return target < 0 ? -1 : move_onto(mount, target);
 }
 

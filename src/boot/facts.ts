@@ -51,6 +51,8 @@ export interface HostEntry {
 export interface Facts {
   readonly uid: number;
   readonly gid: number;
+  /** We are root of the machine, not of a user namespace: what overlayfs calls trusted is ours. */
+  readonly initialRoot: boolean;
   readonly kernel: readonly [major: number, minor: number];
   readonly places: Places;
   /** Character devices that exist on the host and belong into every container. */
@@ -136,6 +138,10 @@ function terminalPath(): string | undefined {
   }
 }
 
+/** The initial user namespace maps every id to itself (user_namespaces(7)). */
+const isInitialUserNamespace = (): boolean =>
+  /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const mount of intent.mounts) {
@@ -157,6 +163,7 @@ function realPathsOf(intent: Intent): Record<string, string> {
 
 /** Looks at the host for what this intent needs. Throws E_NOT_FOUND for a bind source that does not exist. */
 export function gatherFacts(intent: Intent, places: Places): Facts {
+  const uid = process.geteuid?.() ?? 0;
   const [major = 0, minor = 0] = release()
     .split(".")
     .map((part) => Number.parseInt(part, 10));
@@ -164,7 +171,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
   const mounts = host ? mountPoints() : [];
   const terminal = terminalPath();
   return {
-    uid: process.geteuid?.() ?? 0,
+    uid,
+    initialRoot: uid === 0 && isInitialUserNamespace(),
     gid: process.getegid?.() ?? 0,
     kernel: [major, minor],
     places,

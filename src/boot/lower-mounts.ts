@@ -83,7 +83,7 @@ function masks(intent: Intent, facts: Facts): Op[] {
       .map((path) => {
         const below = path.slice(source === "/" ? 0 : source.length);
         const place = `${target === "/" ? "" : target}${below}` || "/";
-        return op("mount", origin, "tmpfs", "rootling", place, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "none");
+        return op("mount", origin, "tmpfs", "rootling", place, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
       }),
   );
 }

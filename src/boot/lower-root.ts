@@ -79,13 +79,13 @@ function overlay(
   lowers: readonly string[],
 ): Op {
   // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*.
-  return op("overlay", origin, target, facts.uid === 0 ? "" : "userxattr", upper, work, ...lowers);
+  return op("overlay", origin, target, facts.initialRoot ? "" : "userxattr", upper, work, ...lowers);
 }
 
 /** Linux 6.6 gave tmpfs user xattrs, without which overlayfs in a user namespace cannot remove merged directories. */
 const tmpfsIsUpper = (facts: Facts): boolean => {
   const [major, minor] = facts.kernel;
-  return facts.uid === 0 || major > 6 || (major === 6 && minor >= 6);
+  return facts.initialRoot || major > 6 || (major === 6 && minor >= 6);
 };
 
 function ephemeralUpper(intent: Intent, facts: Facts): { undo: readonly Op[]; path(name: string): string } {

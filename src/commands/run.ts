@@ -42,9 +42,15 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
     devices: from("fresh", "rootling"),
     command: from(words, command.length > 0 ? "command line" : "passwd"),
     ...flags,
-    workdir: flags.workdir ?? from(process.cwd(), "working directory"),
+    workdir: flags.workdir ?? from(startDirectory(), "working directory"),
     environment: [...terminalType(), ...flags.environment],
   };
+}
+
+/** The caller's directory, unless it lies in what a container has of its own. */
+function startDirectory(): string {
+  const directory = process.cwd();
+  return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
 async function imageIntent(

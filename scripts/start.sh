@@ -37,6 +37,8 @@ else
     --clear config.env --config.env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     --config.env=GREETING='hello from the image' --config.label=org.opencontainers.image.title=debian
   rm -f "$place/debian.tar"
+  # umoci writes for its own user only; the one who imports is another.
+  chmod -R a+rX "$layout"
   : >"$place/complete"
 fi
 took "$begin" "$(now)"
@@ -65,7 +67,7 @@ if [ "$(id -u)" = 0 ]; then
     cp "$node" "$place/package/node_modules/node-linux-$arch/bin/node"
     rootling=$place/package/bin/rootling
   fi
-  title "The rest happens as the user $user ($(as_user id)), who has no privileges and no subordinate ids"
+  title "The rest happens as the user $user (uid $(id -u "$user")), who has no privileges and no subordinate ids"
 else
   user=$(id -un)
   as_user() { "$@"; }
@@ -102,13 +104,13 @@ say 0 "the image becomes a root file system in the store of $user" import "oci:$
 say 0 "a container of it: a reference to the image and an empty upper directory" create debian --name hello
 say 0 "it boots: a command in it" start hello cat /etc/os-release
 say 0 "inside, one is who one is outside" start hello id
-say 0 "or root of the container, and of nothing else" start hello --root id
+say 0 "or root of the container, and of nothing else" start --root hello id
 say 0 "environment and working directory are the image's" start hello sh -c 'echo "$GREETING, in $PWD"'
-say 1 "started without --rw, its root is read-only" start hello --root touch /srv/note
-say 0 "with --rw, what is written is kept in the container" start hello --rw --root \
-  sh -c 'echo "kept by the container" >/srv/note'
+say 1 "started without --rw, its root is read-only" start --root hello touch /srv/note
+say 0 "with --rw, what is written is kept in the container" start --rw --root hello \
+  sh -c 'echo "kept by the container" >/srv/note; ls -l /srv'
 say 0 "it is there at the next start" start hello cat /srv/note
-say 0 "run leaves nothing behind" run debian --root sh -c 'echo gone >/srv/gone; ls /srv'
+say 0 "run leaves nothing behind" run --root debian sh -c 'echo gone >/srv/gone; ls /srv'
 say 7 "the exit status is the command's own" run debian sh -c 'exit 7'
 say 0 "what there is" list
 say 0 "removing the container frees what it changed" remove hello
@@ -120,8 +122,8 @@ The image stays in $layout. In $checkout you can type:
   bin/rootling import oci:$reference --name debian
   bin/rootling run debian                        a shell in it; nothing is left behind
   bin/rootling create debian --name web
-  bin/rootling start web --rw --root             a shell that keeps what it changes
-  bin/rootling run debian --dry-run              the plan of a start, step by step
+  bin/rootling start --rw --root web             a shell that keeps what it changes
+  bin/rootling run --dry-run debian              the plan of a start, step by step
   bin/rootling import oci:$reference -o debian.sqsh --comp zstd:3
   bin/rootling doctor                            what this machine offers and what it lacks
 NEXT

@@ -131,7 +131,7 @@ test("from the checkout it runs with nothing on PATH", async () => {
   assert.equal(outcome.stderr, "");
   assert.equal(outcome.status, 0);
   const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
-  assert.equal(JSON.parse(outcome.stdout).version, version);
+  assert.equal(JSON.parse(outcome.stdout).rootling, version);
 });
 
 test("it runs from its tarball, installed for all, with an old Node first on PATH", async (t) => {
@@ -156,5 +156,5 @@ test("it runs from its tarball, installed for all, with an old Node first on PAT
     env: { PATH: `${pathWith(t, "v20.20.2")}:/usr/bin:/bin`, HOME: directory },
   });
   assert.equal(outcome.stderr, "");
-  assert.equal(JSON.parse(outcome.stdout).version, version);
+  assert.equal(JSON.parse(outcome.stdout).rootling, version);
 });

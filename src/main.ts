@@ -23,6 +23,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   start: { about: "start a container", load: () => import("./commands/start.ts") },
   exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
   list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
+  images: { about: "list stored images", load: () => import("./commands/images.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   plan: { about: "print the steps of a run, start or exec", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },

@@ -17,11 +17,7 @@ interface VerbEntry {
   about: string;
 }
 
-/**
- * Every verb with its fields: what `rootling plan` prints and what executor/ops.def takes. A test holds this table
- * and `executor --ops` against each other.
- */
-export const verbs = {
+const verbs = {
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
   namespaces: { side: "inside", fields: ["list"], about: "make new namespaces" },
   join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
@@ -62,7 +58,10 @@ export const verbs = {
 
 export type Verb = keyof typeof verbs;
 
-/** The table with its entries' general type, for code that goes through all of them. */
+/**
+ * Every verb with its fields: what `rootling plan` prints and what executor/ops.def takes. A test holds this table
+ * and `executor --ops` against each other.
+ */
 export const verbTable: Readonly<Record<Verb, VerbEntry>> = verbs;
 
 /** One step. `origin` says who asked for it: `--mount`, `image config`, `rootling` for what always happens. */

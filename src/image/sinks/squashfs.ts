@@ -18,6 +18,8 @@ export interface SquashfsOptions {
   /** Compressor and level, such as `zstd:3` or `lz4`. */
   comp: string;
   force: boolean;
+  /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
+  sourceDateEpoch?: string | undefined;
 }
 
 /** Levels that mksquashfs takes; null where it takes none. */
@@ -94,16 +96,17 @@ class SquashfsSink implements Sink {
     const { mode, uid, gid } = this.#root;
     this.#running = run(
       program,
-      // The times of the file system and of its root are fixed, so that the same image makes the same bytes.
       [
         ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
-        ...["-processors", String(availableParallelism()), "-mem", "128M", "-mkfs-time", "0", "-root-time", "0"],
+        ...["-processors", String(availableParallelism()), "-mem", "128M"],
         ...["-root-mode", mode.toString(8), "-root-uid", String(uid), "-root-gid", String(gid)],
         ...compression,
       ],
       {
         stdin: "pipe",
         signal: context.signal,
+        // With -tar, 4.5.1 takes the time of the root from nowhere else.
+        ...(options.sourceDateEpoch === undefined ? {} : { env: { SOURCE_DATE_EPOCH: options.sourceDateEpoch } }),
         // It says so, leaves a file out, and ends with status 0.
         onStderr: (text) => {
           if (/ignoring/i.test(text)) this.#ignored ??= text;

@@ -137,13 +137,15 @@ function asOwnUser(entry: Entry): Entry {
   return own;
 }
 
-/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`, zeros left out. */
+/** Says that an id is the caller's own, where the other one is not: rootlesscontaine.rs' NoopID. */
+const OWN_ID = 0xffffffff;
+
+/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`. */
 function ownerNote(uid: number, gid: number): Buffer {
   const bytes: number[] = [];
   const field = (tag: number, value: number) => {
-    if (value === 0) return;
     bytes.push(tag);
-    let rest = value;
+    let rest = value === 0 ? OWN_ID : value;
     for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
     bytes.push(rest);
   };

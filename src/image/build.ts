@@ -1,7 +1,8 @@
 /** The image side's spine: source → layers (top first) → entries → merge → sink. */
 import { type Context, throwIfAborted } from "../base/context.ts";
 import type { Task } from "../base/progress.ts";
-import { indexLayer, readLayer } from "./layer.ts";
+import { indexLayer } from "./index-layer.ts";
+import { readLayer } from "./layer.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
 import type { Entry, LayerRef, SourceImage } from "./types.ts";

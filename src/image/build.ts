@@ -37,7 +37,7 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
 }
 
 async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<BuildResult> {
-  const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: context.warn });
+  const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = layerTask(layer, context);
     await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task);

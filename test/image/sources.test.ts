@@ -115,10 +115,13 @@ test("a registry: missing images, flipped bytes, a pinned image without network"
     assert.deepEqual(readdirSync(fresh.layout.images), []);
     assert.deepEqual(readdirSync(fresh.layout.temporary), []);
     writeFileSync(path, whole);
+    // Half a download of a process that was killed goes with the next one.
+    writeFileSync(join(fresh.layout.blobs, `${hex}.1-00000000.tmp`), "half");
     // A blob that the cache damaged is noticed and fetched anew.
     writeFileSync(join(fresh.layout.blobs, hex), flipped);
     await importImage(fresh.context, fresh.layout, `docker://${registry.host}/one:1`);
     assert.deepEqual(readFileSync(join(fresh.layout.blobs, hex)), whole);
+    assert.ok(readdirSync(fresh.layout.blobs).every((name) => /^[0-9a-f]{64}$/.test(name)));
   }
 });
 

@@ -70,7 +70,8 @@ const DEFAULT_COMPRESSION = "zstd:3";
 
 function outputSink(options: FileImportOptions, context: Context): OpenSink {
   const { output, force = false, comp = DEFAULT_COMPRESSION } = options;
-  if (options.format === "squashfs") return squashfsSink({ output, comp, force }, context);
+  if (options.format === "squashfs")
+    return squashfsSink({ output, comp, force, sourceDateEpoch: process.env.SOURCE_DATE_EPOCH }, context);
   if (options.comp !== undefined) {
     throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }

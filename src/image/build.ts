@@ -1,7 +1,8 @@
 /** The image side's spine: source → layers (top first) → entries → merge → sink. */
 import { type Context, throwIfAborted } from "../base/context.ts";
 import type { Task } from "../base/progress.ts";
-import { indexLayer, readLayer } from "./layer.ts";
+import { indexLayer } from "./index-layer.ts";
+import { readLayer } from "./layer.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
 import type { Entry, LayerRef, SourceImage } from "./types.ts";
@@ -36,7 +37,7 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
 }
 
 async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<BuildResult> {
-  const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: context.warn });
+  const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = layerTask(layer, context);
     await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task);

@@ -5,7 +5,6 @@ import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { decompress } from "./decompress.ts";
 import { limits } from "./limits.ts";
-import { cleanPath, whiteoutOf } from "./names.ts";
 import { type TarHandler, TarReader } from "./tar-read.ts";
 import type { LayerRef } from "./types.ts";
 
@@ -56,68 +55,4 @@ function checkRatio(stored: number, unpacked: number, label: string, context: Co
     where: label,
     mend: "set ROOTLING_MAX_RATIO higher if you trust whoever made this image",
   });
-}
-
-/** What a name of the layer is while the layer is indexed. */
-interface Name {
-  ordinal: number;
-  /** Names in it, for a directory. */
-  children: Map<string, Name> | undefined;
-}
-
-/**
- * Which entries of a layer later ones of the same layer supersede, by ordinal: a name that is given again, and all
- * that is in a directory that a file replaces. Throws E_LAYER where a hard link's file would be superseded.
- */
-export async function indexLayer(layer: LayerRef, context: Context, task: Task): Promise<ReadonlySet<number>> {
-  const superseded = new Set<number>();
-  const root: Name = { ordinal: -1, children: new Map() };
-  const linked = new Set<string>();
-  let ordinal = -1;
-  const supersede = (name: Name) => {
-    if (name.ordinal >= 0) superseded.add(name.ordinal);
-    for (const child of name.children?.values() ?? []) supersede(child);
-  };
-  const handler: TarHandler = {
-    entry: (entry) => {
-      ordinal++;
-      const path = cleanPath(entry.path, layer.label);
-      if (whiteoutOf(path, layer.label) !== undefined) return false;
-      if (path === "") {
-        if (root.ordinal >= 0) superseded.add(root.ordinal);
-        root.ordinal = ordinal;
-        return false;
-      }
-      const parts = path.split("/");
-      const last = parts.pop() ?? "";
-      let directory = root;
-      for (const part of parts) {
-        directory.children ??= new Map();
-        let next = directory.children.get(part);
-        if (next === undefined) directory.children.set(part, (next = { ordinal: -1, children: new Map() }));
-        directory = next;
-      }
-      directory.children ??= new Map();
-      const older = directory.children.get(last);
-      const isDirectory = entry.kind === "directory";
-      if (older !== undefined && isDirectory && older.children !== undefined) {
-        if (older.ordinal >= 0) superseded.add(older.ordinal);
-        older.ordinal = ordinal;
-        return false;
-      }
-      if (older !== undefined) {
-        if (linked.has(path)) {
-          throw new Failure("E_LAYER", "a file that has hard links is given twice", { where: layer.label });
-        }
-        supersede(older);
-      }
-      if (entry.kind === "link") linked.add(cleanPath(entry.target ?? entry.path, layer.label));
-      directory.children.set(last, { ordinal, children: isDirectory ? new Map() : undefined });
-      return false;
-    },
-    data() {},
-    end() {},
-  };
-  await readLayer(layer, handler, context, task, () => undefined);
-  return superseded;
 }

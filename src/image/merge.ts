@@ -158,11 +158,11 @@ export class Merge {
     }
     return entry.kind === "link"
       ? this.#acceptLink(entry, placement, layer, label)
-      : this.#acceptFile(entry, placement);
+      : this.#acceptFile(entry, placement, layer);
   }
 
-  #acceptFile(entry: Entry, placement: "new" | "hidden") {
-    const waiting = this.#links.take(entry.path);
+  #acceptFile(entry: Entry, placement: "new" | "hidden", layer: number) {
+    const waiting = this.#links.take(entry.path, layer);
     if (placement === "new") return { file: entry, links: waiting };
     const [first, ...others] = waiting;
     if (first === undefined) {
@@ -175,14 +175,14 @@ export class Merge {
 
   #acceptLink(entry: Entry, placement: "new" | "hidden", layer: number, label: string): undefined {
     const target = entry.target ?? ("" as ByteString);
-    const paths = this.#links.take(entry.path);
+    const paths = this.#links.take(entry.path, layer);
     if (placement === "new") paths.push(entry.path);
     else this.#links.passCovered(entry.path, target);
     if (paths.length === 0) return;
-    const finding = this.#links.find(target, paths, (path) => this.#tree.leafLayer(path) === layer);
+    const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
     if (finding.kind === "loop") throw brokenLink(entry.path, target, label);
     if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name);
-    else this.#links.wait(finding, paths);
+    else this.#links.wait(finding, paths, layer);
   }
 
   #emitLink(path: ByteString, target: ByteString): void {

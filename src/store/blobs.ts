@@ -1,7 +1,7 @@
 /** The blob cache: downloaded blobs by digest, verified when they come and again when they are used. */
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
@@ -55,6 +55,7 @@ export class Blobs {
     const held = await lock(join(this.#layout.locks, `blob-${hexOf(blob.digest)}`), signal, () => {});
     try {
       if (await isWhole(path, blob, signal)) return { path, cached: true };
+      await this.#clearLeavings(blob.digest);
       await this.#download(path, blob, await download(), signal, report);
       return { path, cached: false };
     } finally {
@@ -82,6 +83,14 @@ export class Blobs {
       await handle?.close().catch(() => {});
       await rm(temporary, { force: true }).catch(() => {});
       throw error instanceof Failure ? error : fileFailure(error, "writing to the blob cache", path);
+    }
+  }
+
+  /** Half a download of a process that died. As the lock is ours, it is nobody's. */
+  async #clearLeavings(digest: string): Promise<void> {
+    const prefix = `${hexOf(digest)}.`;
+    for (const name of await readdir(this.#layout.blobs)) {
+      if (name.startsWith(prefix)) await rm(join(this.#layout.blobs, name), { force: true });
     }
   }
 

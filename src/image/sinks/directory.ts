@@ -9,10 +9,12 @@ import type { Context } from "../../base/context.ts";
 import { fileFailure } from "../../base/errors.ts";
 import { moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, requireProgram, run } from "../../base/process.ts";
+import { escapeText } from "../../base/text.ts";
 import type { Entry } from "../types.ts";
 import { programFailure } from "./program.ts";
 import type { OpenSink, Sink } from "./sink.ts";
 import { TarStream } from "./tar-stream.ts";
+import { XattrSamples } from "./xattr-probe.ts";
 
 export interface DirectoryOptions {
   /** Fills a directory that must be new and empty, and leaves its name and removal to the caller. */
@@ -60,11 +62,13 @@ class DirectorySink implements Sink {
   readonly #privileged: boolean;
   readonly #running: ReturnType<typeof run>;
   readonly #stream: TarStream;
+  readonly #samples = new XattrSamples();
+  readonly #context: Context;
 
   constructor(directory: string, privileged: boolean, context: Context) {
     this.#directory = directory;
     this.#privileged = privileged;
-    let warned = false;
+    this.#context = context;
     const owner = privileged ? "--same-owner" : "--no-same-owner";
     this.#running = run(
       requireProgram("tar", "tar"),
@@ -77,18 +81,15 @@ class DirectorySink implements Sink {
       {
         stdin: "pipe",
         signal: context.signal,
-        onStderr: (text) => {
-          if (warned || !/xattr.*(not supported|Operation not permitted)/i.test(text)) return;
-          warned = true;
-          context.warn(`the file system of ${directory} does not keep all extended attributes`);
-        },
       },
     );
     this.#stream = new TarStream(this.#running);
   }
 
   entry(entry: Entry): void {
-    this.#stream.entry(this.#privileged ? entry : asOwnUser(entry));
+    const possible = this.#privileged ? entry : asOwnUser(entry);
+    if (possible.xattrs !== undefined) this.#samples.add(possible);
+    this.#stream.entry(possible);
   }
 
   data(slice: Buffer): void {
@@ -106,9 +107,15 @@ class DirectorySink implements Sink {
   }
 
   async commit(root: Entry): Promise<void> {
-    this.entry({ ...root, path: fromText(".") });
-    this.end();
     try {
+      // The probe would change the root's time.
+      const missing = await this.#samples.missingIn(this.#directory);
+      if (missing.length > 0) {
+        const names = missing.map((name) => escapeText(name)).join(", ");
+        this.#context.warn(`the file system does not keep extended attributes (${names}): ${this.#directory}`);
+      }
+      this.entry({ ...root, path: fromText(".") });
+      this.end();
       await this.#stream.commit();
       // One syncfs(2) for the whole tree: a sync of each file would take minutes.
       await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
@@ -137,13 +144,15 @@ function asOwnUser(entry: Entry): Entry {
   return own;
 }
 
-/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`, zeros left out. */
+/** Says that an id is the caller's own, where the other one is not: rootlesscontaine.rs' NoopID. */
+const OWN_ID = 0xffffffff;
+
+/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`. */
 function ownerNote(uid: number, gid: number): Buffer {
   const bytes: number[] = [];
   const field = (tag: number, value: number) => {
-    if (value === 0) return;
     bytes.push(tag);
-    let rest = value;
+    let rest = value === 0 ? OWN_ID : value;
     for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
     bytes.push(rest);
   };

@@ -7,6 +7,8 @@ export function programFailure(error: unknown, doing: string, path: string): Fai
   if (error.code !== "E_PROGRAM") return error;
   const errno = [
     ["No space left on device", "ENOSPC"],
+    // GNU tar's words for a write that a full disk cut short.
+    ["Wrote only ", "ENOSPC"],
     ["Disk quota exceeded", "EDQUOT"],
     ["Read-only file system", "EROFS"],
   ].find(([said]) => error.what.includes(said ?? ""))?.[1];

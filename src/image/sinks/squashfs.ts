@@ -18,6 +18,8 @@ export interface SquashfsOptions {
   /** Compressor and level, such as `zstd:3` or `lz4`. */
   comp: string;
   force: boolean;
+  /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
+  sourceDateEpoch?: string | undefined;
 }
 
 /** Levels that mksquashfs takes; null where it takes none. */
@@ -67,7 +69,7 @@ async function claim(temporary: string): Promise<void> {
   }
 }
 
-const rootOf = (root: Entry | undefined) => ({ mode: root?.mode ?? 0o755, uid: root?.uid ?? 0, gid: root?.gid ?? 0 });
+const DEFAULT_ROOT_MODE = 0o755;
 
 class SquashfsSink implements Sink {
   readonly #stream: TarStream;
@@ -75,7 +77,8 @@ class SquashfsSink implements Sink {
   readonly #temporary: string;
   readonly #options: SquashfsOptions;
   readonly #image: SourceImage;
-  readonly #root: { mode: number; uid: number; gid: number };
+  readonly #rootMode: number;
+  readonly #context: Context;
   #ignored: string | undefined;
 
   constructor(
@@ -90,20 +93,21 @@ class SquashfsSink implements Sink {
     this.#temporary = temporary;
     this.#options = options;
     this.#image = image;
-    this.#root = rootOf(root);
-    const { mode, uid, gid } = this.#root;
+    this.#rootMode = root?.mode ?? DEFAULT_ROOT_MODE;
+    this.#context = context;
     this.#running = run(
       program,
-      // The times of the file system and of its root are fixed, so that the same image makes the same bytes.
       [
         ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
-        ...["-processors", String(availableParallelism()), "-mem", "128M", "-mkfs-time", "0", "-root-time", "0"],
-        ...["-root-mode", mode.toString(8), "-root-uid", String(uid), "-root-gid", String(gid)],
+        ...["-processors", String(availableParallelism()), "-mem", "128M"],
+        ...["-root-mode", this.#rootMode.toString(8)],
         ...compression,
       ],
       {
         stdin: "pipe",
         signal: context.signal,
+        // With -tar, 4.5.1 takes the time of the root from nowhere else.
+        ...(options.sourceDateEpoch === undefined ? {} : { env: { SOURCE_DATE_EPOCH: options.sourceDateEpoch } }),
         // It says so, leaves a file out, and ends with status 0.
         onStderr: (text) => {
           if (/ignoring/i.test(text)) this.#ignored ??= text;
@@ -135,8 +139,11 @@ class SquashfsSink implements Sink {
   }
 
   async commit(root: Entry): Promise<void> {
-    const { mode, uid, gid } = rootOf(root);
-    if (mode !== this.#root.mode || uid !== this.#root.uid || gid !== this.#root.gid) throw new RootDiffers(root);
+    if (root.mode !== this.#rootMode) throw new RootDiffers(root);
+    if (root.uid !== 0 || root.gid !== 0) {
+      // With -tar, 4.5.1 ignores -root-uid and -root-gid as well as an entry for the root.
+      this.#context.warn(`mksquashfs cannot keep the owner ${root.uid}:${root.gid} of the root directory`);
+    }
     this.#addConfiguration();
     try {
       await this.#stream.commit();

@@ -24,7 +24,7 @@ export async function openDocker(reference: DockerReference, context: OpenContex
     const name = shortName(reference);
     const start =
       reference.digest === undefined
-        ? await repository.manifest(reference.tag ?? "latest")
+        ? await fetchTagged(repository, reference.tag ?? "latest", context)
         : await fetchDocument(repository, reference.digest, undefined, context);
     const fetch = (entry: BlobInfo & { mediaType: string }) =>
       fetchDocument(repository, entry.digest, entry.size, context);
@@ -42,6 +42,14 @@ export async function openDocker(reference: DockerReference, context: OpenContex
     await close();
     throw error;
   }
+}
+
+/** What a tag means now. Kept, so that the same image named by its digest needs no network. */
+async function fetchTagged(repository: Repository, tag: string, context: OpenContext): Promise<Document> {
+  const document = await repository.manifest(tag);
+  const cached = await context.cache.read(document.digest, limits.manifestBytes);
+  if (cached === undefined) await context.cache.write(document.digest, document.bytes);
+  return document;
 }
 
 async function fetchDocument(

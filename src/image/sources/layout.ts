@@ -2,7 +2,7 @@
 import { basename, join, resolve } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
-import { digestHex, digestOf, verified } from "../digest.ts";
+import { digestHex, digestOf, Verifier, verified } from "../digest.ts";
 import { limits } from "../limits.ts";
 import type { BlobInfo, Digest, SourceImage } from "../types.ts";
 import { readChunks, readSmall } from "./files.ts";
@@ -58,12 +58,10 @@ const blobPath = (directory: string, digest: Digest): string => join(directory, 
 async function readBlob(directory: string, digest: Digest, limit: number, size: number): Promise<Buffer> {
   const path = blobPath(directory, digest);
   const content = await readSmall(path, limit);
-  for await (const _ of verified(one(content), digest, size, path));
+  const verifier = new Verifier(digest, size, path);
+  verifier.update(content);
+  verifier.end();
   return content;
-}
-
-async function* one(content: Buffer): AsyncGenerator<Buffer> {
-  yield content;
 }
 
 function chooseReference(entries: readonly IndexEntry[], reference: string | undefined, directory: string): IndexEntry {

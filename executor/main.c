@@ -329,22 +329,10 @@ static int print_ops(void) {
   return 0;
 }
 
-/* Removes trees also where directories are closed to their owner; goes on after a failure. */
-static int remove_trees(int count, char **paths) {
-  int status = 0;
-  for (int i = 0; i < count; i++)
-    if (remove_tree(paths[i]) != 0) {
-      fprintf(stderr, "rootling: executor: removing %s: %s\n", paths[i], strerror(errno));
-      status = STATUS_FAILURE;
-    }
-  return status;
-}
-
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--ops") == 0) return print_ops();
-  if (argc > 2 && strcmp(argv[1], "--remove-tree") == 0) return remove_trees(argc - 2, argv + 2);
   if (argc != 2) {
-    fprintf(stderr, "usage: %s WIRE-FILE | --ops | --remove-tree PATH...\n", argc > 0 ? argv[0] : "executor");
+    fprintf(stderr, "usage: %s WIRE-FILE | --ops\n", argc > 0 ? argv[0] : "executor");
     return STATUS_FAILURE;
   }
   seal(argv);

@@ -109,7 +109,6 @@ async function main(words: readonly string[]): Promise<number> {
   if (entry === undefined) {
     const near = await nearest(name);
     throw new Failure("E_USAGE", `there is no command ${JSON.stringify(name)}`, {
-      exitStatus: EXIT_USAGE,
       mend: near ? `did you mean ${near}?` : "see `rootling help`",
     });
   }

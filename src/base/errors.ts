@@ -14,7 +14,7 @@ export interface FailureDetails {
   /** What the user can do, as a sentence without full stop. */
   mend?: string;
   cause?: unknown;
-  /** Exit status when it reaches main; EXIT_FAILURE if not given. */
+  /** Exit status when it reaches main; if not given EXIT_USAGE for E_USAGE, else EXIT_FAILURE. */
   exitStatus?: number;
 }
 
@@ -33,7 +33,7 @@ export class Failure extends Error {
     this.what = what;
     this.where = details.where;
     this.mend = details.mend;
-    this.exitStatus = details.exitStatus ?? EXIT_FAILURE;
+    this.exitStatus = details.exitStatus ?? (code === "E_USAGE" ? EXIT_USAGE : EXIT_FAILURE);
   }
 }
 

@@ -1,7 +1,7 @@
 /** The one mount syntax: lines of fstab(5), and `SRC:DST:OPTS` of --mount, which becomes such a line. */
 import { isAbsolute, resolve } from "node:path";
 import { escapeOctal, unescapeOctal } from "../base/bytes.ts";
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import type { Mount } from "./intent.ts";
 
 /** Words that set a mount attribute, each with the one that clears it (mount(8)). */
@@ -24,7 +24,6 @@ const CREATE = /^(?:x-)?create=(dir|file|auto)$/;
 const wrong = (what: string, origin: string): Failure =>
   new Failure("E_USAGE", what, {
     where: origin,
-    exitStatus: EXIT_USAGE,
     mend: "write SRC:DST or SRC:DST:OPTIONS, such as /data:/data:ro, or a line of fstab, such as 'tmpfs /t tmpfs size=1m'",
   });
 

@@ -1,5 +1,5 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { readMountFlag } from "./fstab.ts";
 import { from, type Intent, type Mount, type NamespaceKind, type Variable } from "./intent.ts";
 
@@ -27,8 +27,7 @@ export interface FlagIntent {
   readonly hostname?: NonNullable<Intent["hostname"]>;
 }
 
-const usage = (what: string, where: string, mend: string): Failure =>
-  new Failure("E_USAGE", what, { where, mend, exitStatus: EXIT_USAGE });
+const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
 
 /** `NAME=VALUE`, or `NAME` for the caller's own value; a name that the caller does not have is left out. */
 export function readVariable(text: string, host: NodeJS.ProcessEnv): Variable[] {

@@ -1,7 +1,7 @@
 /** What every command is given, and how each describes its words. */
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { Context } from "../base/context.ts";
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import type { Layout } from "../store/layout.ts";
 
@@ -41,7 +41,6 @@ export function asFailure(error: unknown): unknown {
   const [what = "", hint] = error.message.replace(/^error: /, "").split("\n");
   const near = hint?.replace(/^\(|\)$/g, "");
   return new Failure("E_USAGE", what.replace(/\.$/, ""), {
-    exitStatus: EXIT_USAGE,
     mend: near ?? "see the command's --help",
   });
 }

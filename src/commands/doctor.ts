@@ -3,13 +3,12 @@ import { mkdirSync, mkdtempSync, rmdirSync, statfsSync, statSync } from "node:fs
 import { join } from "node:path";
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
-import { makePrivateDirectory } from "../base/files.ts";
+import { makePrivateDirectory, removeTree } from "../base/files.ts";
 import { findProgram } from "../base/process.ts";
 import { escapeText, formatBytes } from "../base/text.ts";
 import { userNamespaceMend } from "../boot/explain.ts";
 import { type Trial, type TrialName, tryIt } from "../boot/try.ts";
 import { findExecutor } from "../plan/launch.ts";
-import { removeTrees } from "../store/containers.ts";
 import { type Layout, runtimePaths } from "../store/layout.ts";
 import { ourselves, ownerName } from "../store/owner.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
@@ -134,7 +133,7 @@ async function tryAll(layout: Layout, executor: string): Promise<Check[]> {
   for (const { name, state, works, mend } of TRIALS) {
     const upper = join(layout.temporary, `${ownerName(ourselves())}.${name}`);
     mkdirSync(upper, { mode: 0o700 });
-    const said = await tryIt(name, trial, upper).finally(() => removeTrees(executor, [upper]));
+    const said = await tryIt(name, trial, upper).finally(() => removeTree(upper));
     checks.push(
       said === undefined ? { id: name, state: "ok", reason: works } : { id: name, state, reason: said, mend: mend() },
     );

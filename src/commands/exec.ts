@@ -1,7 +1,7 @@
 /** `rootling exec`: another process in a container that runs. */
 
 import { join } from "node:path";
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
 import { carryOut, planExec } from "../boot/boot.ts";
 import { type ExecIntent, from } from "../boot/intent.ts";
@@ -56,7 +56,6 @@ function findRun(cli: Cli, name: string): Run {
   const [run, another] = runs;
   if (another !== undefined) {
     throw new Failure("E_USAGE", `${name} was started more than once`, {
-      exitStatus: EXIT_USAGE,
       mend: `give a pid: ${runs.map(({ pid }) => pid).join(", ")}`,
     });
   }

@@ -1,6 +1,6 @@
 /** `rootling explain`: puts the executor's record of a failed step, on standard input, into words. */
 import { readFileSync } from "node:fs";
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { explain } from "../boot/explain.ts";
 import { fromRecord } from "../plan/wire.ts";
 import { type Cli, newCommand } from "./cli.ts";
@@ -12,7 +12,6 @@ export const define = (cli: Cli) =>
     const failure = fromRecord(readFileSync(0));
     if (failure === undefined) {
       throw new Failure("E_USAGE", "standard input is not a record of the executor", {
-        exitStatus: EXIT_USAGE,
         mend: "the executor starts this command by itself",
       });
     }

@@ -1,8 +1,9 @@
 /** `rootling import`: an image into the store, or into a file or directory of one's own. */
 import { resolve } from "node:path";
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
+import { parsePlatform } from "../image/sources/reference.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { importImage, importToFile } from "./import-image.ts";
 
@@ -41,31 +42,19 @@ export const define = (cli: Cli) =>
       else await intoFile(cli, source, options.output, options);
     });
 
-const usage = (what: string, where: string, mend: string): Failure =>
-  new Failure("E_USAGE", what, { where, mend, exitStatus: EXIT_USAGE });
+const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
 
-function readPlatform(text: string | undefined): { os: string; architecture: string; variant?: string } | undefined {
-  if (text === undefined) return undefined;
-  const [os, architecture, variant, more] = text.split("/");
-  if (!os || !architecture || more !== undefined) {
-    throw usage(
-      `${JSON.stringify(text)} is not a platform`,
-      "--platform",
-      "write OS/ARCHITECTURE[/VARIANT], such as linux/arm64",
-    );
-  }
-  return { os, architecture, ...(variant ? { variant } : {}) };
-}
+const platformOf = ({ platform }: Options) =>
+  platform === undefined ? {} : { platform: parsePlatform(platform, "--platform") };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
   for (const flag of ["format", "force"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
-  const platform = readPlatform(options.platform);
   const image = await importImage(cli.context(options.progress), cli.layout, source, {
     ...(options.name === undefined ? {} : { name: options.name }),
-    ...(platform === undefined ? {} : { platform }),
+    ...platformOf(options),
   });
   const { name, digest, size } = image;
   const called = options.name ?? image.refs.at(-1) ?? name;
@@ -79,12 +68,11 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (format !== "squashfs" && format !== "dir") {
     throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use ${FORMATS.join(" or ")}`);
   }
-  const platform = readPlatform(options.platform);
   const { digest, size } = await importToFile(cli.context(options.progress), cli.layout, source, {
     output,
     format,
     ...(format === "squashfs" && options.comp !== undefined ? { comp: options.comp } : {}),
-    ...(platform === undefined ? {} : { platform }),
+    ...platformOf(options),
     ...(options.force ? { force: true } : {}),
   });
   cli.print(options.json ? showJson({ output, digest, size }) : `${output}  ${digest}  ${formatBytes(size)}`);

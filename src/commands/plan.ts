@@ -1,5 +1,5 @@
 /** `rootling plan run|start|exec …`: the same as the command with --dry-run. */
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { bindOptionalValues, type Cli, type CommandFile, newCommand } from "./cli.ts";
 
 const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
@@ -22,7 +22,6 @@ export const define = (cli: Cli) =>
       const load = Object.hasOwn(PLANNED, name) ? PLANNED[name] : undefined;
       if (load === undefined) {
         throw new Failure("E_USAGE", `there is no plan of ${JSON.stringify(name)}`, {
-          exitStatus: EXIT_USAGE,
           mend: "give run, start or exec",
         });
       }

@@ -1,6 +1,5 @@
 /** `rootling remove`: containers, and names of images. */
-import { EXIT_USAGE, Failure } from "../base/errors.ts";
-import { findExecutor } from "../plan/launch.ts";
+import { Failure } from "../base/errors.ts";
 import { removeContainer } from "../store/containers.ts";
 import { type Cli, newCommand } from "./cli.ts";
 import { forgetImage } from "./image-for.ts";
@@ -15,12 +14,10 @@ export const define = (cli: Cli) =>
   ])
     .argument("<name...>", "containers, or image:NAME for images")
     .action(async (names: string[]) => {
-      if (names.includes(""))
-        throw new Failure("E_USAGE", "an empty name", { exitStatus: EXIT_USAGE, mend: "see `rootling list`" });
-      const executor = await findExecutor(cli.context("none").settings.CACHE_PATH);
+      if (names.includes("")) throw new Failure("E_USAGE", "an empty name", { mend: "see `rootling list`" });
       for (const name of names) {
         const image = IMAGE.exec(name)?.[1];
-        if (image === undefined) await removeContainer(cli.layout, name, executor);
+        if (image === undefined) await removeContainer(cli.layout, name);
         else await forgetImage(cli, image);
         cli.print(name);
       }

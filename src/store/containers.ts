@@ -1,13 +1,13 @@
 /** Containers: a name, a reference to an image, and an upper directory for what is changed. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
-import { capture } from "../base/process.ts";
-import { containerPaths, type Layout, runtimePaths } from "./layout.ts";
+import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { containerPaths, type Layout } from "./layout.ts";
+import { namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
 import { ourselves, ownerName } from "./owner.ts";
-import { leavingsIn, listRuns, type Run } from "./runs.ts";
+import { listRuns, type Run } from "./runs.ts";
 
 const FORMAT = 1;
 
@@ -117,14 +117,9 @@ export function getContainer(layout: Layout, name: string): Container {
 }
 
 export function listContainers(layout: Layout): Container[] {
-  let names: string[];
-  try {
-    names = readdirSync(layout.containers).sort();
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return [];
-    throw fileFailure(error, "listing containers", layout.containers);
-  }
-  return names.flatMap((name) => findContainer(layout, name) ?? []);
+  return namesIn(layout.containers)
+    .sort()
+    .flatMap((name) => findContainer(layout, name) ?? []);
 }
 
 /** The right to change a container's upper: one start at a time has it. Throws E_BUSY. */
@@ -137,7 +132,7 @@ export function lockWriter(layout: Layout, name: string): Lock {
 }
 
 /** Removes a container that does not run. Throws E_BUSY if it does. */
-export async function removeContainer(layout: Layout, name: string, executor: string): Promise<void> {
+export async function removeContainer(layout: Layout, name: string): Promise<void> {
   const { runs } = getContainer(layout, name);
   const [run] = runs;
   if (run !== undefined) {
@@ -150,19 +145,5 @@ export async function removeContainer(layout: Layout, name: string, executor: st
   const trash = join(layout.temporary, `${ownerName(ourselves())}.${name}.removed`);
   renameSync(containerPaths(layout, name).directory, trash);
   await syncDirectory(layout.containers);
-  await removeTrees(executor, [trash]);
-}
-
-/**
- * Removes trees that may hold directories closed to their owner, such as overlayfs's own work directory. By the
- * executor, which neither follows symlinks nor leaves the file system.
- */
-export async function removeTrees(executor: string, paths: readonly string[]): Promise<void> {
-  if (paths.length > 0) await capture(executor, ["--remove-tree", ...paths]);
-}
-
-/** Clears what processes that died have left in the places of starts and of removals. */
-export async function clearLeavings(layout: Layout, executor: string): Promise<void> {
-  const places = [layout.ephemeral, layout.temporary, runtimePaths(layout).wires];
-  await removeTrees(executor, places.flatMap(leavingsIn));
+  await removeTree(trash);
 }

@@ -1,14 +1,15 @@
 /** The image store: merged trees by digest, and the names that point to them. The record comes last. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
+import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
-import { type Owner, ourselves, stateOf } from "./owner.ts";
+import { type Owner, ourselves, ownerName } from "./owner.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
 const FORMAT = 1;
@@ -76,7 +77,7 @@ export function findImage(layout: Layout, name: string): StoredImage | undefined
 /** All whole images, by name and digest. */
 export function listImages(layout: Layout): StoredImage[] {
   const refs = refsByDigest(layout);
-  return listDirectory(layout.images)
+  return namesIn(layout.images)
     .flatMap((hex) => readRecord(layout, `sha256:${hex}`) ?? [])
     .map((record) => describe(layout, record, refs))
     .sort((a, b) => (a.name === b.name ? (a.digest < b.digest ? -1 : 1) : a.name < b.name ? -1 : 1));
@@ -132,10 +133,7 @@ export function lockImage(
 export async function stageImage(layout: Layout): Promise<StagedImage> {
   for (const directory of [layout.images, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
-  const base = join(layout.temporary, `import-${randomBytes(8).toString("hex")}`);
-  const note = `${base}.owner`;
-  // The owner first: there is never a directory of which nobody knows whose it is.
-  await writeFileSafely(note, JSON.stringify(ourselves()));
+  const base = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
   const tree = join(base, "tree");
   try {
     mkdirSync(base, { mode: 0o700 });
@@ -145,16 +143,13 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
   }
   const discard = async () => {
     await removeTree(base).catch(() => {});
-    await rm(note, { force: true }).catch(() => {});
   };
   return {
     tree,
     discard,
     commit: async (record, config) => {
       const complete: ImageRecord = { ...record, format: FORMAT, created: new Date().toISOString() };
-      const image = await commitImage(layout, base, complete, config);
-      await rm(note, { force: true });
-      return image;
+      return commitImage(layout, base, complete, config);
     },
   };
 }
@@ -179,26 +174,9 @@ async function commitImage(
   return describe(layout, record, refsByDigest(layout));
 }
 
-/** Removes what imports have left whose processes are dead. */
-export async function clearLeavings(layout: Layout): Promise<void> {
-  const names = listDirectory(layout.temporary);
-  for (const name of names.filter((candidate) => candidate.endsWith(".owner"))) {
-    const note = join(layout.temporary, name);
-    if (stateOfNote(note) !== "dead") continue;
-    await removeTree(note.slice(0, -".owner".length));
-    await rm(note, { force: true });
-  }
-}
-
-function stateOfNote(note: string): ReturnType<typeof stateOf> {
-  const owner = readJson(note) as Owner | undefined;
-  // Cleared by another process in the meantime, or not readable: nothing to do here.
-  return owner === undefined ? "foreign" : stateOf(owner);
-}
-
 function describe(layout: Layout, record: ImageRecord, refs: Map<string, string[]>): StoredImage {
   const paths = imagePaths(layout, hexOf(record.digest) ?? "");
-  const hasConfig = listDirectory(paths.directory).includes("config.json");
+  const hasConfig = namesIn(paths.directory).includes("config.json");
   return {
     ...record,
     tree: paths.tree,
@@ -231,7 +209,7 @@ function readRef(layout: Layout, name: string): string | undefined {
 
 function refsByDigest(layout: Layout): Map<string, string[]> {
   const refs = new Map<string, string[]>();
-  for (const file of listDirectory(layout.refs).sort()) {
+  for (const file of namesIn(layout.refs).sort()) {
     if (!file.endsWith(".json")) continue;
     const name = decodeURIComponent(file.slice(0, -".json".length));
     const digest = readRef(layout, name);
@@ -248,14 +226,5 @@ function readJson(path: string): unknown {
     const errno = errnoOf(error);
     if (errno === undefined || errno === "ENOENT" || errno === "ENOTDIR" || errno === "ENAMETOOLONG") return undefined;
     throw fileFailure(error, "reading a record", path);
-  }
-}
-
-function listDirectory(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return [];
-    throw fileFailure(error, "reading the store", path);
   }
 }

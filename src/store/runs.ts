@@ -2,9 +2,10 @@
  * Records of what runs: one file a start, named after its owner. A sandbox in place has no monitor that could remove
  * its record, so the dead are recognised by their names, and cleared by the next command that looks.
  */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
+import { namesIn } from "./leavings.ts";
 import { ourselves, ownerName, startTime, stateOfName } from "./owner.ts";
 
 export interface RunRecord {
@@ -65,15 +66,6 @@ const readRun = (directory: string, name: string): Run | undefined => {
   return start === undefined ? undefined : { ...record, pid, inside: { pid: inside, start } };
 };
 
-const namesIn = (directory: string): string[] => {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return [];
-    throw fileFailure(error, "reading the records of what runs", directory);
-  }
-};
-
 /** What runs of a directory of records; clears the records of the dead. */
 export function listRuns(directory: string): Run[] {
   const runs: Run[] = [];
@@ -92,9 +84,3 @@ export function listRuns(directory: string): Run[] {
   }
   return runs;
 }
-
-/** Names below `directory` whose owners are dead: leavings. */
-export const leavingsIn = (directory: string): string[] =>
-  namesIn(directory)
-    .filter((name) => stateOfName(name) === "dead")
-    .map((name) => join(directory, name));

@@ -1,4 +1,5 @@
 /** The image store: what a crash may leave is never listed, and many processes make one image once. */
+
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -6,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { importImage } from "../../src/commands/import-image.ts";
 import { addRef, checkRef, findImage, listImages, removeImage, removeRef, stageImage } from "../../src/store/images.ts";
+import { type Owner, ourselves, ownerName } from "../../src/store/owner.ts";
 import { failsWith, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 
 const record = (digit: string) => ({
@@ -58,21 +60,19 @@ test("images that a crash cut short are never listed, and the next import makes 
 test("leavings of dead imports are cleared, those of live and foreign ones are not", async (t) => {
   const { layout } = testContext(scratch(t));
   const alive = await stageImage(layout);
-  const owner = JSON.parse(readFileSync(`${join(alive.tree, "..")}.owner`, "utf8"));
-  const leave = (name: string, change: object) => {
-    mkdirSync(join(layout.temporary, name, "tree"), { recursive: true });
-    writeFileSync(join(layout.temporary, `${name}.owner`), JSON.stringify({ ...owner, ...change }));
-  };
-  leave("import-dead", { start: "1" });
-  leave("import-before-boot", { boot: "another" });
-  leave("import-foreign", { machine: "another" });
+  const owner = ourselves();
+  const leave = (name: string, change: Partial<Owner>) =>
+    mkdirSync(join(layout.temporary, `${ownerName({ ...owner, ...change })}.${name}`, "tree"), { recursive: true });
+  leave("dead", { start: "1" });
+  leave("before-boot", { boot: "another" });
+  leave("foreign", { machine: "another" });
   await stageImage(layout);
   const left = readdirSync(layout.temporary);
   assert.deepEqual(
     left.filter((name) => /dead|boot/.test(name)),
     [],
   );
-  assert.ok(left.includes("import-foreign"));
+  assert.ok(left.some((name) => name.endsWith(".foreign")));
   assert.ok(existsSync(alive.tree));
 });
 

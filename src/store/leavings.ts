@@ -1,0 +1,26 @@
+/** What processes that died have left: recognised by the owner in its name, and cleared by whoever comes next. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { errnoOf, fileFailure } from "../base/errors.ts";
+import { removeTree } from "../base/files.ts";
+import { type Layout, runtimePaths } from "./layout.ts";
+import { stateOfName } from "./owner.ts";
+
+/** Names in a directory; none if it does not exist. */
+export function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return [];
+    throw fileFailure(error, "reading a directory of the store", directory);
+  }
+}
+
+/** Clears unfinished writes, ephemeral upper directories and plans on their way whose owners are dead. */
+export async function clearLeavings(layout: Layout): Promise<void> {
+  for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
+    for (const name of namesIn(directory)) {
+      if (stateOfName(name) === "dead") await removeTree(join(directory, name));
+    }
+  }
+}

@@ -44,7 +44,7 @@ export interface HostEntry {
   /** The caller may read (list) it. */
   readonly readable: boolean;
   readonly writable: boolean;
-  /** Something is mounted on it or below it. */
+  /** Something is mounted below it, or on it and is no file system that is known to serve as a lower layer. */
   readonly holdsMounts: boolean;
 }
 
@@ -90,15 +90,29 @@ const permits = (path: string, mode: number): boolean => {
   }
 };
 
-/** Mount points in the order of /proc/self/mountinfo (proc(5)), octal escapes resolved. */
-function mountPoints(): string[] {
+interface MountPoint {
+  readonly path: string;
+  readonly type: string;
+}
+
+/** Mount points in the order of /proc/self/mountinfo (proc(5)): later ones lie on top. */
+function mountPoints(): MountPoint[] {
   return readFileSync("/proc/self/mountinfo", "utf8")
     .trimEnd()
     .split("\n")
-    .map((line) => unescapeOctal(line.split(" ")[4] ?? ""));
+    .map((line) => ({
+      path: unescapeOctal(line.split(" ")[4] ?? ""),
+      type: line.split(" - ")[1]?.split(" ")[0] ?? "",
+    }));
 }
 
-function readHostRoot(mounts: readonly string[]): HostEntry[] {
+/** File systems that overlayfs takes as a lower layer without conditions. */
+const ORDINARY = new Set(["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "zfs"]);
+
+const holdsMounts = (path: string, mounts: readonly MountPoint[]): boolean =>
+  mounts.some((mount) => mount.path.startsWith(`${path}/`) || (mount.path === path && !ORDINARY.has(mount.type)));
+
+function readHostRoot(mounts: readonly MountPoint[]): HostEntry[] {
   const entries: HostEntry[] = [];
   for (const name of readdirSync("/").sort()) {
     const path = `/${name}`;
@@ -113,7 +127,7 @@ function readHostRoot(mounts: readonly string[]): HostEntry[] {
       readable:
         kind !== "symlink" && permits(path, kind === "directory" ? constants.R_OK | constants.X_OK : constants.R_OK),
       writable: kind === "directory" && permits(path, constants.W_OK),
-      holdsMounts: mounts.some((mount) => mount === path || mount.startsWith(`${path}/`)),
+      holdsMounts: holdsMounts(path, mounts),
     });
   }
   return entries;
@@ -180,6 +194,6 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
-    ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts) } : {}),
+    ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

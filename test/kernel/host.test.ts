@@ -19,7 +19,7 @@ for (const kind of userKinds) {
       const name = `/tmp/rootling-test-${process.pid}-${kind}`;
       const outcome = await box.run(["run", "host:", "sh", "-c", `echo inside >${name} && cat ${name}; pwd`]);
       assert.equal(outcome.status, 0, outcome.stderr);
-      assert.equal(outcome.stdout.split("\n")[0], "inside");
+      assert.equal(outcome.stdout.split("\n")[0], "inside", outcome.stderr);
       const reached = existsSync(name);
       rmSync(name, { force: true });
       assert.ok(!reached, "the file must not be on the host");

@@ -12,10 +12,27 @@ export function lowerSystem(intent: Intent, facts: Facts): Op[] {
       : // A user namespace alone may not mount procfs: it would show what the mount namespace hides.
         op("bind", OURSELVES, "/proc", "/proc", "", "", "rec", "dir", "755"),
     op("bind", OURSELVES, "/sys", "/sys", "ro", "", "rec", "dir", "755"),
+    ...(facts.uid === 0 ? kernelGuards() : []),
     ...(intent.devices.value === "host" ? hostDevices(intent) : freshDevices(intent, facts)),
     ...(intent.root.value.kind === "host" ? [] : facts.networkFiles.map(networkFile)),
   ];
 }
+
+/** What the kernel lets uid 0 write without any capability: /proc/sys/kernel/core_pattern alone is the whole host. */
+const READ_ONLY = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound"];
+const HIDDEN_FILES = ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug"];
+const HIDDEN_DIRECTORIES = ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"];
+
+/** Root of the machine is root to these files as well; an ordinary user's ids are not. */
+const kernelGuards = (): Op[] => [
+  ...READ_ONLY.map((path) => op("bind", OURSELVES, path, path, "ro", "", "rec,nofail", "none", "0")),
+  ...HIDDEN_FILES.map((path) => op("bind", OURSELVES, "/dev/null", path, "ro", "", "nofail", "none", "0")),
+  ...HIDDEN_DIRECTORIES.map((path) => cover(OURSELVES, path)),
+];
+
+/** An empty directory over one that exists. */
+const cover = (origin: string, path: string): Op =>
+  op("mount", origin, "tmpfs", "rootling", path, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
 
 const networkFile = (path: string): Op =>
   op("bind", OURSELVES, path, path, "ro,nosuid,nodev", "", "nofail", "file", "0");
@@ -24,7 +41,10 @@ const hostDevices = (intent: Intent): Op[] => [
   op("bind", intent.devices.origin, "/dev", "/dev", "", "", "rec", "dir", "755"),
 ];
 
-/** A tmpfs with the devices that every program expects, and pseudo terminals of its own. */
+/**
+ * A tmpfs with the devices that every program expects, and pseudo terminals of its own. The devices are mounts of the
+ * host's, so that the tmpfs itself can be nodev: no node made inside opens anything.
+ */
 function freshDevices(intent: Intent, facts: Facts): Op[] {
   const { origin } = intent.devices;
   const links: [target: string, path: string][] = [
@@ -35,7 +55,7 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
     ["pts/ptmx", "/dev/ptmx"],
   ];
   return [
-    op("mount", origin, "tmpfs", "rootling", "/dev", "nosuid,noexec", "mode=755", "dir"),
+    op("mount", origin, "tmpfs", "rootling", "/dev", "nosuid,nodev,noexec", "mode=755", "dir"),
     ...facts.devices.map(({ name, major, minor }) =>
       op("device", origin, `/dev/${name}`, `/dev/${name}`, `${major}`, `${minor}`),
     ),
@@ -83,7 +103,7 @@ function masks(intent: Intent, facts: Facts): Op[] {
       .map((path) => {
         const below = path.slice(source === "/" ? 0 : source.length);
         const place = `${target === "/" ? "" : target}${below}` || "/";
-        return op("mount", origin, "tmpfs", "rootling", place, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
+        return cover(origin, place);
       }),
   );
 }

@@ -90,9 +90,22 @@ for (const kind of userKinds) {
       const field = (name: string) => new RegExp(`^${name}:\\s*(\\S+)`, "m").exec(status)?.[1];
       assert.equal(field("NoNewPrivs"), "1");
       for (const set of ["CapInh", "CapAmb"]) assert.equal(field(set), "0000000000000000");
-      const own = kind === "root" ? "00000000a80425fb" : "0000000000000000";
+      const own = kind === "root" ? "00000000800405fb" : "0000000000000000";
       for (const set of ["CapPrm", "CapEff", "CapBnd"]) assert.equal(field(set), own);
     });
+
+    for (const topology of [[], ["--pid"]]) {
+      test(`what the kernel leaves open to uid 0 is closed${topology.join(" ")}`, async () => {
+        const script = [
+          'value=$(cat /proc/sys/kernel/core_pattern); echo "$value" 2>/dev/null >/proc/sys/kernel/core_pattern && echo sysctl',
+          "( : >>/proc/sysrq-trigger ) 2>/dev/null && echo sysrq",
+          "mknod /dev/made c 1 3 2>/dev/null && ( : >/dev/made ) 2>/dev/null && echo device",
+          "mknod /made c 1 3 2>/dev/null && ( : >/made ) 2>/dev/null && echo device",
+          "echo end",
+        ].join("; ");
+        assert.equal(await box.must(["run", "--root", ...topology, "busybox", "sh", "-c", script]), "end\n");
+      });
+    }
 
     test("mounts: bind, read-only, tmpfs, in an image's directory and in a new one", async () => {
       const data = join(box.scratch, "data with blank");

@@ -31,6 +31,7 @@ struct state {
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
+  mode_t umask;     /* the caller's */
   char **environment;
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,6 +121,7 @@ int op_exec(struct state *state, struct op *op) {
   if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) return failed("close_range");
   if (state->plan->supervised && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
   blocking_stdio();
+  umask(state->umask);
   default_signals();
   if (op->field[0][0] == '\0') {
     errno = ENOENT;

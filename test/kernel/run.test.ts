@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Box, busyboxBox } from "../support/boxes.ts";
+import { rootlingWords } from "../support/cli.ts";
+import { command } from "../support/command.ts";
 import { userKinds } from "../support/users.ts";
 
 for (const kind of userKinds) {
@@ -106,6 +108,20 @@ for (const kind of userKinds) {
         assert.equal(await box.must(["run", "--root", ...topology, "busybox", "sh", "-c", script]), "end\n");
       });
     }
+
+    test("the caller's umask is the payload's, and changes no mode of the root", async () => {
+      const words = box.user.words(rootlingWords("run", "busybox", "sh", "-c", "umask; stat -c %a / /dev /work"));
+      const outcome = await command(["sh", "-c", 'umask 077; exec "$@"', "sh", ...words], { env: box.user.env });
+      assert.equal(outcome.stdout, "0077\n755\n755\n755\n", outcome.stderr);
+    });
+
+    test("pid 1 does not show the caller's environment", async () => {
+      const outcome = await box.run(["run", "--pid", "busybox", "cat", "/proc/1/environ"], {
+        env: { SECRET: "s3cret" },
+      });
+      assert.equal(outcome.status, 0, outcome.stderr);
+      assert.ok(!outcome.stdout.includes("s3cret"));
+    });
 
     test("mounts: bind, read-only, tmpfs, in an image's directory and in a new one", async () => {
       const data = join(box.scratch, "data with blank");

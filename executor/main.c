@@ -260,8 +260,24 @@ static int split(struct state *state, int at, int pair[2]) {
   return 0;
 }
 
+/* The shell that started us sees its job stop, and continues us when it continues the job. */
+static void stop_with(pid_t inside) {
+  raise(SIGSTOP);
+  kill(inside, SIGCONT);
+}
+
+/* A pipe by which pid 1, whose stops nobody sees, raises SIGIO here. Sets state->stops; without it, nothing stops. */
+static int listen_for_stops(struct state *state) {
+  int pair[2];
+  if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+  state->stops = pair[1];
+  fcntl(pair[0], F_SETOWN, getpid());
+  fcntl(pair[0], F_SETFL, O_NONBLOCK | O_ASYNC);
+  return pair[0];
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
-static int watch(pid_t inside) {
+static int watch(pid_t inside, int stops) {
   sigset_t all;
   sigfillset(&all);
   for (;;) {
@@ -270,11 +286,9 @@ static int watch(pid_t inside) {
     pid_t pid = waitpid(inside, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid == inside && WIFEXITED(status)) return WEXITSTATUS(status);
     if (pid == inside && WIFSIGNALED(status)) return 128 + WTERMSIG(status);
-    if (pid == inside && WIFSTOPPED(status)) {
-      /* The shell that started us sees its job stop, and continues us when it continues the job. */
-      raise(SIGSTOP);
-      kill(inside, SIGCONT);
-    }
+    char byte;
+    if (pid == inside && WIFSTOPPED(status)) stop_with(inside);
+    else if (read(stops, &byte, 1) == 1) stop_with(inside);
     int number = sigwaitinfo(&all, &info);
     /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
     if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(inside, number);
@@ -288,6 +302,7 @@ static int supervised(struct state *state) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
+  int stops = listen_for_stops(state);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
   for (; at < plan->ops && plan->op[at].verb->side == OUTSIDE; at++) {
     if (plan->op[at].verb->act(state, &plan->op[at]) != 0) break;
@@ -316,7 +331,7 @@ static int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
-  status = watch(state->inside);
+  status = watch(state->inside, stops);
   undo(state);
   return status;
 }
@@ -366,7 +381,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1};
+  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1};
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

@@ -115,6 +115,19 @@ for (const kind of userKinds) {
       assert.equal(outcome.stdout, "0077\n755\n755\n755\n", outcome.stderr);
     });
 
+    test("--pid: the job stops with its payload, and goes on with it", async () => {
+      const words = box.user.words(rootlingWords("run", "--pid", "busybox", "sh", "-c", "kill -STOP $$; echo on"));
+      // $! is rootling itself, which becomes the monitor; it is continued once it is seen to be stopped.
+      const script = `"$@" & i=0
+        while [ $i -lt 100 ] && kill -0 $!; do
+          case $(cat /proc/$!/stat) in *") T "*) echo stopped; kill -CONT $!; break ;; esac
+          i=$((i + 1)); sleep 0.1
+        done
+        [ $i -lt 100 ] || kill -KILL $!; wait $!`;
+      const outcome = await command(["sh", "-c", script, "sh", ...words], { env: box.user.env });
+      assert.equal(outcome.stdout, "stopped\non\n", outcome.stderr);
+    });
+
     test("pid 1 does not show the caller's environment", async () => {
       const outcome = await box.run(["run", "--pid", "busybox", "cat", "/proc/1/environ"], {
         env: { SECRET: "s3cret" },

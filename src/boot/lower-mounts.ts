@@ -1,4 +1,5 @@
 /** What is mounted into the root: the system's own mounts, then what was asked for, then the masks. Pure. */
+import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
@@ -91,11 +92,20 @@ function lowerMount(mount: Mount): Op {
   );
 }
 
+function refuseStore(source: string, origin: string, facts: Facts): void {
+  if (!facts.places.hidden.some((path) => source === path || source.startsWith(`${path}/`))) return;
+  throw new Failure("E_CONFLICT", `${source} belongs to the store, which no container may see`, {
+    where: origin,
+    mend: "mount another directory",
+  });
+}
+
 /** Covers the store wherever a mount would show it: the tree below containers must not be changed from inside. */
 function masks(intent: Intent, facts: Facts): Op[] {
   const shown = intent.mounts
     .filter(({ type }) => type === "bind")
     .map(({ source, target, origin }) => ({ source: facts.realPaths[source] ?? source, target, origin }));
+  for (const { source, origin } of shown) refuseStore(source, origin, facts);
   if (intent.root.value.kind === "host") shown.unshift({ source: "/", target: "/", origin: intent.root.origin });
   return shown.flatMap(({ source, target, origin }) =>
     facts.places.hidden

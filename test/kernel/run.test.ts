@@ -171,6 +171,9 @@ for (const kind of userKinds) {
         "0\nclosed\n",
       );
       assert.notEqual(ROOTLING_RUNTIME_PATH, "");
+      const within = await box.run(["run", "--mount", `${join(ROOTLING_DATA_PATH, "images")}:/x`, "busybox", "true"]);
+      assert.equal(within.status, 125);
+      assert.match(within.stderr, /E_CONFLICT/);
     });
   });
 }

@@ -18,12 +18,12 @@ export async function imageFor(
   if (stored !== undefined) return stored;
   if (options.dryRun) {
     throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
-      mend: `import it first: rootling import ${source}`,
+      mend: `import it first: rootling import ${looksLikeName(source) ? `docker://${source}` : source}`,
     });
   }
   if (looksLikeName(source)) {
     throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
-      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling list\` and \`rootling import --help\``,
+      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
     });
   }
   const { importImage } = await import("./import-image.ts");
@@ -48,7 +48,7 @@ export function storedImage(cli: Cli, digest: string): StoredImage {
 export async function forgetImage(cli: Cli, name: string): Promise<void> {
   const image = findImage(cli.layout, name);
   if (image === undefined)
-    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling list`" });
+    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling images`" });
   if (image.refs.length > 1 && image.refs.includes(name)) return void (await removeRef(cli.layout, name));
   const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
   if (users.length > 0) {

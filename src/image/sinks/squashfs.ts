@@ -55,17 +55,17 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
     const program = requireProgram("mksquashfs", "squashfs-tools");
     if (!options.force) await refuseExisting(options.output);
     const temporary = temporaryName(options.output);
-    await claim(temporary);
+    await claim(temporary, options.output);
     return new SquashfsSink(program, compression, temporary, options, image, root, context);
   };
 }
 
 /** Makes the file, so that a place that cannot be written to is told before any work. */
-async function claim(temporary: string): Promise<void> {
+async function claim(temporary: string, output: string): Promise<void> {
   try {
     await (await open(temporary, "wx", 0o644)).close();
   } catch (error) {
-    throw programFailure(error, "creating the squashfs file", temporary);
+    throw programFailure(error, "creating the squashfs file", output);
   }
 }
 

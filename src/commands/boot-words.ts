@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText } from "../base/text.ts";
@@ -39,6 +40,25 @@ export const withDryRun = (command: Command): Command =>
   command
     .option("--dry-run", "print the plan, and change nothing")
     .option("--json", "with --dry-run: print the plan as JSON");
+
+/**
+ * Refuses what would be passed over without a word: --json where no plan is printed, and --user where there is but one
+ * id, since an ordinary user can map no other.
+ */
+export function refuseIdleFlags({ dryRun, json, user }: { dryRun?: boolean; json?: boolean; user?: string }): void {
+  if (json && !dryRun) {
+    throw new Failure("E_USAGE", "only a plan is shown as JSON", {
+      where: "--json",
+      mend: "add --dry-run, or leave it out",
+    });
+  }
+  if (user !== undefined && process.geteuid?.() !== 0) {
+    throw new Failure("E_USAGE", "only root can start a command as another user", {
+      where: "--user",
+      mend: "leave it out; to be root inside and nowhere else, start it with --root",
+    });
+  }
+}
 
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {

@@ -32,7 +32,7 @@ export const define = (cli: Cli) =>
     .argument("<source>", "docker://[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], or a tarball")
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
     .option("--format <format>", `what to write: ${FORMATS.join(" or ")}`)
-    .option("--comp <compression>", "compression of a squashfs: zstd[:LEVEL], gzip, lzo, lz4, xz", "zstd:3")
+    .option("--comp <compression>", "compression of a squashfs: zstd[:LEVEL], gzip, lzo, lz4, xz (default: zstd:3)")
     .option("-n, --name <name>", "name of the stored image")
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
     .option("-f, --force", "replace the output if it exists")
@@ -48,7 +48,7 @@ const platformOf = ({ platform }: Options) =>
   platform === undefined ? {} : { platform: parsePlatform(platform, "--platform") };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force"] as const) {
+  for (const flag of ["format", "comp", "force"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
@@ -71,7 +71,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const { digest, size } = await importToFile(cli.context(options.progress), cli.layout, source, {
     output,
     format,
-    ...(format === "squashfs" && options.comp !== undefined ? { comp: options.comp } : {}),
+    ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),
     ...(options.force ? { force: true } : {}),
   });

@@ -4,7 +4,7 @@ import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor } from "./image-for.ts";
 
@@ -25,6 +25,9 @@ export const define = (cli: Cli) =>
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .passThroughOptions()
     .action(async (source: string | undefined, command: string[], options: BootOptions) => {
+      // Before an image is fetched for words that are wrong.
+      refuseIdleFlags(options);
+      readFlags(options, process.cwd(), process.env);
       const name = source ?? "host:";
       const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
       await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });

@@ -1,7 +1,7 @@
 /** One HTTP request, with redirects, time limits and no secret sent to where it does not belong. */
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { throwIfAborted } from "../../base/context.ts";
+import { interruption, throwIfAborted } from "../../base/context.ts";
 import { errnoOf, Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { tooLarge } from "../limits.ts";
@@ -99,7 +99,7 @@ export async function smallBody(
 
 function networkFailure(error: unknown, url: URL, signal: AbortSignal): Failure {
   if (error instanceof Failure) return error;
-  if (signal.aborted) return new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
+  if (signal.aborted) return interruption(signal);
   const errno = errnoOf(error);
   const known: Record<string, string> = {
     ECONNREFUSED: "nothing answers there",

@@ -30,7 +30,7 @@ export function userNamespaceMend(): string {
   }
   const most = readSysctl("user.max_user_namespaces");
   if (most === "0") return "ask the administrator for: sysctl user.max_user_namespaces=65536";
-  return `see \`rootling doctor\`; a container that you run in may forbid it (user.max_user_namespaces is ${most ?? "unknown"})`;
+  return `a container or chroot that you run in may forbid it: start rootling outside (user.max_user_namespaces is ${most ?? "unknown"})`;
 }
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {

@@ -34,7 +34,7 @@ const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.e
 
 /** The root of the host, overlaid, with the caller's own shell and directory. */
 function hostIntent(command: readonly string[], options: BootOptions): Intent {
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   const words = command.length > 0 ? command : [userInfo().shell || "/bin/sh"];
   return {
     root: from({ kind: "host" }, "host:"),
@@ -47,9 +47,18 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
   };
 }
 
-/** The caller's directory, unless it lies in what a container has of its own. */
+/** The caller's directory; / where that was removed. */
+function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
+}
+
+/** Where a shell over the host's root begins: the caller's directory, unless it lies in what a container has of its own. */
 function startDirectory(): string {
-  const directory = process.cwd();
+  const directory = currentDirectory();
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
@@ -74,7 +83,7 @@ export function imageParts(
   options: BootOptions,
 ): Omit<Intent, "root" | "writes"> {
   const image = readImageConfig(config, command);
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   return {
     devices: from("fresh", "rootling"),
     ...image,

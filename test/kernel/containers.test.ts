@@ -142,6 +142,9 @@ for (const kind of userKinds) {
         "-c",
         "mkdir -p /a/b && touch /a/b/c && chmod 0 /a/b",
       ]);
+      // Deeper than a path can be long.
+      const deep = "i=0; while [ $i -lt 1500 ]; do mkdir deep && cd -P deep || exit 1; i=$((i+1)); done";
+      await box.must(["start", "--rw", "--root", "closed", "sh", "-c", deep]);
       await box.must(["remove", "closed"]);
       const { ROOTLING_DATA_PATH = "" } = box.user.env;
       assert.ok(!existsSync(join(ROOTLING_DATA_PATH, "containers/closed")));

@@ -1,9 +1,10 @@
 /** `rootling create`: a named container of an image. */
 import { statSync } from "node:fs";
 import type { ProgressMode } from "../base/progress-render.ts";
-import { createContainer } from "../store/containers.ts";
+import { createContainer, removeContainer } from "../store/containers.ts";
+import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { imageFor, storedImage } from "./image-for.ts";
 
 interface Options {
   name?: string;
@@ -27,6 +28,11 @@ export const define = (cli: Cli) =>
       const name = options.name ?? nameFrom(image.name);
       const rootMode = statSync(image.tree).mode & 0o7777;
       const record = await createContainer(cli.layout, name, { digest: image.digest, name: image.name }, rootMode);
+      // An image can be removed while its container is made: the remover saw no container yet.
+      if (findImage(cli.layout, image.digest) === undefined) {
+        await removeContainer(cli.layout, name);
+        storedImage(cli, image.digest);
+      }
       cli.print(options.json ? showJson(record) : record.name);
     });
 

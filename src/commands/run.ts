@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
+import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
@@ -26,8 +27,10 @@ export const define = (cli: Cli) =>
     .passThroughOptions()
     .action(async (source: string | undefined, command: string[], options: BootOptions) => {
       const name = source ?? "host:";
-      const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
-      await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+      const how = { runs: runtimePaths(cli.layout).runs, image: name };
+      if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
+      const image = await imageFor(cli, name, options);
+      await launch(cli, imageIntent(image, name, command, options), options, { ...how, digest: image.digest });
     });
 
 const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
@@ -62,13 +65,7 @@ function startDirectory(): string {
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-async function imageIntent(
-  cli: Cli,
-  source: string,
-  command: readonly string[],
-  options: BootOptions,
-): Promise<Intent> {
-  const image = await imageFor(cli, source, options);
+function imageIntent(image: StoredImage, source: string, command: readonly string[], options: BootOptions): Intent {
   return {
     ...imageParts(image.run, command, options),
     root: from({ kind: "layers", lowers: [image.tree] }, source),

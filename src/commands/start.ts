@@ -38,7 +38,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
     root: from({ kind: "layers", lowers: [image.tree], kept: { upper, work } }, `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  const how: Launch = { runs, container: name, image: container.image.name };
+  const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
   // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
   await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
 }
@@ -50,5 +50,5 @@ async function startImage(cli: Cli, name: string, command: string[], options: Bo
     root: from({ kind: "layers", lowers: [image.tree] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });
 }

@@ -41,6 +41,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     tree: join(directory, "tree"),
     record: join(directory, "record.json"),
     config: join(directory, "config.json"),
+    /** Marks of the starts that use it: `<owner>`. */
+    users: join(directory, "users"),
   };
 };
 

@@ -32,10 +32,14 @@ export const define = (cli: Cli) =>
 async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
-  const { upper, work, runs } = containerPaths(cli.layout, name);
+  const { upper, work, root, runs } = containerPaths(cli.layout, name);
+  const copied = container.form === "copied";
   const intent: Intent = {
     ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree], kept: { upper, work } }, `container ${name}`),
+    root: from(
+      copied ? { kind: "directory", path: root } : { kind: "layers", lowers: [image.tree], kept: { upper, work } },
+      `container ${name}`,
+    ),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
   const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };

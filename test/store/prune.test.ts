@@ -31,7 +31,7 @@ async function store(t: TestContext) {
   const b = await commit("b", []);
   const c = await commit("c", []);
   await addRef(layout, "a:1", a.digest);
-  await createContainer(layout, "box", { digest: c.digest, name: "c" }, 0o755);
+  await createContainer(layout, "box", { digest: c.digest, name: "c" }, c.tree, "shared");
   blob("d", 100);
   blob("e", 200);
   const names = () =>

@@ -50,6 +50,16 @@ export async function syncDirectory(path: PathLike): Promise<void> {
   }
 }
 
+/** Forces a file's content to disk. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Writes a file so that after a crash either the old or the whole new content is there. Mode 0600. */
 export async function writeFileSafely(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = temporaryName(path);

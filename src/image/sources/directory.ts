@@ -27,7 +27,7 @@ export async function openDirectory(directory: string, context: OpenContext): Pr
 export async function openHost(context: OpenContext): Promise<SourceImage> {
   const root = await rootEntry("/");
   return openStream(
-    { name: "host", label: "the host's root", root, open: () => packed("/", context, true), again: "anew" },
+    { name: "host", label: "the host's root", root, open: () => packed("/", context, { living: true }), again: "anew" },
     context,
   );
 }
@@ -47,8 +47,19 @@ async function rootEntry(directory: string): Promise<Entry> {
   };
 }
 
-/** The tar of a directory: always the same bytes for the same files. `living`: files may change while they are read. */
-export async function* packed(directory: string, context: OpenContext, living = false): AsyncGenerator<Buffer> {
+export interface PackOptions {
+  /** Files may change while they are read: as on a running machine. */
+  living?: boolean;
+  /** Left out, besides the store: patterns of GNU tar, from the directory. */
+  exclude?: readonly string[];
+}
+
+/** The tar of a directory: always the same bytes for the same files. */
+export async function* packed(
+  directory: string,
+  context: OpenContext,
+  { living = false, exclude = [] }: PackOptions = {},
+): AsyncGenerator<Buffer> {
   const running = run(
     requireProgram("tar", "tar"),
     [
@@ -58,7 +69,7 @@ export async function* packed(directory: string, context: OpenContext, living = 
       ...["--one-file-system", "--xattrs", "--xattrs-include=*", "--warning=no-file-ignored", "--warning=no-xdev"],
       ...(living ? ["--warning=no-file-changed", "--warning=no-file-removed"] : []),
       ...["--anchored", "--wildcards", "--wildcards-match-slash", "--no-ignore-case"],
-      ...excluded(directory, context).flatMap((pattern) => [`--exclude=${pattern}`]),
+      ...[...excluded(directory, context), ...exclude].map((pattern) => `--exclude=${pattern}`),
       ".",
     ],
     { stdout: "pipe", signal: context.signal, ...(living ? { goodStatus: 1 } : {}) },

@@ -5,6 +5,7 @@
 import { type ByteString, fromBytes } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import { limits, tooLarge } from "../limits.ts";
+import { RESERVED } from "../names.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
 import type { Entry, EntryKind } from "../types.ts";
 
@@ -22,6 +23,10 @@ export async function* pseudoToTar(chunks: AsyncIterable<Buffer>, where: string)
   await input.line();
   for (const entry of entries) {
     if (entry.kind === "link") continue;
+    if (isReserved(entry.path)) {
+      for await (const _ of input.content(entry.size));
+      continue;
+    }
     yield encodeEntry(entry);
     yield* input.content(entry.size);
     const padding = paddingAfter(entry.size);
@@ -32,6 +37,9 @@ export async function* pseudoToTar(chunks: AsyncIterable<Buffer>, where: string)
   yield END_OF_ARCHIVE;
   await input.end();
 }
+
+/** The configuration that rootling added is no part of the tree. */
+const isReserved = (path: ByteString): boolean => path === RESERVED || path.startsWith(`${RESERVED}/`);
 
 const kinds: Record<string, EntryKind> = { D: "directory", R: "file", S: "symlink", C: "character", B: "block" };
 

@@ -47,7 +47,9 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
       {
         label,
         open: async () =>
-          process.geteuid?.() === 0 ? packed(await unpacked.directory(), context) : streamed(program, path, context),
+          process.geteuid?.() === 0
+            ? packed(await unpacked.directory(), context, { exclude: [`./${RESERVED}`] })
+            : streamed(program, path, context),
       },
     ],
     close: () => unpacked.remove(),

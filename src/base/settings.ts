@@ -66,6 +66,9 @@ export const settingsTable = {
       return join(env.ROOTLING_DATA_PATH ?? xdg(env, "XDG_DATA_HOME", ".local/share"), "runtime");
     },
   ),
+  TEMP_PATH: path("large temporary files, such as a spooled archive", "$TMPDIR, or /var/tmp", (env) =>
+    env.TMPDIR?.startsWith("/") ? env.TMPDIR : "/var/tmp",
+  ),
   MAX_CONNECTIONS: {
     about: "parallel downloads",
     shownDefault: "6",

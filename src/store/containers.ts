@@ -3,11 +3,11 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, statSync } from "node:f
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import { capture, requireProgram } from "../base/process.ts";
 import { containerPaths, type Layout } from "./layout.ts";
 import { namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
-import { ourselves, ownerName } from "./owner.ts";
 import { listRuns, type Run } from "./runs.ts";
 
 const FORMAT = 1;

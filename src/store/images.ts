@@ -5,11 +5,11 @@ import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { type Owner, ourselves, ownerName } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
-import { type Owner, ourselves, ownerName } from "./owner.ts";
 import { usersOf } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */

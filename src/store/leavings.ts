@@ -3,8 +3,8 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { removeTree } from "../base/files.ts";
+import { stateOfName } from "../base/owner.ts";
 import { type Layout, runtimePaths } from "./layout.ts";
-import { stateOfName } from "./owner.ts";
 
 /** Names in a directory; none if it does not exist. */
 export function namesIn(directory: string): string[] {

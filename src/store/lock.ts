@@ -13,7 +13,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { temporaryName } from "../base/files.ts";
-import { type Owner, ourselves, stateOf } from "./owner.ts";
+import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 
 interface LockRecord {
   /** null once released. */

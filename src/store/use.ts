@@ -6,9 +6,9 @@ import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName, stateOfName } from "../base/owner.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { namesIn } from "./leavings.ts";
-import { ourselves, ownerName, stateOfName } from "./owner.ts";
 
 /**
  * Marks the image as used by this process. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the

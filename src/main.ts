@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
   list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
+  inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   plan: { about: "print the steps of a run, start or exec", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },

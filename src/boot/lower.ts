@@ -84,11 +84,11 @@ const NO_CAPABILITIES: Privileges = { bounding: "0", own: "0" };
 const ALL_CAPABILITIES: Privileges = { bounding: "ffffffffffffffff", own: "ffffffffffffffff" };
 
 /**
- * What docker and podman leave to root: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
- * net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap. None of them reaches beyond the container's
- * own files and processes.
+ * What podman leaves to root: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
+ * sys_chroot, setfcap. Not mknod, for no device cgroup would stop a node of a disk; nor net_raw, for the network is
+ * the host's.
  */
-const CONTAINER_ROOT: Privileges = { bounding: "a80425fb", own: "a80425fb" };
+const CONTAINER_ROOT: Privileges = { bounding: "800405fb", own: "800405fb" };
 
 function privileges(uid: number, map: "caller" | "root"): Privileges {
   if (uid === 0) return CONTAINER_ROOT;

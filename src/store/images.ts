@@ -26,6 +26,10 @@ export interface ImageRecord {
   size: number;
   /** When it was imported: ISO 8601. */
   created: string;
+  /** The SOURCE it came from, pinned by digest where that can be; absolute where it is a file. */
+  source: string;
+  /** Its layers, lowest first, as the source stores them. */
+  layers: readonly { digest?: string; size?: number }[];
   /** OCI's `config` object: how to run it. */
   run: Record<string, unknown>;
 }

@@ -118,6 +118,19 @@ for (const kind of userKinds) {
       assert.equal((await rows()).filter(({ state }) => state === "running").length, 0);
     });
 
+    test("exec never runs a command on the host", async () => {
+      // This very process is as far as a container is before it has made its root.
+      const outcome = await box.user.run([
+        "sh",
+        "-c",
+        `exec "$@" exec $$ /bin/echo on the host`,
+        "sh",
+        ...rootlingWords(),
+      ]);
+      assert.equal(outcome.stdout, "");
+      assert.match(outcome.stderr, /E_NOT_FOUND.*/);
+    });
+
     test("remove takes all that a container kept, also what is closed to its owner", async () => {
       await box.must(["create", "busybox", "--name", "closed"]);
       await box.must([

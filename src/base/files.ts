@@ -1,12 +1,35 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
-import { randomBytes } from "node:crypto";
+import { hash as digest, randomBytes } from "node:crypto";
 import { mkdirSync, type PathLike } from "node:fs";
 import { chmod, type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
+import { ourselves, ownerName, stateOfName } from "./owner.ts";
 
-/** A name beside `path` that nobody else uses; `isTemporary` knows it again. */
-export const temporaryName = (path: string): string => `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+/** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
+const temporaryPrefix = (path: string): string => {
+  const name = Buffer.from(basename(path));
+  // Cut within a character, a name would not come back from the file system as it was given.
+  return name.length <= 160 ? `${basename(path)}.` : `.${digest("sha256", name).slice(0, 16)}.`;
+};
+
+/** A name beside `path` that nobody else uses. It says whose it is: see clearTemporaries. */
+export const temporaryName = (path: string): string =>
+  join(
+    dirname(path),
+    `${temporaryPrefix(path)}${ownerName(ourselves())}.${randomBytes(4).toString("hex")}${TEMPORARY_END}`,
+  );
+
+const TEMPORARY_END = ".tmp";
+
+/** Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. */
+export async function clearTemporaries(path: string): Promise<void> {
+  const prefix = temporaryPrefix(path);
+  for (const name of await readdir(dirname(path)).catch(() => [])) {
+    if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
+    if (stateOfName(name.slice(prefix.length)) === "dead") await removeTree(join(dirname(path), name)).catch(() => {});
+  }
+}
 
 /** Makes a directory and its missing parents, closed to other users. Trees below it may hold set-id files. */
 export function makePrivateDirectory(path: string): void {

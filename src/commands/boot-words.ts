@@ -3,6 +3,7 @@ import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText } from "../base/text.ts";
 import { carryOut, planStart } from "../boot/boot.ts";
@@ -11,7 +12,6 @@ import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
-import { ourselves, ownerName } from "../store/owner.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 

@@ -4,13 +4,13 @@ import { join } from "node:path";
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import { findProgram } from "../base/process.ts";
 import { escapeText, formatBytes } from "../base/text.ts";
 import { userNamespaceMend } from "../boot/explain.ts";
 import { type Trial, type TrialName, tryIt } from "../boot/try.ts";
 import { findExecutor } from "../plan/launch.ts";
 import { type Layout, runtimePaths } from "../store/layout.ts";
-import { ourselves, ownerName } from "../store/owner.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
 interface Check {

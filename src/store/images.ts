@@ -5,11 +5,11 @@ import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { type Owner, ourselves, ownerName } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
-import { type Owner, ourselves, ownerName } from "./owner.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
 const FORMAT = 1;
@@ -111,12 +111,15 @@ export async function removeImage(layout: Layout, image: StoredImage, signal: Ab
   const held = await lockImage(layout, image.digest, signal, () => {});
   try {
     for (const name of image.refs) await removeRef(layout, name);
-    const hex = hexOf(image.digest) ?? "";
-    const paths = imagePaths(layout, hex);
-    // Without its record it is no image any more, whatever happens to the rest.
-    await rm(paths.record, { force: true });
-    await syncDirectory(paths.directory);
-    await removeTree(paths.directory);
+    const { directory } = imagePaths(layout, hexOf(image.digest) ?? "");
+    // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
+    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+    makePrivateDirectory(layout.temporary);
+    await rename(directory, trash).catch((error: unknown) => {
+      if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", directory);
+    });
+    await syncDirectory(layout.images);
+    await removeTree(trash);
   } finally {
     held.release();
   }

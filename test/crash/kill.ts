@@ -8,9 +8,10 @@
  * is killed at its N-th, for N = 1, 2, 3…, until runs come to their end before it. A run that ends too early for a
  * point that exists is done again.
  */
+
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { chown } from "node:fs/promises";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { copyPackage } from "../support/cli.ts";

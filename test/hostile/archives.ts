@@ -55,7 +55,8 @@ function header(raw: Raw): Buffer {
   const content = Buffer.from((raw.content ?? "") as string);
   block.write(raw.name ?? "file", 0, 100, "latin1");
   block.write("0000644\0" + "0000000\0" + "0000000\0", 100, "latin1");
-  block.write(`${content.length.toString(8).padStart(11, "0")}\0` + "14524606000\0", 124, "latin1");
+  block.write(`${content.length.toString(8).padStart(11, "0")}\0`, 124, "latin1");
+  block.write("14524606000\0", 136, "latin1");
   block.write(raw.type ?? "0", 156, 1, "latin1");
   block.write(raw.target ?? "", 157, 100, "latin1");
   block.write(raw.gnu ? "ustar  \0" : "ustar\0" + "00", 257, 8, "latin1");
@@ -118,7 +119,17 @@ const partsFor = (canary: string): readonly string[] => [
   ..."a b c d é A".split(" "),
   ...["..", "..", ".", "", "...", " ", "\\", "..\\..", "a\0b", "~", "$(touch /rootling-canary)", "-rf", "--help", "*"],
   ...[".wh.a", ".wh.b", ".wh..", ".wh...", ".wh.", ".wh..wh..opq", ".wh..wh.plnk", ".wh..wh.aufs", ".wh..wh..wh.a"],
-  ...["\u001b[2J", "\u202e", "x\ny", "a".repeat(255), "a".repeat(256), ".rootling", ".WH.a", "A\u0300", "\xc0\xae\xc0\xae"],
+  ...[
+    "\u001b[2J",
+    "\u202e",
+    "x\ny",
+    "a".repeat(255),
+    "a".repeat(256),
+    ".rootling",
+    ".WH.a",
+    "A\u0300",
+    "\xc0\xae\xc0\xae",
+  ],
   canary.slice(1),
   "../../outside/canary",
   "proc/self/root",
@@ -130,7 +141,8 @@ function hostileName(random: Random, canary: string): string {
   if (special < 0.04) return canary;
   if (special < 0.08) return `../../outside/${pick(random, ["canary", "secret", "directory/inside", "new"])}`;
   if (special < 0.1) return "a/".repeat(upTo(random, 2100));
-  if (special < 0.12) return pick(random, ["", "/", ".", "./", "..", "//", "./.", "/..", "./../", "/etc/rootling-canary"]);
+  if (special < 0.12)
+    return pick(random, ["", "/", ".", "./", "..", "//", "./.", "/..", "./../", "/etc/rootling-canary"]);
   const parts = partsFor(canary);
   const name = Array.from({ length: 1 + upTo(random, 4) }, () => pick(random, parts)).join("/");
   return pick(random, ["", "", "/", "./", "//"]) + name + pick(random, ["", "", "", "/", "/."]);
@@ -172,15 +184,37 @@ const PAX_KEYS = [
   ...["path", "linkpath", "size", "uid", "gid", "mtime", "atime", "ctime", "uname", "charset", "hdrcharset", "comment"],
   ...["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.name", "GNU.sparse.realsize", "GNU.sparse.size"],
   ...["GNU.sparse.numblocks", "GNU.sparse.offset", "GNU.sparse.numbytes", "GNU.sparse.map", "SCHILY.realsize"],
-  ...["SCHILY.xattr.", "SCHILY.xattr.user.a", "SCHILY.xattr.user.overlay.opaque", "SCHILY.xattr.trusted.overlay.redirect"],
+  ...[
+    "SCHILY.xattr.",
+    "SCHILY.xattr.user.a",
+    "SCHILY.xattr.user.overlay.opaque",
+    "SCHILY.xattr.trusted.overlay.redirect",
+  ],
   ...["SCHILY.xattr.security.capability", "SCHILY.xattr.a\0b", "SCHILY.xattr.user.a=b", "SCHILY.xattr.nonsense"],
-  ...["SCHILY.xattr.system.posix_acl_access", "SCHILY.acl.access", "SCHILY.fflags", "LIBARCHIVE.xattr.user.a", "\0", "x y"],
+  ...[
+    "SCHILY.xattr.system.posix_acl_access",
+    "SCHILY.acl.access",
+    "SCHILY.fflags",
+    "LIBARCHIVE.xattr.user.a",
+    "\0",
+    "x y",
+  ],
   ...["SCHILY.devmajor", "SCHILY.devminor", "SCHILY.filetype", "__proto__", "MSWINDOWS.rawsd", "RHT.security.selinux"],
 ];
 
 const PAX_VALUES = [
   ...["", "0", "-1", "1", "18446744073709551616", "9007199254740993", "1e9", "0x1", " 1", "1\n", "1.5", "-1.999999999"],
-  ...["99999999999999999999.9", ".", "-", "NaN", "../../outside/canary", "/etc/rootling-canary", "a\0b", "y", "\xff\xfe"],
+  ...[
+    "99999999999999999999.9",
+    ".",
+    "-",
+    "NaN",
+    "../../outside/canary",
+    "/etc/rootling-canary",
+    "a\0b",
+    "y",
+    "\xff\xfe",
+  ],
   ...["4294967295", "4294967296", "-0", "1.", "BINARY", "ISO-IR 10646 2000 UTF-8", "0,1,2", "9999999999999999999,1"],
 ];
 
@@ -190,7 +224,18 @@ function paxRecord(random: Random): Buffer {
   const record = formatPaxRecord(bytes(key), value);
   const spoil = random();
   if (spoil < 0.7) return record;
-  const length = pick(random, ["0", "-5", "1", "99999", "4294967296", "007", "", "5 5", "\0", String(record.length + 1)]);
+  const length = pick(random, [
+    "0",
+    "-5",
+    "1",
+    "99999",
+    "4294967296",
+    "007",
+    "",
+    "5 5",
+    "\0",
+    String(record.length + 1),
+  ]);
   return Buffer.concat([Buffer.from(length), record.subarray(record.indexOf(" "))]);
 }
 
@@ -211,7 +256,11 @@ const strategies: Record<string, (random: Random, canary: string) => Buffer[]> =
         const block = layer.subarray(pick(random, headers)).subarray(0, BLOCK);
         const field = pick(random, Object.keys(FIELDS) as FieldName[]);
         const [start, length] = FIELDS[field];
-        if (field === "type") block[start] = pick(random, [..."0123456789xgXLKSVDMNA\0 \xff"].map((c) => c.charCodeAt(0)));
+        if (field === "type")
+          block[start] = pick(
+            random,
+            [..."0123456789xgXLKSVDMNA\0 \xff"].map((c) => c.charCodeAt(0)),
+          );
         else if (length === 8 || length === 12) hostileNumber(random, length).copy(block, start, 0, length);
         else garbage(random, length).copy(block, start);
         if (field !== "checksum") fixChecksum(block);
@@ -227,7 +276,11 @@ const strategies: Record<string, (random: Random, canary: string) => Buffer[]> =
       for (let i = 0; i <= upTo(random, 3); i++) {
         const from = upTo(random, blocks.length - 1);
         const some = blocks.slice(from, from + 1 + upTo(random, 4));
-        blocks.splice(upTo(random, blocks.length), pick(random, [0, 0, some.length]), ...(random() < 0.7 ? some : [END]));
+        blocks.splice(
+          upTo(random, blocks.length),
+          pick(random, [0, 0, some.length]),
+          ...(random() < 0.7 ? some : [END]),
+        );
       }
       return Buffer.concat(blocks);
     }),
@@ -249,13 +302,31 @@ const strategies: Record<string, (random: Random, canary: string) => Buffer[]> =
     ),
 
   "links that lead out": (random, canary) => {
-    const out = () => pick(random, ["../../outside", "/", canary.slice(0, canary.lastIndexOf("/")), canary, "..", "a", "/proc/self/root"]);
+    const out = () =>
+      pick(random, [
+        "../../outside",
+        "/",
+        canary.slice(0, canary.lastIndexOf("/")),
+        canary,
+        "..",
+        "a",
+        "/proc/self/root",
+      ]);
     const first = ["a", "b", "c"].flatMap((name): Raw[] => [
-      { name, type: pick(random, ["2", "2", "1", "5"]), target: random() < 0.7 ? out() : pick(random, ["a", "b", "c"]) },
+      {
+        name,
+        type: pick(random, ["2", "2", "1", "5"]),
+        target: random() < 0.7 ? out() : pick(random, ["a", "b", "c"]),
+      },
     ]);
     const through = Array.from({ length: 1 + upTo(random, 4) }, (): Raw => {
       const name = `${pick(random, ["a", "b", "c", "a/b", "c/b/a"])}${pick(random, ["", "/canary", "/secret", "/new", "/directory/inside"])}`;
-      return { name, type: pick(random, TYPES), content: "", target: pick(random, ["a", "b", "c", "a/canary", canary]) };
+      return {
+        name,
+        type: pick(random, TYPES),
+        content: "",
+        target: pick(random, ["a", "b", "c", "a/canary", canary]),
+      };
     });
     return random() < 0.5 ? [archive([...first, ...through])] : [archive(first), archive(through)];
   },
@@ -289,8 +360,14 @@ const strategies: Record<string, (random: Random, canary: string) => Buffer[]> =
         const number = () =>
           random() < 0.5
             ? hostileNumber(random, 8)
-            : Buffer.from(pick(random, [0, 1, 255, 256, 4095, 4096, 8192, 0o1777777, 0o4000000, 0o7777777]).toString(8));
-        return { name: `device${i}`, type: pick(random, ["3", "3", "4"]), fields: { major: number(), minor: number() } };
+            : Buffer.from(
+                pick(random, [0, 1, 255, 256, 4095, 4096, 8192, 0o1777777, 0o4000000, 0o7777777]).toString(8),
+              );
+        return {
+          name: `device${i}`,
+          type: pick(random, ["3", "3", "4"]),
+          fields: { major: number(), minor: number() },
+        };
       }),
     ),
   ],
@@ -347,22 +424,29 @@ const strategies: Record<string, (random: Random, canary: string) => Buffer[]> =
       ],
       () => [
         archive(
-          Array.from({ length: 60 }, (_, i): Raw => ({
-            type: "g",
-            content: formatPaxRecord(bytes(`comment.${i}`), Buffer.alloc(1_000_000)),
-          })),
+          Array.from(
+            { length: 60 },
+            (_, i): Raw => ({
+              type: "g",
+              content: formatPaxRecord(bytes(`comment.${i}`), Buffer.alloc(1_000_000)),
+            }),
+          ),
         ),
       ],
       () => [
         archive(
-          Array.from({ length: 60 }, (_, i): Raw => ({
-            type: "x",
-            content: formatPaxRecord(bytes(`comment.${i}`), Buffer.alloc(1_000_000)),
-          })),
+          Array.from(
+            { length: 60 },
+            (_, i): Raw => ({
+              type: "x",
+              content: formatPaxRecord(bytes(`comment.${i}`), Buffer.alloc(1_000_000)),
+            }),
+          ),
         ),
       ],
       () => [Buffer.concat([archive([{ name: "a" }]), Buffer.alloc(8 << 20)])],
-      () => Array.from({ length: 60 }, (_, i) => archive([{ name: `a${i % 3}`, type: "1", target: `a${(i + 1) % 3}` }])),
+      () =>
+        Array.from({ length: 60 }, (_, i) => archive([{ name: `a${i % 3}`, type: "1", target: `a${(i + 1) % 3}` }])),
     ])(),
 
   "no archive at all": (random) => [

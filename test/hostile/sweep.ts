@@ -1,6 +1,7 @@
 /** Runs hostile archives in processes of their own, a batch a process, and tells what went wrong. */
-import { chmodSync, chownSync, cpSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+
 import { spawn } from "node:child_process";
+import { chmodSync, chownSync, cpSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { checkout } from "../support/cli.ts";
@@ -54,7 +55,13 @@ function copySources(directory: string): { worker: string; node: string } {
 function makePlace(user: TestUser, name: string): string {
   const directory = join(user.home, name);
   const outside = join(directory, "outside");
-  for (const path of [directory, outside, join(outside, "directory"), join(directory, "work"), join(directory, "store")]) {
+  for (const path of [
+    directory,
+    outside,
+    join(outside, "directory"),
+    join(directory, "work"),
+    join(directory, "store"),
+  ]) {
     mkdirSync(path, { mode: 0o755 });
   }
   writeFileSync(join(outside, "canary"), "alive");
@@ -81,10 +88,16 @@ async function runBatch(
 ): Promise<void> {
   for (let next = from; next < to; ) {
     const [file = "", ...args] = user.words([...words, String(next), String(to)]);
-    const child = spawn(file, args, { env: { ...user.env, TMPDIR: user.home }, cwd: user.home, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(file, args, {
+      env: { ...user.env, TMPDIR: user.home },
+      cwd: user.home,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let errors = "";
     child.stderr.on("data", (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-2000)));
-    const ended = new Promise<string>((resolve) => child.on("close", (status, signal) => resolve(signal ?? String(status))));
+    const ended = new Promise<string>((resolve) =>
+      child.on("close", (status, signal) => resolve(signal ?? String(status))),
+    );
     let current = next;
     let over = true;
     let timer: NodeJS.Timeout | undefined;
@@ -102,7 +115,8 @@ async function runBatch(
       result.codes[report.code] = (result.codes[report.code] ?? 0) + 1;
       result.peak = Math.max(result.peak, report.rss);
       result.slowest = Math.max(result.slowest, report.milliseconds);
-      for (const problem of report.problems) result.problems.push(`archive ${report.index} (${report.kind}): ${problem}`);
+      for (const problem of report.problems)
+        result.problems.push(`archive ${report.index} (${report.kind}): ${problem}`);
     }
     clearTimeout(timer);
     const end = await ended;

@@ -13,6 +13,7 @@ import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
 import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
+import { clearLeavings } from "../store/leavings.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -28,6 +29,7 @@ export async function importImage(
   options: ImportOptions = {},
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
+  await clearLeavings(layout);
   const image = await openImage(context, layout, sourceText, options.platform);
   try {
     const name = options.name ?? image.name;

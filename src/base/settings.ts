@@ -66,6 +66,9 @@ export const settingsTable = {
       return join(env.ROOTLING_DATA_PATH ?? xdg(env, "XDG_DATA_HOME", ".local/share"), "runtime");
     },
   ),
+  TEMP_PATH: path("large temporary files, such as a spooled archive", "$TMPDIR, or /var/tmp", (env) =>
+    env.TMPDIR?.startsWith("/") ? env.TMPDIR : "/var/tmp",
+  ),
   MAX_CONNECTIONS: {
     about: "parallel downloads",
     shownDefault: "6",
@@ -85,7 +88,7 @@ export const settingsTable = {
     parse: count(1, 100_000_000),
   } satisfies SettingEntry<number>,
   MAX_RATIO: {
-    about: "how many times its size a layer of more than 1 GiB may unpack to",
+    about: "how many times its size an image of more than 1 GiB may unpack to",
     shownDefault: "200",
     default: () => 200,
     parse: count(1, 100_000),

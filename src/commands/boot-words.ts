@@ -4,16 +4,18 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText } from "../base/text.ts";
 import { carryOut, planStart } from "../boot/boot.ts";
 import type { Intent } from "../boot/intent.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
+import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
-import { ourselves, ownerName } from "../store/owner.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
+import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 
 export interface BootOptions extends BootFlags {
@@ -41,23 +43,13 @@ export const withDryRun = (command: Command): Command =>
     .option("--dry-run", "print the plan, and change nothing")
     .option("--json", "with --dry-run: print the plan as JSON");
 
-/**
- * Refuses what would be passed over without a word: --json where no plan is printed, and --user where there is but one
- * id, since an ordinary user can map no other.
- */
-export function refuseIdleFlags({ dryRun, json, user }: { dryRun?: boolean; json?: boolean; user?: string }): void {
-  if (json && !dryRun) {
-    throw new Failure("E_USAGE", "only a plan is shown as JSON", {
-      where: "--json",
-      mend: "add --dry-run, or leave it out",
-    });
-  }
-  if (user !== undefined && process.geteuid?.() !== 0) {
-    throw new Failure("E_USAGE", "only root can start a command as another user", {
-      where: "--user",
-      mend: "leave it out; to be root inside and nowhere else, start it with --root",
-    });
-  }
+/** Refuses --json where no plan is printed, instead of passing it over. */
+export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boolean }): void {
+  if (!json || dryRun) return;
+  throw new Failure("E_USAGE", "only a plan is shown as JSON", {
+    where: "--json",
+    mend: "add --dry-run, or leave it out",
+  });
 }
 
 /** A plan as a person reads it: a step a line, with who asked for it. */
@@ -85,6 +77,8 @@ export interface Launch {
   readonly runs: string;
   readonly container?: string;
   readonly image: string;
+  /** Digest of the stored image below, which must stay while it is used. */
+  readonly digest?: string;
   /** Called when the plan is made and about to be carried out. */
   readonly before?: () => void;
 }
@@ -104,6 +98,8 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
   if (options.dryRun) return showPlan(cli, plan, options.json);
   for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
   await clearLeavings(layout);
+  const hex = how.digest === undefined ? undefined : hexOf(how.digest);
+  if (hex !== undefined) markUse(layout, hex);
   how.before?.();
   writeRun(place, recordOf(intent, plan, how));
   return carryOut(context, plan, join(runtime.wires, ownerName(ourselves())));

@@ -3,12 +3,12 @@
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName, startTime } from "../base/owner.ts";
 import { carryOut, planExec } from "../boot/boot.ts";
 import { type ExecIntent, from } from "../boot/intent.ts";
 import { readVariable } from "../boot/read-flags.ts";
 import { listContainers } from "../store/containers.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { ourselves, ownerName, startTime } from "../store/owner.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { refuseIdleFlags, showPlan, withDryRun } from "./boot-words.ts";
 import { type Cli, collect, newCommand } from "./cli.ts";

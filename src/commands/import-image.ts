@@ -3,14 +3,17 @@ import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
+import { tarSink } from "../image/sinks/tar.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
 import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
+import { clearLeavings } from "../store/leavings.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -26,6 +29,7 @@ export async function importImage(
   options: ImportOptions = {},
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
+  await clearLeavings(layout);
   const image = await openImage(context, layout, sourceText, options.platform);
   try {
     const name = options.name ?? image.name;
@@ -39,11 +43,20 @@ export async function importImage(
   }
 }
 
+/** What can be written: each with what it is called in help texts. */
+export const outputFormats = {
+  squashfs: "a squashfs file",
+  dir: "a directory",
+  tar: "a tar file",
+  oci: "an OCI image layout of one layer",
+} as const;
+
+export type OutputFormat = keyof typeof outputFormats;
+
 export interface FileImportOptions {
   output: string;
-  /** What to write: a squashfs file or a directory. */
-  format: "squashfs" | "dir";
-  /** Compression of a squashfs file, such as `zstd:3`. */
+  format: OutputFormat;
+  /** Compression, such as `zstd:3`; each format has a default. */
   comp?: string;
   platform?: Platform;
   force?: boolean;
@@ -57,36 +70,54 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await openImage(context, layout, sourceText, options.platform);
+  const image = await openImage(context, layout, sourceText, options.platform, options.output);
   try {
-    const { size } = await buildImage(image, sink, context);
-    return { digest: image.digest, size };
+    return await buildImage(image, sink, context);
   } finally {
     await image.close();
     context.progress.close();
   }
 }
 
-const DEFAULT_COMPRESSION = "zstd:3";
-
 function outputSink(options: FileImportOptions, context: Context): OpenSink {
-  const { output, force = false, comp = DEFAULT_COMPRESSION } = options;
-  if (options.format === "squashfs")
-    return squashfsSink({ output, comp, force, sourceDateEpoch: process.env.SOURCE_DATE_EPOCH }, context);
-  if (options.comp !== undefined) {
-    throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+  const { output, force = false, comp } = options;
+  const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
+  if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
+    throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
   }
-  return directorySink(output, force, context);
+  switch (options.format) {
+    case "squashfs":
+      return squashfsSink({ output, comp: comp ?? "zstd:3", force, sourceDateEpoch }, context);
+    case "tar":
+      return tarSink({ output, comp: comp ?? "none", force });
+    case "oci":
+      return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
+    case "dir":
+      if (comp === undefined) return directorySink(output, force, context);
+      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+  }
 }
 
-/** Opens the source of an image: manifest and configuration, no layer yet. The caller closes it. */
+/**
+ * Opens the source of an image: manifest and configuration, no layer yet. For an `output` it is read only once, if
+ * that can be. The caller closes it.
+ */
 export const openImage = (
   context: Context,
   layout: Layout,
   text: string,
   platform: Platform | undefined,
+  output?: string,
 ): Promise<SourceImage> =>
-  openSource(text, { cache: new Blobs(layout), ...(platform === undefined ? {} : { platform }) }, context);
+  openSource(
+    text,
+    {
+      cache: new Blobs(layout),
+      ...(platform === undefined ? {} : { platform }),
+      ...(output === undefined ? {} : { once: true, output }),
+    },
+    context,
+  );
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
 async function store(

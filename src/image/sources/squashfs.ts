@@ -1,0 +1,130 @@
+/**
+ * A squashfs file as an image of one layer. What rootling wrote brings its configuration back from /.rootling. Root
+ * unpacks into a new directory that nobody else can enter (CVE-2021-40153, CVE-2021-41072), since only so extended
+ * attributes come back; an ordinary user, who could not make owners or devices, reads it as a stream.
+ */
+import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { throwIfAborted } from "../../base/context.ts";
+import { Failure, fileFailure } from "../../base/errors.ts";
+import { removeTree } from "../../base/files.ts";
+import { requireProgram, run } from "../../base/process.ts";
+import type { digestOf } from "../digest.ts";
+import { limits } from "../limits.ts";
+import { RESERVED } from "../names.ts";
+import type { SourceImage } from "../types.ts";
+import { outputOf, packed } from "./directory.ts";
+import { readChunks, readStart, refuseLarge, temporaryPath } from "./files.ts";
+import { parseRun } from "./manifest.ts";
+import { pseudoToTar } from "./pseudo-file.ts";
+import type { OpenContext } from "./source.ts";
+
+/** Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, "hsqs". */
+export const isSquashfs = async (file: string): Promise<boolean> =>
+  (await readStart(file, 4)).toString("latin1") === "hsqs";
+
+/** Opens a squashfs file. Its bytes are the identity of the image, whatever it says of itself. */
+export async function openSquashfs(file: string, context: OpenContext): Promise<SourceImage> {
+  const program = requireProgram("unsquashfs", "squashfs-tools");
+  const path = resolve(file);
+  const hash = createHash("sha256");
+  for await (const chunk of readChunks(path)) {
+    throwIfAborted(context.signal);
+    hash.update(chunk);
+  }
+  const config = await readInside(program, path, `${RESERVED}/config.json`, context);
+  const about = config === undefined ? undefined : parseRun(config, `${file}: /${RESERVED}/config.json`);
+  const label = basename(file);
+  const unpacked = new Unpacked(program, path, context);
+  return {
+    digest: `sha256:${hash.digest("hex")}` as ReturnType<typeof digestOf>,
+    name: label.replace(/\.(squashfs|sqsh|sqfs|squash)$/, ""),
+    ...(config === undefined ? {} : { config }),
+    run: about?.run ?? {},
+    platform: about?.platform ?? context.platform,
+    layers: [
+      {
+        label,
+        open: async () =>
+          process.geteuid?.() === 0
+            ? packed(await unpacked.directory(), context, { exclude: [`./${RESERVED}`] })
+            : streamed(program, path, context),
+      },
+    ],
+    close: () => unpacked.remove(),
+  };
+}
+
+/** A small file in the squashfs; undefined if there is none. */
+async function readInside(
+  program: string,
+  file: string,
+  path: string,
+  context: OpenContext,
+): Promise<Buffer | undefined> {
+  const running = run(program, ["-no-progress", "-cat", file, path], { stdout: "pipe", signal: context.signal });
+  const parts: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of outputOf(running, file)) {
+      size += chunk.length;
+      refuseLarge(size, limits.configBytes, file);
+      parts.push(chunk);
+    }
+  } catch (error) {
+    // Without such a file it fails; whether the squashfs itself is damaged, unpacking it tells.
+    if (error instanceof Failure && error.code === "E_PROGRAM") return undefined;
+    throw error;
+  }
+  return parts.length === 0 ? undefined : Buffer.concat(parts);
+}
+
+/** The tree of a squashfs file on disk, made when it is wanted. */
+class Unpacked {
+  readonly #program: string;
+  readonly #file: string;
+  readonly #context: OpenContext;
+  #base: string | undefined;
+
+  constructor(program: string, file: string, context: OpenContext) {
+    this.#program = program;
+    this.#file = file;
+    this.#context = context;
+  }
+
+  async directory(): Promise<string> {
+    if (this.#base !== undefined) return join(this.#base, "tree");
+    const base = await temporaryPath(this.#context);
+    await mkdir(base, { mode: 0o700 }).catch((error: unknown) => {
+      throw fileFailure(error, "making a temporary directory", base);
+    });
+    this.#base = base;
+    const tree = join(base, "tree");
+    const words = ["-no-progress", "-quiet", "-strict-errors", "-dest", tree, this.#file];
+    await run(this.#program, words, { signal: this.#context.signal }).finished.catch((error: unknown) => {
+      throw damaged(error, this.#file);
+    });
+    return tree;
+  }
+
+  async remove(): Promise<void> {
+    if (this.#base !== undefined) await removeTree(this.#base).catch(() => {});
+  }
+}
+
+function streamed(program: string, file: string, context: OpenContext): AsyncIterable<Buffer> {
+  context.warn("only root can read extended attributes of a squashfs file: they are left out");
+  const words = ["-no-progress", "-quiet", "-pseudo-file", "/dev/stdout", file];
+  const running = run(program, words, { stdout: "pipe", signal: context.signal });
+  return pseudoToTar(outputOf(running, file), basename(file));
+}
+
+const damaged = (error: unknown, file: string): unknown =>
+  error instanceof Failure && error.code === "E_PROGRAM"
+    ? new Failure("E_LAYER", `the squashfs file cannot be unpacked: ${error.what}`, {
+        where: file,
+        mend: "the file is damaged, or compressed in a way that this unsquashfs does not know",
+        cause: error,
+      })
+    : error;

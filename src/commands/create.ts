@@ -1,26 +1,28 @@
 /** `rootling create`: a named container of an image. */
 import { statSync } from "node:fs";
-import type { ProgressMode } from "../base/progress-render.ts";
 import { createContainer } from "../store/containers.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor } from "./image-for.ts";
+import { withRegistryFlags } from "./registry-words.ts";
 
-interface Options {
+interface Options extends ImportFlags {
   name?: string;
   json?: boolean;
-  progress?: ProgressMode;
 }
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
-      "rootling create debian:12 --name web",
-      "rootling create docker://busybox:1.36",
-      "rootling create oci:./layout:latest --name test",
-    ]),
+    withRegistryFlags(
+      newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
+        "rootling create debian:12 --name web",
+        "rootling create docker://busybox:1.36",
+        "rootling create oci:./layout:latest --name test",
+      ]),
+    ),
   )
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {
       const image = await imageFor(cli, source, options);

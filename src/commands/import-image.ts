@@ -5,6 +5,7 @@ import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
+import type { RegistryOptions } from "../image/sources/environment.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
@@ -15,6 +16,8 @@ export interface ImportOptions {
   platform?: Platform;
   /** The REF that the image gets; by default after its source. */
   name?: string;
+  /** How registries are spoken to; by default as this process's environment says. */
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -25,7 +28,7 @@ export async function importImage(
   options: ImportOptions = {},
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
-  const image = await open(context, layout, sourceText, options.platform);
+  const image = await open(context, layout, sourceText, options);
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
@@ -46,6 +49,7 @@ export interface FileImportOptions {
   comp?: string;
   platform?: Platform;
   force?: boolean;
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -56,7 +60,7 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await open(context, layout, sourceText, options.platform);
+  const image = await open(context, layout, sourceText, options);
   try {
     const { size } = await buildImage(image, sink, context);
     return { digest: image.digest, size };
@@ -78,8 +82,13 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
   return directorySink(output, force, context);
 }
 
-const open = (context: Context, layout: Layout, text: string, platform: Platform | undefined): Promise<SourceImage> =>
-  openSource(text, { cache: new Blobs(layout), ...(platform === undefined ? {} : { platform }) }, context);
+type OpenOptions = Pick<ImportOptions, "platform" | "registry">;
+
+function open(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
+  const { platform, registry = { env: process.env, uid: process.geteuid?.() ?? 0 } } = options;
+  const cache = new Blobs(layout);
+  return openSource(text, { cache, registry, ...(platform === undefined ? {} : { platform }) }, context);
+}
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
 async function store(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {

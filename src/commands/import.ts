@@ -6,8 +6,9 @@ import { formatBytes } from "../base/text.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { importImage, importToFile } from "./import-image.ts";
+import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
-interface Options {
+interface Options extends RegistryFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -22,12 +23,14 @@ const FORMATS = ["squashfs", "dir"] as const;
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-      "rootling import docker://debian:12",
-      "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-      "rootling import oci:./layout:latest -o app.sqsh",
-      "rootling import rootfs.tar.gz -o rootfs --format dir",
-    ]),
+    withRegistryFlags(
+      newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+        "rootling import docker://debian:12",
+        "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+        "rootling import oci:./layout:latest -o app.sqsh",
+        "rootling import rootfs.tar.gz -o rootfs --format dir",
+      ]),
+    ),
   )
     .argument("<source>", "docker://[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], or a tarball")
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
@@ -52,7 +55,9 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
-  const image = await importImage(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const image = await importImage(context, cli.layout, source, {
+    registry: registryOptions(options, context.signal),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -68,8 +73,10 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (format !== "squashfs" && format !== "dir") {
     throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use ${FORMATS.join(" or ")}`);
   }
-  const { digest, size } = await importToFile(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
+    registry: registryOptions(options, context.signal),
     format,
     ...(format === "squashfs" && options.comp !== undefined ? { comp: options.comp } : {}),
     ...platformOf(options),

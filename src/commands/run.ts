@@ -6,25 +6,31 @@ import { readImageConfig } from "../boot/read-image.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor } from "./image-for.ts";
+import { withRegistryFlags } from "./registry-words.ts";
+
+type RunOptions = BootOptions & ImportFlags;
 
 export const define = (cli: Cli) =>
   withProgress(
     withDryRun(
-      withBootFlags(
-        newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
-          "rootling run                                  # a shell over the host's own root",
-          "rootling run docker://busybox:1.36 echo hello",
-          "rootling run --pid --root debian:12 apt-get --version",
-          "rootling run --mount /data:/data:ro debian:12 ls /data",
-        ]),
+      withRegistryFlags(
+        withBootFlags(
+          newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
+            "rootling run                                  # a shell over the host's own root",
+            "rootling run docker://busybox:1.36 echo hello",
+            "rootling run --pid --root debian:12 apt-get --version",
+            "rootling run --mount /data:/data:ro debian:12 ls /data",
+          ]),
+        ),
       ),
     ),
   )
     .argument("[source]", "SOURCE, the name of a stored image, or host: (the default)")
     .argument("[command...]", "command and arguments; the image's own if there is none")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .passThroughOptions()
-    .action(async (source: string | undefined, command: string[], options: BootOptions) => {
+    .action(async (source: string | undefined, command: string[], options: RunOptions) => {
       const name = source ?? "host:";
       const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
       await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
@@ -53,12 +59,7 @@ function startDirectory(): string {
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-async function imageIntent(
-  cli: Cli,
-  source: string,
-  command: readonly string[],
-  options: BootOptions,
-): Promise<Intent> {
+async function imageIntent(cli: Cli, source: string, command: readonly string[], options: RunOptions): Promise<Intent> {
   const image = await imageFor(cli, source, options);
   return {
     ...imageParts(image.run, command, options),

@@ -3,6 +3,7 @@ import type { Context } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openDocker } from "./docker.ts";
+import type { RegistryOptions } from "./environment.ts";
 import { openLayout } from "./layout.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
 import { openTarball } from "./tarball.ts";
@@ -11,12 +12,15 @@ export interface SourceOptions {
   /** The platform to choose; by default this machine's. */
   platform?: Platform;
   cache: BlobCache;
+  /** How registries are spoken to. */
+  registry: RegistryOptions;
 }
 
 /** What each source gets. */
 export interface OpenContext extends Context {
   readonly platform: Platform;
   readonly cache: BlobCache;
+  readonly registry: RegistryOptions;
 }
 
 /**
@@ -25,7 +29,8 @@ export interface OpenContext extends Context {
  */
 export async function openSource(text: string, options: SourceOptions, context: Context): Promise<SourceImage> {
   const reference = parseSource(text);
-  const open: OpenContext = { ...context, platform: options.platform ?? hostPlatform(), cache: options.cache };
+  const { platform = hostPlatform(), cache, registry } = options;
+  const open: OpenContext = { ...context, platform, cache, registry };
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);

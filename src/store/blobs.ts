@@ -170,15 +170,20 @@ async function receive(
     parts = [];
     collected = 0;
   };
-  for await (const chunk of chunks) {
-    throwIfAborted(signal);
-    size += chunk.length;
-    if (size > blob.size) throw damaged(blob, "more bytes came than were promised");
-    hash.update(chunk);
-    parts.push(chunk);
-    collected += chunk.length;
-    report(chunk.length);
-    if (collected >= WRITE_BYTES) await flush();
+  try {
+    for await (const chunk of chunks) {
+      throwIfAborted(signal);
+      size += chunk.length;
+      if (size > blob.size) throw damaged(blob, "more bytes came than were promised");
+      hash.update(chunk);
+      parts.push(chunk);
+      collected += chunk.length;
+      report(chunk.length);
+      if (collected >= WRITE_BYTES) await flush();
+    }
+  } catch (error) {
+    if (isWorthKeeping(error)) await flush();
+    throw error;
   }
   await flush();
   if (size !== blob.size) throw damaged(blob, `${size} bytes came instead of the promised ${blob.size}`);

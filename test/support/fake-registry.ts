@@ -7,7 +7,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
 import { digestOf } from "../../src/image/digest.ts";
@@ -60,7 +60,13 @@ export interface FakeOptions {
 const IMAGE = "application/vnd.oci.image";
 
 /** A layer that does not shrink, so that it takes several reads. */
-const noise = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (Math.imul(i + 1, 2654435761) >>> 13) & 0xff));
+const noise = Buffer.alloc(300_000);
+for (let i = 0, x = 1; i < noise.length; i++) {
+  x ^= x << 13;
+  x ^= x >>> 17;
+  x ^= x << 5;
+  noise[i] = x & 0xff;
+}
 export const layers = [
   gzipSync(tarOf([{ path: "noise", content: noise }])),
   gzipSync(tarOf([{ path: "file", content: "right" }])),
@@ -101,6 +107,24 @@ export class FakeRegistry {
     this.options = options;
     const listener = (request: IncomingMessage, response: ServerResponse) => void this.#take(request, response);
     this.#server = options.tls === undefined ? createServer(listener) : createTlsServer(options.tls, listener);
+  }
+
+  /** Leads everything that is asked by CONNECT to `port`, as a proxy does. */
+  tunnelTo(port: number): void {
+    this.#server.on("connect", (request: IncomingMessage, socket: Socket) => {
+      this.seen.push({
+        step: undefined,
+        method: "CONNECT",
+        url: request.url ?? "",
+        headers: request.headers,
+        body: "",
+      });
+      const onward = connect(port, "127.0.0.1", () => {
+        socket.write("HTTP/1.1 200 OK\r\n\r\n");
+        onward.pipe(socket).pipe(onward);
+      });
+      for (const end of [socket, onward]) end.on("error", () => {}).unref();
+    });
   }
 
   async start(t: Pick<TestContext, "after">): Promise<this> {

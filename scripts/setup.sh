@@ -22,6 +22,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -tb python3          python3          lists trees byte by byte, measures processes
 -t- attr             setfattr         xattrs of test images
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- chromium         chromium         shows the page of inspect
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

@@ -6,6 +6,7 @@ import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
+import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
@@ -28,11 +29,11 @@ export async function importImage(
   options: ImportOptions = {},
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
-  const image = await open(context, layout, sourceText, options);
+  const image = await openImage(context, layout, sourceText, options);
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
-    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name));
+    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
     await addRef(layout, name, stored.digest);
     return findImage(layout, stored.digest) ?? stored;
   } finally {
@@ -60,7 +61,7 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await open(context, layout, sourceText, options);
+  const image = await openImage(context, layout, sourceText, options);
   try {
     const { size } = await buildImage(image, sink, context);
     return { digest: image.digest, size };
@@ -84,27 +85,40 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
 
 type OpenOptions = Pick<ImportOptions, "platform" | "registry">;
 
-function open(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
+/** Opens the source of an image: manifest and configuration, no layer yet. The caller closes it. */
+export function openImage(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
   const { platform, registry = { env: process.env, uid: process.geteuid?.() ?? 0 } } = options;
   const cache = new Blobs(layout);
   return openSource(text, { cache, registry, ...(platform === undefined ? {} : { platform }) }, context);
 }
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
-async function store(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+async function store(
+  context: Context,
+  layout: Layout,
+  image: SourceImage,
+  name: string,
+  sourceText: string,
+): Promise<StoredImage> {
   const lock = await lockImage(layout, image.digest, context.signal, (owner) =>
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );
   try {
     const present = findImage(layout, image.digest);
     if (present !== undefined) return present;
-    return await merge(context, layout, image, name);
+    return await merge(context, layout, image, name, sourceText);
   } finally {
     lock.release();
   }
 }
 
-async function merge(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+async function merge(
+  context: Context,
+  layout: Layout,
+  image: SourceImage,
+  name: string,
+  sourceText: string,
+): Promise<StoredImage> {
   let staged = await stageImage(layout);
   try {
     // Each attempt gets a directory of its own.
@@ -119,7 +133,9 @@ async function merge(context: Context, layout: Layout, image: SourceImage, name:
     };
     const { size } = await buildImage(image, sink, context);
     const { digest, platform, run } = image;
-    return await staged.commit({ digest, name, platform, size, run: { ...run } }, image.config);
+    const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
+    const source = image.source ?? pinnedSource(sourceText, digest, process.cwd());
+    return await staged.commit({ digest, name, platform, size, source, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();
     throw error;

@@ -71,6 +71,8 @@ export interface LayerRef {
 export interface SourceImage {
   /** Digest of the manifest; for sources without one, of what identifies the bytes. Decides what is stored once. */
   digest: Digest;
+  /** A SOURCE text that names this image again, where what was written may mean another one elsewhere. */
+  source?: string;
   /** The name that the image gets in the store if the user gives none, such as `debian:12`. */
   name: string;
   /** The configuration's bytes, verified; kept beside the tree. Absent for tarballs. */

@@ -14,6 +14,15 @@ const HALF = ".half";
 
 const halfOf = (path: string): string => `${path}${HALF}`;
 
+/** Milliseconds after which nobody is expected to go on with a half: a week. */
+const FORGOTTEN_AFTER = 7 * 24 * 3600 * 1000;
+
+const isForgotten = (path: string): Promise<boolean> =>
+  stat(path).then(
+    ({ mtimeMs }) => Date.now() - mtimeMs > FORGOTTEN_AFTER,
+    () => false,
+  );
+
 /** Failures after which what has arrived is still good. */
 const KEEPS: ReadonlySet<FailureCode> = new Set(["E_NETWORK", "E_INTERRUPTED", "E_REGISTRY", "E_DENIED"]);
 
@@ -112,11 +121,13 @@ export class Blobs {
     }
   }
 
-  /** Files of processes that died, of rootlings before halves were kept. */
+  /** Files of processes that died before halves were kept; and halves that nobody has come back for. */
   async #clearLeavings(digest: string): Promise<void> {
     const prefix = `${hexOf(digest)}.`;
     for (const name of await readdir(this.#layout.blobs)) {
-      if (name.startsWith(prefix) && !name.endsWith(HALF)) await rm(join(this.#layout.blobs, name), { force: true });
+      const path = join(this.#layout.blobs, name);
+      const leaving = name.endsWith(HALF) ? await isForgotten(path) : name.startsWith(prefix);
+      if (leaving) await rm(path, { force: true });
     }
   }
 

@@ -61,7 +61,8 @@ async function openCandidate(
         digest && size !== undefined ? [{ digest, size, label }] : [],
       ),
     );
-    return image;
+    // A short name means what this machine's registries.conf says.
+    return { ...image, source: `docker://${reference.registry}/${reference.name}@${image.digest}` };
   } catch (error) {
     await close();
     throw error;

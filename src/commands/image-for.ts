@@ -1,9 +1,17 @@
 /** From what a user names to a stored image: by its name, by a container's reference, or imported first. */
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
 import type { Cli } from "./cli.ts";
+import { type RegistryFlags, registryOptions } from "./registry-words.ts";
+
+/** The flags of an import that `run` and `create` take as well. */
+export interface ImportFlags extends RegistryFlags {
+  readonly platform?: string;
+  readonly progress?: ProgressMode;
+}
 
 /**
  * The stored image of a REF, or of a SOURCE, which is imported if it is not stored yet. With `dryRun` nothing is
@@ -12,10 +20,17 @@ import type { Cli } from "./cli.ts";
 export async function imageFor(
   cli: Cli,
   source: string,
-  options: { dryRun?: boolean; progress?: ProgressMode },
+  options: ImportFlags & { dryRun?: boolean },
 ): Promise<StoredImage> {
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform, "--platform");
   const stored = findImage(cli.layout, source);
-  if (stored !== undefined) return stored;
+  if (stored !== undefined) {
+    if (platform === undefined || formatPlatform(stored.platform).startsWith(formatPlatform(platform))) return stored;
+    throw new Failure("E_PLATFORM", `the stored image is for ${formatPlatform(stored.platform)}`, {
+      where: source,
+      mend: `import the other one with a name of its own: rootling import --platform ${options.platform} --name …`,
+    });
+  }
   if (options.dryRun) {
     throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
       mend: `import it first: rootling import ${looksLikeName(source) ? `docker://${source}` : source}`,
@@ -27,7 +42,11 @@ export async function imageFor(
     });
   }
   const { importImage } = await import("./import-image.ts");
-  return importImage(cli.context(options.progress), cli.layout, source);
+  const context = cli.context(options.progress);
+  return importImage(context, cli.layout, source, {
+    registry: registryOptions(options, context.signal),
+    ...(platform === undefined ? {} : { platform }),
+  });
 }
 
 /** No scheme, no path: a name that the store should know. */

@@ -7,6 +7,7 @@ import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
 import { tarSink } from "../image/sinks/tar.ts";
+import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
@@ -19,6 +20,8 @@ export interface ImportOptions {
   platform?: Platform;
   /** The REF that the image gets; by default after its source. */
   name?: string;
+  /** How registries are spoken to; by default as this process's environment says. */
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -30,7 +33,7 @@ export async function importImage(
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
   await clearLeavings(layout);
-  const image = await openImage(context, layout, sourceText, options.platform);
+  const image = await openImage(context, layout, sourceText, options);
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
@@ -60,6 +63,7 @@ export interface FileImportOptions {
   comp?: string;
   platform?: Platform;
   force?: boolean;
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -70,7 +74,7 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await openImage(context, layout, sourceText, options.platform, options.output);
+  const image = await openImage(context, layout, sourceText, options);
   try {
     return await buildImage(image, sink, context);
   } finally {
@@ -98,26 +102,18 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
   }
 }
 
-/**
- * Opens the source of an image: manifest and configuration, no layer yet. For an `output` it is read only once, if
- * that can be. The caller closes it.
- */
-export const openImage = (
-  context: Context,
-  layout: Layout,
-  text: string,
-  platform: Platform | undefined,
-  output?: string,
-): Promise<SourceImage> =>
-  openSource(
-    text,
-    {
-      cache: new Blobs(layout),
-      ...(platform === undefined ? {} : { platform }),
-      ...(output === undefined ? {} : { once: true, output }),
-    },
-    context,
-  );
+type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+  /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
+  output?: string;
+};
+
+/** Opens the source of an image: manifest and configuration, no layer yet. The caller closes it. */
+export function openImage(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
+  const { platform, output, registry = { env: process.env, uid: process.geteuid?.() ?? 0 } } = options;
+  const cache = new Blobs(layout);
+  const once = output === undefined ? {} : { once: true, output };
+  return openSource(text, { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) }, context);
+}
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
 async function store(
@@ -161,7 +157,7 @@ async function merge(
     const { size } = await buildImage(image, sink, context);
     const { digest, platform, run } = image;
     const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
-    const source = pinnedSource(sourceText, digest, process.cwd());
+    const source = image.source ?? pinnedSource(sourceText, digest, process.cwd());
     return await staged.commit({ digest, name, platform, size, source, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();

@@ -6,8 +6,9 @@ import { formatBytes } from "../base/text.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
+import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
-interface Options {
+interface Options extends RegistryFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -24,14 +25,16 @@ const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFor
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-      "rootling import docker://debian:12",
-      "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-      "rootling import oci:./layout:latest -o app.sqsh",
-      "rootling import rootfs.tar.gz -o rootfs --format dir",
-      "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
-      "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
-    ]),
+    withRegistryFlags(
+      newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+        "rootling import docker://debian:12",
+        "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+        "rootling import oci:./layout:latest -o app.sqsh",
+        "rootling import rootfs.tar.gz -o rootfs --format dir",
+        "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
+        "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
+      ]),
+    ),
   )
     .argument(
       "<source>",
@@ -62,7 +65,9 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
-  const image = await importImage(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const image = await importImage(context, cli.layout, source, {
+    registry: registryOptions(options, context.signal),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -78,8 +83,10 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (!isFormat(format)) {
     throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use one of ${FORMATS.join(", ")}`);
   }
-  const { digest, size } = await importToFile(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
+    registry: registryOptions(options, context.signal),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),

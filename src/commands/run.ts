@@ -7,28 +7,34 @@ import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor } from "./image-for.ts";
+import { withRegistryFlags } from "./registry-words.ts";
+
+type RunOptions = BootOptions & ImportFlags;
 
 export const define = (cli: Cli) =>
   withProgress(
     withDryRun(
-      withBootFlags(
-        newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
-          "rootling run                                  # a shell over the host's own root",
-          "rootling run docker://busybox:1.36 echo hello",
-          "rootling run --pid --root debian:12 apt-get --version",
-          "rootling run --mount /data:/data:ro debian:12 ls /data",
-        ]),
+      withRegistryFlags(
+        withBootFlags(
+          newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
+            "rootling run                                  # a shell over the host's own root",
+            "rootling run docker://busybox:1.36 echo hello",
+            "rootling run --pid --root debian:12 apt-get --version",
+            "rootling run --mount /data:/data:ro debian:12 ls /data",
+          ]),
+        ),
       ),
     ),
   )
     .argument("[source]", "SOURCE, the name of a stored image, or host: (the default)")
     .argument("[command...]", "command and arguments; the image's own if there is none")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .passThroughOptions()
-    .action(async (source: string | undefined, command: string[], options: BootOptions) => {
+    .action(async (source: string | undefined, command: string[], options: RunOptions) => {
       // Before an image is fetched for words that are wrong.
       refuseIdleFlags(options);
-      readFlags(options, process.cwd(), process.env);
+      readFlags(options, currentDirectory(), process.env);
       const name = source ?? "host:";
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
@@ -54,7 +60,7 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
 }
 
 /** The caller's directory; / where that was removed. */
-function currentDirectory(): string {
+export function currentDirectory(): string {
   try {
     return process.cwd();
   } catch {
@@ -68,7 +74,7 @@ function startDirectory(): string {
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-function imageIntent(image: StoredImage, source: string, command: readonly string[], options: BootOptions): Intent {
+function imageIntent(image: StoredImage, source: string, command: readonly string[], options: RunOptions): Intent {
   return {
     ...imageParts(image.run, command, options),
     root: from({ kind: "layers", lowers: [image.tree] }, source),

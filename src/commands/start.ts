@@ -6,7 +6,7 @@ import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor, storedImage } from "./image-for.ts";
-import { imageParts } from "./run.ts";
+import { currentDirectory, imageParts } from "./run.ts";
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -27,7 +27,7 @@ export const define = (cli: Cli) =>
     .action(async (name: string, command: string[], options: BootOptions) => {
       // Before an image is fetched for words that are wrong.
       refuseIdleFlags(options);
-      readFlags(options, process.cwd(), process.env);
+      readFlags(options, currentDirectory(), process.env);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);

@@ -74,6 +74,8 @@ export interface SourceImage {
    * the source was opened to be read once, it may be known only when the last layer was read.
    */
   digest: Digest;
+  /** A SOURCE text that names this image again, where what was written may mean another one elsewhere. */
+  source?: string;
   /** The name that the image gets in the store if the user gives none, such as `debian:12`. */
   name: string;
   /**
@@ -105,11 +107,12 @@ export interface BlobCache {
   write(digest: Digest, bytes: Buffer): Promise<void>;
   /**
    * The path of a blob's file, downloading it if it is not there. Only one process downloads a blob at a time.
-   * `report` gets the bytes that arrive. Throws E_DIGEST when what arrives is not what was promised.
+   * `download` gives the bytes from `offset` on: what an earlier attempt left is not fetched again. `report` gets the
+   * bytes that arrive, or were there. Throws E_DIGEST when what arrives is not what was promised.
    */
   obtain(
     blob: BlobInfo,
-    download: () => Promise<AsyncIterable<Buffer>>,
+    download: (offset: number) => Promise<AsyncIterable<Buffer>>,
     signal: AbortSignal,
     report: (bytes: number) => void,
   ): Promise<{ path: string; cached: boolean }>;

@@ -15,6 +15,8 @@ export interface DockerReference {
   name: string;
   tag: string | undefined;
   digest: Digest | undefined;
+  /** The name as it was written, where no registry was: registries.conf may say which it means. */
+  short?: string;
 }
 
 export type SourceReference =
@@ -78,7 +80,7 @@ function parseDocker(text: string): DockerReference {
     rest = rest.slice(userAt + 1);
     if (user === "" || /[\s:/@\p{Cc}]/u.test(user)) throw fail("not a user name");
   }
-  const { registry, path } = splitRegistry(rest);
+  const { registry, path, short } = splitRegistry(rest);
   const [, name = "", tag] = /^([^:]*)(?::(.*))?$/s.exec(path) ?? [];
   if (!HOST.test(registry)) throw fail("not a registry's host name");
   if (!NAME.test(name) || name.length > 255) throw fail("not the name of an image");
@@ -91,19 +93,33 @@ function parseDocker(text: string): DockerReference {
     name: hub && !name.includes("/") ? `library/${name}` : name,
     tag: tag ?? (digest === undefined ? "latest" : undefined),
     digest,
+    ...(short ? { short: name } : {}),
   };
 }
 
 /** `REGISTRY#NAME`, or `REGISTRY/NAME` where the first part can only be a host. */
-function splitRegistry(text: string): { registry: string; path: string } {
+function splitRegistry(text: string): { registry: string; path: string; short: boolean } {
   const hash = text.indexOf("#");
-  if (hash >= 0) return { registry: text.slice(0, hash), path: text.slice(hash + 1) };
+  if (hash >= 0) return { registry: text.slice(0, hash), path: text.slice(hash + 1), short: false };
   const slash = text.indexOf("/");
   const first = text.slice(0, slash);
   if (slash > 0 && (/[.:]/.test(first) || first === "localhost")) {
-    return { registry: first, path: text.slice(slash + 1) };
+    return { registry: first, path: text.slice(slash + 1), short: false };
   }
-  return { registry: DEFAULT_REGISTRY, path: text };
+  return { registry: DEFAULT_REGISTRY, path: text, short: true };
+}
+
+/** Host and repository of a location in registries.conf. `where` is the file. */
+export function splitLocation(text: string, where: string): { host: string; repository: string } {
+  // A prefix, and so a location, may end with a tag or digest: which one is fetched is said elsewhere.
+  const [, host = "", repository = ""] = /^([^/]+)\/(.+?)(?:@.*|:[^/]*)?$/s.exec(text) ?? [];
+  if (HOST.test(host) && NAME.test(repository)) {
+    return { host: HUB.has(host) ? DEFAULT_REGISTRY : host, repository };
+  }
+  throw new Failure("E_SETTING", `not a location of images: ${escapeText(text.slice(0, 300))}`, {
+    where,
+    mend: "write it like registry.example:5000/namespace",
+  });
 }
 
 function parseLocal(text: string, scheme: string, rest: string): SourceReference {
@@ -153,5 +169,7 @@ export const formatPlatform = (platform: Platform): string =>
 /** This machine's platform, in Go's words. */
 export function hostPlatform(): Platform {
   const architectures: Record<string, string> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
-  return { os: "linux", architecture: architectures[process.arch] ?? process.arch };
+  const architecture = architectures[process.arch] ?? process.arch;
+  const { arm_version: version } = process.config.variables as { arm_version?: unknown };
+  return { os: "linux", architecture, ...(architecture === "arm" && version ? { variant: `v${version}` } : {}) };
 }

@@ -5,6 +5,7 @@ import { openOciArchive } from "./archive.ts";
 import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
+import type { RegistryOptions } from "./environment.ts";
 import { openLayout } from "./layout.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
 import { isSquashfs, openSquashfs } from "./squashfs.ts";
@@ -18,6 +19,8 @@ export interface SourceOptions {
   once?: boolean;
   /** What is written: no part of a directory that is read. */
   output?: string;
+  /** How registries are spoken to. */
+  registry: RegistryOptions;
 }
 
 /** What each source gets. */
@@ -26,6 +29,7 @@ export interface OpenContext extends Context {
   readonly cache: BlobCache;
   readonly once: boolean;
   readonly output: string | undefined;
+  readonly registry: RegistryOptions;
 }
 
 /**
@@ -34,8 +38,8 @@ export interface OpenContext extends Context {
  */
 export async function openSource(text: string, options: SourceOptions, context: Context): Promise<SourceImage> {
   const reference = parseSource(text);
-  const { platform = hostPlatform(), cache, once = false, output } = options;
-  const open: OpenContext = { ...context, platform, cache, once, output };
+  const { platform = hostPlatform(), cache, registry, once = false, output } = options;
+  const open: OpenContext = { ...context, platform, cache, registry, once, output };
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);

@@ -156,8 +156,16 @@ test("archives: flipped bytes, missing files, several images, links between laye
     writeFileSync(join(directory, name), tarOf(list));
     return join(directory, name);
   };
-  const refuses = (source: string, code: Parameters<typeof failsWith>[0], text?: RegExp) =>
-    assert.rejects(importImage(context, layout, source, { name: "x" }), failsWith(code, text), source);
+  // In a store of its own each: an image that is stored is not read again.
+  let stores = 0;
+  const refuses = (source: string, code: Parameters<typeof failsWith>[0], text?: RegExp) => {
+    const fresh = testContext(join(directory, `store-${stores++}`));
+    return assert.rejects(
+      importImage(fresh.context, fresh.layout, source, { name: "x" }),
+      failsWith(code, text),
+      source,
+    );
+  };
 
   const layer = tarOf([{ path: "a", content: "1" }]);
   const made = Buffer.from(
@@ -331,7 +339,7 @@ test("squashfs: a round trip keeps the file; what is planted in one stays inside
   await importToFile(context, layout, at("planted.sqsh"), { output: at("planted-out"), format: "dir" });
   assert.equal(readFileSync(at("outside/canary"), "utf8"), "alive");
   const cut = readFileSync(at("a.sqsh"));
-  writeFileSync(at("cut.sqsh"), cut.subarray(0, cut.length - 200));
+  writeFileSync(at("cut.sqsh"), cut.subarray(0, 300));
   await assert.rejects(
     importToFile(context, layout, at("cut.sqsh"), { output: at("cut"), format: "dir" }),
     failsWith("E_LAYER"),

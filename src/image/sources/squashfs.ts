@@ -4,12 +4,14 @@
  * attributes come back; an ordinary user, who could not make owners or devices, reads it as a stream.
  */
 import { createHash } from "node:crypto";
+import { constants, openSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { Socket } from "node:net";
 import { basename, join, resolve } from "node:path";
 import { throwIfAborted } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
-import { requireProgram, run } from "../../base/process.ts";
+import { capture, type Running, requireProgram, run } from "../../base/process.ts";
 import type { digestOf } from "../digest.ts";
 import { limits } from "../limits.ts";
 import { RESERVED } from "../names.ts";
@@ -95,10 +97,7 @@ class Unpacked {
 
   async directory(): Promise<string> {
     if (this.#base !== undefined) return join(this.#base, "tree");
-    const base = await temporaryPath(this.#context);
-    await mkdir(base, { mode: 0o700 }).catch((error: unknown) => {
-      throw fileFailure(error, "making a temporary directory", base);
-    });
+    const base = await makeTemporary(this.#context);
     this.#base = base;
     const tree = join(base, "tree");
     const words = ["-no-progress", "-quiet", "-strict-errors", "-dest", tree, this.#file];
@@ -113,11 +112,38 @@ class Unpacked {
   }
 }
 
-function streamed(program: string, file: string, context: OpenContext): AsyncIterable<Buffer> {
+/** The tar of a squashfs file, whose content never touches a disk. */
+async function* streamed(program: string, file: string, context: OpenContext): AsyncGenerator<Buffer> {
   context.warn("only root can read extended attributes of a squashfs file: they are left out");
-  const words = ["-no-progress", "-quiet", "-pseudo-file", "/dev/stdout", file];
-  const running = run(program, words, { stdout: "pipe", signal: context.signal });
-  return pseudoToTar(outputOf(running, file), basename(file));
+  const base = await makeTemporary(context);
+  // unsquashfs opens what it writes by name: that cannot be a pipe of Node's, which is a socket.
+  const fifo = join(base, "fifo");
+  let input: Socket | undefined;
+  let running: Running | undefined;
+  try {
+    await capture(requireProgram("mkfifo", "coreutils"), ["-m", "600", fifo]);
+    const reader = new Socket({ fd: openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK), readable: true });
+    input = reader;
+    const words = ["-no-progress", "-quiet", "-pseudo-file", fifo, file];
+    running = run(program, words, { signal: context.signal });
+    running.finished.catch((error: unknown) => reader.destroy(error as Error));
+    yield* pseudoToTar(reader, basename(file));
+    await running.finished;
+  } catch (error) {
+    throw damaged(error, file);
+  } finally {
+    input?.destroy();
+    await running?.kill();
+    await removeTree(base).catch(() => {});
+  }
+}
+
+async function makeTemporary(context: OpenContext): Promise<string> {
+  const base = await temporaryPath(context);
+  await mkdir(base, { mode: 0o700 }).catch((error: unknown) => {
+    throw fileFailure(error, "making a temporary directory", base);
+  });
+  return base;
 }
 
 const damaged = (error: unknown, file: string): unknown =>

@@ -31,6 +31,8 @@ struct state {
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
+  int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
+  mode_t umask;     /* the caller's */
   char **environment;
 };
 
@@ -72,7 +74,7 @@ void undo_record(struct state *, struct op *);
 
 /* process.c */
 void default_signals(void);
-void reap_until_exit(pid_t payload) __attribute__((noreturn));
+void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 
 /* text to number; false if it is not a plain decimal number of at most `most` */
 bool parse_number(const char *text, unsigned long most, unsigned long *value);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,12 +60,15 @@ static void send_message(struct state *state, const struct message *message) {
   }
 }
 
-/* False at end of file: the other side executed its program, or is gone. */
+/* False at end of file: the other side executed its program, or is gone. What a container might have written is taken
+   for no more than it may be. */
 static bool receive_message(struct state *state, struct message *message) {
   ssize_t n;
   do n = read(state->channel, message, sizeof *message);
   while (n < 0 && errno == EINTR);
-  return n == (ssize_t)sizeof *message;
+  if (n != (ssize_t)sizeof *message || message->op < 0 || message->op >= state->plan->ops) return false;
+  message->call[sizeof message->call - 1] = message->detail[sizeof message->detail - 1] = '\0';
+  return true;
 }
 
 static struct message failure_of(int op) {
@@ -123,8 +127,16 @@ static void end_inside(struct state *state, const struct message *failure) {
   _exit(exit_status_of(state->plan, failure));
 }
 
+/* What stays inside as pid 1, or is seen there on its way to exec, must not show the caller's environment. */
+static void forget_environment(void) {
+  for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
+    memset(*variable, 0, strlen(*variable));
+}
+
 /* Walks the ops of the inside from `from` on; the last one is exec, so this does not return. */
 static void walk_inside(struct state *state, int from) {
+  forget_environment();
+  state->umask = umask(0); /* Modes in a plan are meant as they are written; exec gives the umask back. */
   enum side turn = state->plan->op[from].verb->side;
   struct message message = {.kind = BATON};
   for (int i = from; i < state->plan->ops; i++) {
@@ -216,8 +228,12 @@ static void join_and_go_on(struct state *state, int at) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     walk_inside(state, at + 1);
   }
+  if (message.pid < 0) {
+    failed("clone");
+    message = failure_of(at);
+  }
   send_message(state, &message);
-  _exit(message.pid < 0);
+  _exit(message.kind == FAILURE);
 }
 
 /* Makes the inside process: cloned into new namespaces, or entering those of another. Sets state->inside. */
@@ -244,8 +260,24 @@ static int split(struct state *state, int at, int pair[2]) {
   return 0;
 }
 
+/* The shell that started us sees its job stop, and continues us when it continues the job. */
+static void stop_with(pid_t inside) {
+  raise(SIGSTOP);
+  kill(inside, SIGCONT);
+}
+
+/* A pipe by which pid 1, whose stops nobody sees, raises SIGIO here. Sets state->stops; without it, nothing stops. */
+static int listen_for_stops(struct state *state) {
+  int pair[2];
+  if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+  state->stops = pair[1];
+  fcntl(pair[0], F_SETOWN, getpid());
+  fcntl(pair[0], F_SETFL, O_NONBLOCK | O_ASYNC);
+  return pair[0];
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
-static int watch(pid_t inside) {
+static int watch(pid_t inside, int stops) {
   sigset_t all;
   sigfillset(&all);
   for (;;) {
@@ -254,11 +286,9 @@ static int watch(pid_t inside) {
     pid_t pid = waitpid(inside, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid == inside && WIFEXITED(status)) return WEXITSTATUS(status);
     if (pid == inside && WIFSIGNALED(status)) return 128 + WTERMSIG(status);
-    if (pid == inside && WIFSTOPPED(status)) {
-      /* The shell that started us sees its job stop, and continues us when it continues the job. */
-      raise(SIGSTOP);
-      kill(inside, SIGCONT);
-    }
+    char byte;
+    if (pid == inside && WIFSTOPPED(status)) stop_with(inside);
+    else if (read(stops, &byte, 1) == 1) stop_with(inside);
     int number = sigwaitinfo(&all, &info);
     /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
     if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(inside, number);
@@ -272,6 +302,7 @@ static int supervised(struct state *state) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
+  int stops = listen_for_stops(state);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
   for (; at < plan->ops && plan->op[at].verb->side == OUTSIDE; at++) {
     if (plan->op[at].verb->act(state, &plan->op[at]) != 0) break;
@@ -286,9 +317,10 @@ static int supervised(struct state *state) {
   if (strcmp(plan->op[at].verb->name, "join") == 0) {
     struct message message;
     waitpid(state->inside, NULL, 0);
-    if (!receive_message(state, &message) || message.kind == FAILURE || message.pid < 0) {
-      if (message.kind == FAILURE) explain(plan, &message);
-      return STATUS_FAILURE;
+    if (!receive_message(state, &message)) return STATUS_FAILURE;
+    if (message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
+      explain(plan, &message);
+      return exit_status_of(plan, &message);
     }
     state->inside = message.pid;
   }
@@ -299,7 +331,7 @@ static int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
-  status = watch(state->inside);
+  status = watch(state->inside, stops);
   undo(state);
   return status;
 }
@@ -313,7 +345,9 @@ static void seal(char **argv) {
     close(self);
     return;
   }
-  int copy = memfd_create("rootling-executor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  enum { MAY_EXECUTE = 0x10 /* MFD_EXEC: Linux 6.3, asked for where the sysctl vm.memfd_noexec is 1 */ };
+  int copy = memfd_create("rootling-executor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MAY_EXECUTE);
+  if (copy < 0 && errno == EINVAL) copy = memfd_create("rootling-executor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (copy < 0) fatal("memfd_create");
   char buffer[65536];
   for (ssize_t n; (n = read(self, buffer, sizeof buffer)) != 0;)
@@ -347,7 +381,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1};
+  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1};
+  signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);
 }

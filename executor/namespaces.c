@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -70,6 +71,8 @@ int op_join(struct state *state, struct op *op) {
     errno = ESRCH;
     return failed("start time");
   }
+  /* From here on the container's processes see this one: they must not get hold of it (CVE-2016-9962). */
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("prctl");
   if (setns(fd, bits) != 0) return failed("setns");
   close(fd);
   state->entered = (bits & CLONE_NEWNS) != 0;
@@ -115,7 +118,8 @@ int op_upper(struct state *state, struct op *op) {
       errno = ENAMETOOLONG;
       return failed("mkdir");
     }
-    if (mkdir(path, i == 1 ? 0755 : 0700) != 0) return failed("mkdir");
+    mode_t mode = i == 1 ? 0755 : 0700;
+    if (mkdir(path, mode) != 0 || chmod(path, mode) != 0) return failed("mkdir");
   }
   return 0;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,6 +121,7 @@ int op_exec(struct state *state, struct op *op) {
   if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) return failed("close_range");
   if (state->plan->supervised && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
   blocking_stdio();
+  umask(state->umask);
   default_signals();
   if (op->field[0][0] == '\0') {
     errno = ENOENT;
@@ -132,8 +134,9 @@ int op_exec(struct state *state, struct op *op) {
   return exec_on_path(op->field, environment);
 }
 
-/* Pid 1: reaps what its descendants leave, passes signals on, ends with the payload and its status. */
-void reap_until_exit(pid_t payload) {
+/* Pid 1: reaps what its descendants leave, passes signals on, tells `stops` when the payload stops, ends with the
+   payload and its status. */
+void reap_until_exit(pid_t payload, int stops) {
   sigset_t all;
   sigfillset(&all);
   for (;;) {
@@ -145,8 +148,13 @@ void reap_until_exit(pid_t payload) {
       if (info.si_code != SI_KERNEL) kill(payload, number);
       continue;
     }
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-      if (pid == payload) _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;) {
+      if (pid != payload) continue;
+      if (WIFSTOPPED(status)) /* Pid 1 cannot stop itself, nor signal its parent. */
+        write(stops, "", 1);
+      else
+        _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    }
   }
 }
 
@@ -160,8 +168,7 @@ int op_reaper(struct state *state, struct op *op) {
   if (child < 0) return failed("fork");
   if (child == 0) return 0;
   /* What the payload's end of file depends on must not stay open here. */
-  syscall(SYS_close_range, 3, ~0U, 0);
-  for (int fd = 0; fd <= 2; fd++) close(fd);
-  (void)state;
-  reap_until_exit(child);
+  dup2(state->stops, 0);
+  syscall(SYS_close_range, 1, ~0U, 0);
+  reap_until_exit(child, 0);
 }

@@ -17,7 +17,7 @@ enum { DATABASE_MAX = 1 << 20, GROUPS_MAX = 256, ID_MAX = 0x7fffffff };
    nothing endless, is read (CVE-2024-9676). */
 static char *read_database(struct state *state, const char *path) {
   struct stat status;
-  int fd = state->root >= 0 ? root_open(state, path, O_RDONLY | O_NONBLOCK) : open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  int fd = root_open(state, path, O_RDONLY | O_NONBLOCK);
   if (fd < 0) return NULL;
   char *text = NULL;
   if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size <= DATABASE_MAX &&

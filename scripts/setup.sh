@@ -26,6 +26,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- buildah          buildah          layers of another builder: what it means is read alike
 -t- attr             setfattr         xattrs of test images
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- chromium         chromium         shows the page of inspect
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

@@ -1,10 +1,11 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
 import { hash as digest, randomBytes } from "node:crypto";
 import { mkdirSync, type PathLike } from "node:fs";
-import { chmod, type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { ourselves, ownerName, stateOfName } from "./owner.ts";
+import { capture } from "./process.ts";
 
 /** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
 const temporaryPrefix = (path: string): string => {
@@ -134,23 +135,17 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
   if (replaced) await removeTree(old);
 }
 
-/** Removes a tree, even one whose directories its owner may not write to. */
+/**
+ * Removes a tree, even one whose directories are closed to their owner or deeper than a path can be long: by GNU's
+ * rm and chmod, which go by descriptors and never follow a symlink.
+ */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (errnoOf(error) !== "EACCES" && errnoOf(error) !== "EPERM") throw fileFailure(error, "removing", path);
-    await openDirectories(Buffer.from(path));
-    await rm(path, { recursive: true, force: true }).catch((again: unknown) => {
-      throw fileFailure(again, "removing", path);
+  } catch {
+    await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
+    await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
+      throw fileFailure(error, "removing", path);
     });
-  }
-}
-
-/** Gives the owner access to all directories of a tree. Names need not be UTF-8. */
-async function openDirectories(path: Buffer): Promise<void> {
-  await chmod(path, 0o700).catch(() => {});
-  for (const entry of await readdir(path, { withFileTypes: true, encoding: "buffer" }).catch(() => [])) {
-    if (entry.isDirectory()) await openDirectories(Buffer.concat([path, Buffer.from("/"), entry.name]));
   }
 }

@@ -88,7 +88,7 @@ export const settingsTable = {
     parse: count(1, 100_000_000),
   } satisfies SettingEntry<number>,
   MAX_RATIO: {
-    about: "how many times its size a layer of more than 1 GiB may unpack to",
+    about: "how many times its size an image of more than 1 GiB may unpack to",
     shownDefault: "200",
     default: () => 200,
     parse: count(1, 100_000),

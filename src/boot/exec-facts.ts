@@ -1,5 +1,5 @@
 /** What `exec` has to know of the process whose namespaces it enters. */
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { errnoOf, Failure } from "../base/errors.ts";
 import type { ExecIntent } from "./intent.ts";
 
@@ -14,17 +14,30 @@ export interface ExecFacts {
 /** Names in /proc/PID/ns, and what the executor calls them. */
 const NAMESPACES = { user: "user", mnt: "mount", pid: "pid", ipc: "ipc", uts: "uts", net: "net", cgroup: "cgroup" };
 
-/** Throws E_NOT_FOUND if the process is gone, E_USERNS if it belongs to somebody else. */
+/** A container that is still being made has our own root until its first process pivots: a command would run here. */
+const hasOurRoot = (directory: string): boolean => {
+  const [theirs, ours] = [statSync(`${directory}/root`), statSync("/")];
+  return theirs.dev === ours.dev && theirs.ino === ours.ino;
+};
+
+/** Throws E_NOT_FOUND if the process is gone or in no container, E_USERNS if it belongs to somebody else. */
 export function gatherExecFacts(target: ExecIntent["target"]): ExecFacts {
   const directory = `/proc/${target.pid}`;
   try {
     const joins = Object.entries(NAMESPACES)
       .filter(([file]) => readlinkSync(`${directory}/ns/${file}`) !== readlinkSync(`/proc/self/ns/${file}`))
       .map(([, name]) => name);
+    if (!joins.includes("mount") || hasOurRoot(directory)) {
+      throw new Failure("E_NOT_FOUND", `process ${target.pid} is in no container, or in one that has yet to start`, {
+        where: target.origin,
+        mend: "see `rootling list` for what runs, and try again",
+      });
+    }
     const map = readFileSync(`${directory}/uid_map`, "utf8").trim().split(/\s+/);
     const uid = process.geteuid?.() ?? 0;
-    return { uid, joins: joins.length > 0 ? joins : ["mount"], rootInside: uid !== 0 && map[0] === "0" };
+    return { uid, joins, rootInside: uid !== 0 && map[0] === "0" };
   } catch (cause) {
+    if (cause instanceof Failure) throw cause;
     const gone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ESRCH";
     throw new Failure(
       gone ? "E_NOT_FOUND" : "E_USERNS",

@@ -35,7 +35,7 @@ const makeDirectory = (path: string): Op => op("make-directory", OURSELVES, path
 
 /** An overlay whose lower, upper and work directories lie in `base`. */
 const overlayIn = (trial: Trial, base: string, target: string): Op[] => [
-  ...["lower", "lower/dir", "upper", "work", target].map((name) => makeDirectory(`${base}/${name}`)),
+  ...["lower", "lower/dir", "lower/dir/inner", "upper", "work", target].map((name) => makeDirectory(`${base}/${name}`)),
   op(
     "overlay",
     OURSELVES,
@@ -61,7 +61,7 @@ function opsOf(name: TrialName, trial: Trial, upper: string): Op[] {
       return [
         ...namespaces(trial),
         ...overlayIn(trial, upper, "root"),
-        op("exec", OURSELVES, "/usr/bin/env", "rmdir", `${upper}/root/dir`),
+        op("exec", OURSELVES, "/usr/bin/env", "rm", "-r", `${upper}/root/dir`),
       ];
     case "pid-namespace":
       return [

@@ -10,9 +10,11 @@ import { carryOut, planStart } from "../boot/boot.ts";
 import type { Intent } from "../boot/intent.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
+import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
+import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 
 export interface BootOptions extends BootFlags {
@@ -65,6 +67,8 @@ export interface Launch {
   readonly runs: string;
   readonly container?: string;
   readonly image: string;
+  /** Digest of the stored image below, which must stay while it is used. */
+  readonly digest?: string;
   /** Called when the plan is made and about to be carried out. */
   readonly before?: () => void;
 }
@@ -84,6 +88,8 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
   if (options.dryRun) return showPlan(cli, plan, options.json);
   for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
   await clearLeavings(layout);
+  const hex = how.digest === undefined ? undefined : hexOf(how.digest);
+  if (hex !== undefined) markUse(layout, hex);
   how.before?.();
   writeRun(place, recordOf(intent, plan, how));
   return carryOut(context, plan, join(runtime.wires, ownerName(ourselves())));

@@ -7,11 +7,13 @@ import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
 import { tarSink } from "../image/sinks/tar.ts";
+import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
 import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
+import { clearLeavings } from "../store/leavings.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -27,11 +29,12 @@ export async function importImage(
   options: ImportOptions = {},
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
-  const image = await open(context, layout, sourceText, options.platform);
+  await clearLeavings(layout);
+  const image = await openImage(context, layout, sourceText, options.platform);
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
-    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name));
+    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
     await addRef(layout, name, stored.digest);
     return findImage(layout, stored.digest) ?? stored;
   } finally {
@@ -67,7 +70,7 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await open(context, layout, sourceText, options.platform, options.output);
+  const image = await openImage(context, layout, sourceText, options.platform, options.output);
   try {
     return await buildImage(image, sink, context);
   } finally {
@@ -95,8 +98,11 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
   }
 }
 
-/** Opens a source. For an `output` it is read only once, if that can be. */
-const open = (
+/**
+ * Opens the source of an image: manifest and configuration, no layer yet. For an `output` it is read only once, if
+ * that can be. The caller closes it.
+ */
+export const openImage = (
   context: Context,
   layout: Layout,
   text: string,
@@ -114,20 +120,32 @@ const open = (
   );
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
-async function store(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+async function store(
+  context: Context,
+  layout: Layout,
+  image: SourceImage,
+  name: string,
+  sourceText: string,
+): Promise<StoredImage> {
   const lock = await lockImage(layout, image.digest, context.signal, (owner) =>
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );
   try {
     const present = findImage(layout, image.digest);
     if (present !== undefined) return present;
-    return await merge(context, layout, image, name);
+    return await merge(context, layout, image, name, sourceText);
   } finally {
     lock.release();
   }
 }
 
-async function merge(context: Context, layout: Layout, image: SourceImage, name: string): Promise<StoredImage> {
+async function merge(
+  context: Context,
+  layout: Layout,
+  image: SourceImage,
+  name: string,
+  sourceText: string,
+): Promise<StoredImage> {
   let staged = await stageImage(layout);
   try {
     // Each attempt gets a directory of its own.
@@ -142,7 +160,9 @@ async function merge(context: Context, layout: Layout, image: SourceImage, name:
     };
     const { size } = await buildImage(image, sink, context);
     const { digest, platform, run } = image;
-    return await staged.commit({ digest, name, platform, size, run: { ...run } }, image.config);
+    const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
+    const source = pinnedSource(sourceText, digest, process.cwd());
+    return await staged.commit({ digest, name, platform, size, source, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();
     throw error;

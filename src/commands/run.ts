@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
+import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
@@ -26,15 +27,17 @@ export const define = (cli: Cli) =>
     .passThroughOptions()
     .action(async (source: string | undefined, command: string[], options: BootOptions) => {
       const name = source ?? "host:";
-      const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
-      await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+      const how = { runs: runtimePaths(cli.layout).runs, image: name };
+      if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
+      const image = await imageFor(cli, name, options);
+      await launch(cli, imageIntent(image, name, command, options), options, { ...how, digest: image.digest });
     });
 
 const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
 
 /** The root of the host, overlaid, with the caller's own shell and directory. */
 function hostIntent(command: readonly string[], options: BootOptions): Intent {
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   const words = command.length > 0 ? command : [userInfo().shell || "/bin/sh"];
   return {
     root: from({ kind: "host" }, "host:"),
@@ -47,19 +50,22 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
   };
 }
 
-/** The caller's directory, unless it lies in what a container has of its own. */
+/** The caller's directory; / where that was removed. */
+function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
+}
+
+/** Where a shell over the host's root begins: the caller's directory, unless it lies in what a container has of its own. */
 function startDirectory(): string {
-  const directory = process.cwd();
+  const directory = currentDirectory();
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-async function imageIntent(
-  cli: Cli,
-  source: string,
-  command: readonly string[],
-  options: BootOptions,
-): Promise<Intent> {
-  const image = await imageFor(cli, source, options);
+function imageIntent(image: StoredImage, source: string, command: readonly string[], options: BootOptions): Intent {
   return {
     ...imageParts(image.run, command, options),
     root: from({ kind: "layers", lowers: [image.tree] }, source),
@@ -74,7 +80,7 @@ export function imageParts(
   options: BootOptions,
 ): Omit<Intent, "root" | "writes"> {
   const image = readImageConfig(config, command);
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   return {
     devices: from("fresh", "rootling"),
     ...image,

@@ -32,13 +32,17 @@ export const define = (cli: Cli) =>
 async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
-  const { upper, work, runs } = containerPaths(cli.layout, name);
+  const { upper, work, root, runs } = containerPaths(cli.layout, name);
+  const copied = container.form === "copied";
   const intent: Intent = {
     ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree], kept: { upper, work } }, `container ${name}`),
+    root: from(
+      copied ? { kind: "directory", path: root } : { kind: "layers", lowers: [image.tree], kept: { upper, work } },
+      `container ${name}`,
+    ),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  const how: Launch = { runs, container: name, image: container.image.name };
+  const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
   // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
   await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
 }
@@ -50,5 +54,5 @@ async function startImage(cli: Cli, name: string, command: string[], options: Bo
     root: from({ kind: "layers", lowers: [image.tree] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });
 }

@@ -2,7 +2,7 @@
 import { type Context, throwIfAborted } from "../base/context.ts";
 import type { Task } from "../base/progress.ts";
 import { indexLayer } from "./index-layer.ts";
-import { readLayer } from "./layer.ts";
+import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
 import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
@@ -40,9 +40,10 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
 
 async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<number> {
   const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
+  const volume = newVolume();
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = layerTask(layer, context);
-    await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task);
+    await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task, volume);
     task.done();
   }
   merge.finish();
@@ -62,11 +63,13 @@ async function mergeLayer(
   superseded: Superseded | undefined,
   context: Context,
   task: Task,
+  volume: Volume,
 ): Promise<void> {
   const room = () => sink.flush();
-  await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room);
+  await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room, volume);
   const missed = merge.endLayer();
-  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room);
+  if (missed.size > 0)
+    await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room, volume);
 }
 
 /** Takes in why an attempt had to stop, or throws it on. */

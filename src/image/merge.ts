@@ -4,7 +4,7 @@
  */
 import type { ByteString } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
-import { tooLarge } from "./limits.ts";
+import { checkNames, tooLarge } from "./limits.ts";
 import { Links } from "./links.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
 import type { EntrySink } from "./sinks/sink.ts";
@@ -39,7 +39,7 @@ export interface MergeOptions {
 export class Merge {
   readonly #sink: EntrySink;
   readonly #options: MergeOptions;
-  readonly #tree = new Tree();
+  readonly #tree: Tree;
   readonly #links = new Links();
   #entries = 0;
   #bytes = 0;
@@ -50,6 +50,7 @@ export class Merge {
   constructor(sink: EntrySink, options: MergeOptions) {
     this.#sink = sink;
     this.#options = options;
+    this.#tree = new Tree(options.maxEntries);
   }
 
   /** Bytes of content that entered the tree. */
@@ -176,6 +177,7 @@ export class Merge {
 
   #acceptLink(entry: Entry, placement: "new" | "hidden", layer: number, label: string): undefined {
     const target = entry.target ?? ("" as ByteString);
+    if (target === entry.path) throw brokenLink(entry.path, target, label);
     const paths = this.#links.take(entry.path, layer);
     if (placement === "new") paths.push(entry.path);
     else this.#links.passCovered(entry.path, target);
@@ -197,12 +199,7 @@ export class Merge {
   }
 
   #count(label: string): void {
-    if (++this.#entries > this.#options.maxEntries) {
-      throw new Failure("E_LIMIT", `more than ${this.#options.maxEntries} names`, {
-        where: label,
-        mend: "set ROOTLING_MAX_ENTRIES higher if you trust whoever made this image",
-      });
-    }
+    checkNames(++this.#entries, this.#options.maxEntries, label);
   }
 
   #reserved(path: ByteString): boolean {

@@ -177,12 +177,19 @@ export function headerToEntry(header: Header, pax: PaxRecords, long: LongNames):
   };
   readTime(pax, entry);
   if (kind === "symlink" || kind === "link") entry.target = paxText(pax, "linkpath") ?? long.target ?? header.target;
-  if (kind === "character" || kind === "block") Object.assign(entry, { major: header.major, minor: header.minor });
+  if (kind === "character" || kind === "block") Object.assign(entry, deviceOf(header));
   const xattrs = readXattrs(pax);
   if (xattrs !== undefined) entry.xattrs = xattrs;
   if (sparse === undefined || kind !== "file") return { entry, storedSize: entry.size };
   entry.size = sparse.size;
   return { entry, storedSize: size, sparse };
+}
+
+/** Of other numbers mknod(2) takes the low bits: a device 4096/0 would become 0/0, which overlayfs reads as a whiteout. */
+function deviceOf({ major, minor }: Header): { major: number; minor: number } {
+  const valid = major >= 0 && major < 1 << 12 && minor >= 0 && minor < 1 << 20;
+  if (!valid) throw new Error(`a device number that does not exist: ${major}/${minor}`);
+  return { major, minor };
 }
 
 function identity(id: number): number {

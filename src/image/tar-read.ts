@@ -56,6 +56,8 @@ export class TarReader {
   #unfinished: Header | undefined;
   #expander: Expander | undefined;
   #holes = 0;
+  /** Bytes of the attributes of all entries. */
+  #attributes = 0;
 
   constructor(label: string, handler: TarHandler) {
     this.#label = label;
@@ -127,6 +129,7 @@ export class TarReader {
   }
 
   #beginExtension(header: Header, at: number): void {
+    if (header.size < 0) throw this.#failure("a header has a negative size", at);
     const limit = header.type === "L" || header.type === "K" ? limits.nameBytes + 1 : limits.paxBytes;
     if (header.size > limit) {
       throw tooLarge(`a header of ${header.size} bytes where at most ${limit} are allowed`, this.#place(at));
@@ -141,6 +144,7 @@ export class TarReader {
     this.#local = undefined;
     this.#long = {};
     this.#extension = undefined;
+    if (entry?.xattrs !== undefined) this.#countAttributes(entry, at);
     this.#expander = sparse && this.#attempt(at, () => this.#expand(sparse, storedSize, at));
     this.#wanted = entry !== undefined && this.#handler.entry(entry, sparse === undefined ? this.#contentAt : -1);
     this.#beginBody(storedSize, "content");
@@ -197,8 +201,22 @@ export class TarReader {
       return;
     }
     const records = this.#attempt(0, () => parsePax(body));
-    if (type === "g") this.#global = mergeRecords(this.#global, records);
-    else this.#local = mergeRecords(this.#local ?? this.#global, records);
+    if (type === "g") this.#global = this.#limited(mergeRecords(this.#global, records), limits.globalBytes);
+    else this.#local = this.#limited(mergeRecords(this.#local ?? this.#global, records), limits.paxBytes);
+  }
+
+  #countAttributes(entry: Entry, at: number): void {
+    for (const value of entry.xattrs?.values() ?? []) this.#attributes += value.length;
+    if (this.#attributes <= this.#offset + at + limits.sharedAttributeBytes) return;
+    throw tooLarge(`attributes of ${this.#attributes} bytes by global headers`, this.#place(at));
+  }
+
+  /** Headers add up, and what a global one says counts for every entry. */
+  #limited(records: PaxRecords, limit: number): PaxRecords {
+    let size = 0;
+    for (const [key, value] of records) size += key.length + value.length;
+    if (size > limit) throw tooLarge(`extended headers of ${size} bytes together`, this.#place(0));
+    return records;
   }
 
   #skipPadding(chunk: Buffer, start: number): number {

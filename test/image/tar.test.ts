@@ -39,7 +39,7 @@ const anyEntry = fc
     const entry: Entry = { ...rest, kind, size: body.length };
     if (nanoseconds > 0) entry.nanoseconds = nanoseconds;
     if (kind === "symlink" || kind === "link") entry.target = target;
-    if (kind === "character") Object.assign(entry, { major: rest.uid % 4096, minor: rest.gid % 2_000_000 });
+    if (kind === "character") Object.assign(entry, { major: rest.uid % 4096, minor: rest.gid % (1 << 20) });
     if (xattrs.length > 0) entry.xattrs = new Map(xattrs.map(([name, value]) => [bytes(name), Buffer.from(value)]));
     return { entry, body };
   });

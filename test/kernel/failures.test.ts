@@ -76,6 +76,14 @@ for (const kind of userKinds) {
       });
     }
 
+    if (kind !== "root") {
+      test("another user, whom a map of one id does not hold", async () => {
+        const outcome = await box.run(["run", "--user", "demo", "busybox", "true"]);
+        assert.equal(outcome.status, 125);
+        assert.match(outcome.stderr, /E_CONFLICT.*\n {2}from: --user\n {2}mend: .*--root/);
+      });
+    }
+
     test("a program that is no program of this machine", async () => {
       const file = join(box.scratch, "foreign");
       // An ELF head of no machine.

@@ -4,6 +4,8 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Box, busyboxBox } from "../support/boxes.ts";
+import { rootlingWords } from "../support/cli.ts";
+import { command } from "../support/command.ts";
 import { userKinds } from "../support/users.ts";
 
 for (const kind of userKinds) {
@@ -90,8 +92,48 @@ for (const kind of userKinds) {
       const field = (name: string) => new RegExp(`^${name}:\\s*(\\S+)`, "m").exec(status)?.[1];
       assert.equal(field("NoNewPrivs"), "1");
       for (const set of ["CapInh", "CapAmb"]) assert.equal(field(set), "0000000000000000");
-      const own = kind === "root" ? "00000000a80425fb" : "0000000000000000";
+      const own = kind === "root" ? "00000000800405fb" : "0000000000000000";
       for (const set of ["CapPrm", "CapEff", "CapBnd"]) assert.equal(field(set), own);
+    });
+
+    for (const topology of [[], ["--pid"]]) {
+      test(`what the kernel leaves open to uid 0 is closed${topology.join(" ")}`, async () => {
+        const script = [
+          'value=$(cat /proc/sys/kernel/core_pattern); echo "$value" 2>/dev/null >/proc/sys/kernel/core_pattern && echo sysctl',
+          "( : >>/proc/sysrq-trigger ) 2>/dev/null && echo sysrq",
+          "mknod /dev/made c 1 3 2>/dev/null && ( : >/dev/made ) 2>/dev/null && echo device",
+          "mknod /made c 1 3 2>/dev/null && ( : >/made ) 2>/dev/null && echo device",
+          "echo end",
+        ].join("; ");
+        assert.equal(await box.must(["run", "--root", ...topology, "busybox", "sh", "-c", script]), "end\n");
+      });
+    }
+
+    test("the caller's umask is the payload's, and changes no mode of the root", async () => {
+      const words = box.user.words(rootlingWords("run", "busybox", "sh", "-c", "umask; stat -c %a / /dev /work"));
+      const outcome = await command(["sh", "-c", 'umask 077; exec "$@"', "sh", ...words], { env: box.user.env });
+      assert.equal(outcome.stdout, "0077\n755\n755\n755\n", outcome.stderr);
+    });
+
+    test("--pid: the job stops with its payload, and goes on with it", async () => {
+      const words = box.user.words(rootlingWords("run", "--pid", "busybox", "sh", "-c", "kill -STOP $$; echo on"));
+      // $! is rootling itself, which becomes the monitor; it is continued once it is seen to be stopped.
+      const script = `"$@" & i=0
+        while [ $i -lt 100 ] && kill -0 $!; do
+          case $(cat /proc/$!/stat) in *") T "*) echo stopped; kill -CONT $!; break ;; esac
+          i=$((i + 1)); sleep 0.1
+        done
+        [ $i -lt 100 ] || kill -KILL $!; wait $!`;
+      const outcome = await command(["sh", "-c", script, "sh", ...words], { env: box.user.env });
+      assert.equal(outcome.stdout, "stopped\non\n", outcome.stderr);
+    });
+
+    test("pid 1 does not show the caller's environment", async () => {
+      const outcome = await box.run(["run", "--pid", "busybox", "cat", "/proc/1/environ"], {
+        env: { SECRET: "s3cret" },
+      });
+      assert.equal(outcome.status, 0, outcome.stderr);
+      assert.ok(!outcome.stdout.includes("s3cret"));
     });
 
     test("mounts: bind, read-only, tmpfs, in an image's directory and in a new one", async () => {
@@ -129,6 +171,9 @@ for (const kind of userKinds) {
         "0\nclosed\n",
       );
       assert.notEqual(ROOTLING_RUNTIME_PATH, "");
+      const within = await box.run(["run", "--mount", `${join(ROOTLING_DATA_PATH, "images")}:/x`, "busybox", "true"]);
+      assert.equal(within.status, 125);
+      assert.match(within.stderr, /E_CONFLICT/);
     });
   });
 }

@@ -15,6 +15,8 @@ const record = (digit: string) => ({
   name: `image-${digit}`,
   platform: { os: "linux", architecture: "amd64" },
   size: 1,
+  source: "oci:/x",
+  layers: [],
   run: {},
 });
 

@@ -1,4 +1,5 @@
 /** The texts that name an image: parsed at the edge, never by string operations further in. */
+import { resolve } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { parseDigest } from "../digest.ts";
@@ -124,6 +125,17 @@ export function shortName(reference: DockerReference): string {
       : `${reference.registry}/${reference.name}`;
   const tag = reference.tag === undefined ? "" : `:${reference.tag}`;
   return `${name}${tag}${reference.digest === undefined ? "" : `@${reference.digest}`}`;
+}
+
+/**
+ * The SOURCE text that finds the same image later and from elsewhere: a registry's by its digest, a file's absolute.
+ * Without the user of a registry: who looked is no part of what was found.
+ */
+export function pinnedSource(text: string, digest: Digest, cwd: string): string {
+  const reference = parseSource(text);
+  if (reference.kind === "docker") return `docker://${reference.registry}/${reference.name}@${digest}`;
+  const [, scheme = "", path = ""] = /^(file:\/\/|[a-z][a-z-]*:)?(.*)$/s.exec(text) ?? [];
+  return path === "" || path === "-" ? text : `${scheme}${resolve(cwd, path)}`;
 }
 
 /** `OS/ARCHITECTURE[/VARIANT]`, in Go's words. Throws E_USAGE. */

@@ -1,0 +1,146 @@
+/** `rootling inspect`: an image's configuration, its layers, and what of them is wasted. */
+import { writeFile } from "node:fs/promises";
+import { Failure, fileFailure } from "../base/errors.ts";
+import type { ProgressMode } from "../base/progress-render.ts";
+import { escapeText, formatBytes, formatTable } from "../base/text.ts";
+import type { DirectoryReport, Inspection } from "../image/inspect.ts";
+import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
+import type { SourceImage } from "../image/types.ts";
+import { findImage } from "../store/images.ts";
+import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+
+interface Options {
+  html?: string;
+  json?: boolean;
+  platform?: string;
+  progress?: ProgressMode;
+}
+
+/** What is shown of an image, as text, JSON or page. */
+export interface ImageReport {
+  name: string;
+  digest: string;
+  platform: string;
+  run: SourceImage["run"];
+  inspection: Inspection;
+}
+
+export const define = (cli: Cli) =>
+  withProgress(
+    newCommand("inspect", "Show an image's configuration, its layers, and what of them is overwritten or deleted.", [
+      "rootling inspect debian:12",
+      "rootling inspect docker://busybox:1.36 --json",
+      "rootling inspect debian:12 --html debian.html     # sizes by layer and directory, as a picture",
+    ]),
+  )
+    .argument("<image>", "the name of a stored image, or SOURCE")
+    .option("--html <file>", "write one self-contained page with a treemap")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
+    .option("--json", "as JSON")
+    .action(async (name: string, options: Options) => {
+      const report = await examine(cli, name, options);
+      if (options.html !== undefined) await writePage(options.html, report);
+      if (options.json) cli.print(showJson(asJson(report)));
+      else cli.print(options.html === undefined ? asText(report) : options.html);
+    });
+
+async function examine(cli: Cli, name: string, options: Options): Promise<ImageReport> {
+  const stored = findImage(cli.layout, name);
+  const [{ openImage }, { inspectImage }] = await Promise.all([
+    import("./import-image.ts"),
+    import("../image/inspect.ts"),
+  ]);
+  const context = cli.context(options.progress);
+  const platform = options.platform === undefined ? stored?.platform : parsePlatform(options.platform, "--platform");
+  const image = await openImage(context, cli.layout, stored?.source ?? name, platform).catch((cause: unknown) => {
+    if (stored === undefined || !(cause instanceof Failure)) throw cause;
+    throw new Failure(cause.code, `the layers of ${name} are not to be had any more`, {
+      where: stored.source,
+      mend: "give another SOURCE of the same image",
+      cause,
+    });
+  });
+  try {
+    if (stored !== undefined && image.digest !== stored.digest) {
+      throw new Failure("E_NOT_FOUND", `what ${name} was imported from has changed since`, {
+        where: stored.source,
+        mend: "import it again",
+      });
+    }
+    const inspection = await inspectImage(image, context);
+    return {
+      name: stored === undefined ? image.name : name,
+      digest: image.digest,
+      platform: formatPlatform(image.platform),
+      run: image.run,
+      inspection,
+    };
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
+async function writePage(path: string, report: ImageReport): Promise<void> {
+  const { inspectPage } = await import("./inspect-page.ts");
+  await writeFile(path, inspectPage(report)).catch((error: unknown) => {
+    throw fileFailure(error, "writing the page", path);
+  });
+}
+
+interface JsonDirectory {
+  name: string;
+  bytes: number;
+  children?: JsonDirectory[];
+}
+
+/** Two levels of directories: enough to see where the bytes are, small enough to read. */
+const JSON_DEPTH = 2;
+
+function jsonDirectory(directory: DirectoryReport, depth: number): JsonDirectory {
+  const children = [...directory.children.values()].map((child) => jsonDirectory(child, depth - 1));
+  const bytes =
+    directory.own.reduce((sum, own) => sum + (own ?? 0), 0) + children.reduce((sum, child) => sum + child.bytes, 0);
+  const shown = depth > 0 && children.length > 0 ? { children: children.sort((a, b) => b.bytes - a.bytes) } : {};
+  return { name: directory.name, bytes, ...shown };
+}
+
+const asJson = ({ inspection, ...report }: ImageReport) => {
+  const { root, ...rest } = inspection;
+  return { ...report, ...rest, directories: jsonDirectory(root, JSON_DEPTH) };
+};
+
+function asText({ name, digest, platform, run, inspection }: ImageReport): string {
+  const words = (list: readonly string[] | null | undefined) =>
+    list?.length ? list.map((word) => JSON.stringify(word)).join(" ") : "-";
+  const facts: [string, string][] = [
+    ["name", name],
+    ["digest", digest],
+    ["platform", platform],
+    ["entrypoint", words(run.Entrypoint)],
+    ["command", words(run.Cmd)],
+    ["directory", run.WorkingDir || "/"],
+    ["user", run.User || "-"],
+    ["environment", (run.Env ?? []).join(" ") || "-"],
+    ["files", `${inspection.files}, ${formatBytes(inspection.bytes)}`],
+    ["wasted", `${formatBytes(inspection.wasted)}`],
+  ];
+  const rows = inspection.layers.map((layer) => [
+    String(layer.index),
+    layer.digest?.slice("sha256:".length, "sha256:".length + 12) ?? "-",
+    layer.stored === undefined ? "-" : formatBytes(layer.stored),
+    formatBytes(layer.bytes),
+    String(layer.files),
+    String(layer.whiteouts),
+    formatBytes(layer.wasted),
+  ]);
+  const wasted = inspection.wastedFiles
+    .slice(0, 10)
+    .map(({ path, layer, bytes }) => [formatBytes(bytes), String(layer), `/${path}`]);
+  return [
+    ...facts.map(([label, value]) => `${`${label}:`.padEnd(13)}${escapeText(value)}`),
+    "",
+    formatTable([["LAYER", "DIGEST", "STORED", "FILES' BYTES", "FILES", "WHITEOUTS", "WASTED"], ...rows]),
+    ...(wasted.length > 0 ? ["", formatTable([["WASTED", "LAYER", "FILE"], ...wasted])] : []),
+  ].join("\n");
+}

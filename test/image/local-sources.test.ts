@@ -322,22 +322,6 @@ test("squashfs: a round trip keeps the file; what is planted in one stays inside
   }
   assert.deepEqual(warnings, []);
 
-  // Two names of a directory, one a symlink out of it, the other a directory: CVE-2021-41072.
-  mkdirSync(at("outside"));
-  writeFileSync(at("outside/canary"), "alive");
-  const pseudo = [`evil s 777 0 0 ${at("outside")}`, "evil1 d 755 0 0", "evil1/canary f 644 0 0 echo dead"];
-  mkdirSync(at("planted"));
-  await capture("mksquashfs", [
-    at("planted"),
-    at("planted.sqsh"),
-    "-quiet",
-    "-no-progress",
-    ...pseudo.flatMap((line) => ["-p", line]),
-  ]);
-  const planted = readFileSync(at("planted.sqsh"));
-  writeFileSync(at("planted.sqsh"), planted);
-  await importToFile(context, layout, at("planted.sqsh"), { output: at("planted-out"), format: "dir" });
-  assert.equal(readFileSync(at("outside/canary"), "utf8"), "alive");
   const cut = readFileSync(at("a.sqsh"));
   writeFileSync(at("cut.sqsh"), cut.subarray(0, 300));
   await assert.rejects(
@@ -347,6 +331,13 @@ test("squashfs: a round trip keeps the file; what is planted in one stays inside
   assert.deepEqual(
     readdirSync(directory).filter((name) => /^(rootling\.|cut\.[^s])/.test(name)),
     [],
+  );
+
+  await capture("truncate", ["-s", "1200M", at("zeros")]);
+  await capture("mksquashfs", [at("zeros"), at("bomb.sqsh"), "-quiet", "-no-progress"]);
+  await assert.rejects(
+    importToFile(context, layout, at("bomb.sqsh"), { output: at("bomb"), format: "dir" }),
+    failsWith("E_LIMIT", /squashfs/),
   );
 
   const own = at("own");
@@ -371,6 +362,68 @@ test("squashfs: a round trip keeps the file; what is planted in one stays inside
   assert.ok(!found.some((line) => line.startsWith(".rootling")));
   await asNobody(at("a.sqsh"), join(own, "tree"), "dir");
   assert.equal(statSync(join(own, "tree/etc/link")).nlink, 2);
+});
+
+/** Patches names in a squashfs whose tables are not compressed, as no mksquashfs would write them. */
+async function plantedSquashfs(directory: string, name: string, patches: [string, string][], pseudo: string[]) {
+  const file = join(directory, name);
+  mkdirSync(`${file}.tree`);
+  const words = ["-quiet", "-no-progress", "-noI", "-noD", "-noF", "-noX", ...pseudo.flatMap((line) => ["-p", line])];
+  await capture("mksquashfs", [`${file}.tree`, file, ...words]);
+  let content = readFileSync(file).toString("latin1");
+  for (const [from, to] of patches) {
+    assert.ok(content.includes(from), from);
+    content = content.replaceAll(from, to);
+  }
+  writeFileSync(file, content, "latin1");
+  return file;
+}
+
+test("squashfs: names that lead out, and a symlink with the name of a directory, as root and as an ordinary user", async (t) => {
+  const directory = scratch(t);
+  chmodSync(directory, 0o755);
+  const outside = join(directory, "outside");
+  const own = join(directory, "own");
+  for (const made of [outside, own]) {
+    mkdirSync(made);
+    chownSync(made, 65534, 65534);
+  }
+  writeFileSync(join(outside, "canary"), "alive");
+  const { context, layout } = testContext(directory, { ROOTLING_TEMP_PATH: own });
+  const script = join(import.meta.dirname, "../support/image-import.ts");
+  const canary = "f 644 0 0 echo dead";
+  const planted = [
+    // CVE-2021-41072, CVE-2021-40153.
+    await plantedSquashfs(
+      directory,
+      "twice",
+      [["evilB", "evilA"]],
+      [`evilA s 777 0 0 ${outside}`, "evilB d 755 0 0", `evilB/canary ${canary}`],
+    ),
+    await plantedSquashfs(
+      directory,
+      "dots",
+      [["dotdotslash", "../outside/"]],
+      ["d d 755 0 0", `d/dotdotslashcanary ${canary}`],
+    ),
+    await plantedSquashfs(directory, "parent", [["PP", ".."]], ["PP d 755 0 0", `PP/canary ${canary}`]),
+  ];
+  for (const file of planted) {
+    const before = await describeTree(outside, { rootTime: true });
+    const output = join(directory, "out");
+    await importToFile(context, layout, file, { output, format: "dir", force: true }).catch((error: unknown) => {
+      assert.match(String((error as { code?: string }).code), /^E_(LAYER|LIMIT|PROGRAM)$/);
+    });
+    const words = [process.execPath, script, file, join(own, "out.tar"), "tar"];
+    await capture("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", ...words], {
+      env: { HOME: own, IMAGE_TEST_DIRECTORY: own, ROOTLING_TEMP_PATH: own },
+    }).catch((error: unknown) => assert.match(String(error), /E_(LAYER|LIMIT|PROGRAM|EXISTS)/));
+    assert.deepEqual(await describeTree(outside, { rootTime: true }), before, file);
+    assert.deepEqual(
+      readdirSync(own).filter((name) => name.startsWith("rootling.")),
+      [],
+    );
+  }
 });
 
 const gunzipIfNeeded = (content: Buffer): Buffer => (content[0] === 0x1f ? gunzipSync(content) : content);

@@ -8,12 +8,13 @@ import { constants, openSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { Socket } from "node:net";
 import { basename, join, resolve } from "node:path";
+import { fromBytes } from "../../base/bytes.ts";
 import { throwIfAborted } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
 import { capture, type Running, requireProgram, run } from "../../base/process.ts";
 import type { digestOf } from "../digest.ts";
-import { limits } from "../limits.ts";
+import { limits, tooLarge } from "../limits.ts";
 import { RESERVED } from "../names.ts";
 import type { SourceImage } from "../types.ts";
 import { outputOf, packed } from "./directory.ts";
@@ -31,10 +32,13 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
   const program = requireProgram("unsquashfs", "squashfs-tools");
   const path = resolve(file);
   const hash = createHash("sha256");
+  let size = 0;
   for await (const chunk of readChunks(path)) {
     throwIfAborted(context.signal);
     hash.update(chunk);
+    size += chunk.length;
   }
+  await refuseBomb(program, path, size, context);
   const config = await readInside(program, path, `${RESERVED}/config.json`, context);
   const about = config === undefined ? undefined : parseRun(config, `${file}: /${RESERVED}/config.json`);
   const label = basename(file);
@@ -56,6 +60,27 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
     ],
     close: () => unpacked.remove(),
   };
+}
+
+/** A line of `unsquashfs -llnumeric` about a file: mode, owners, bytes. */
+const LISTED_FILE = /^-[-rwxsStT]{9} +[0-9]+\/[0-9]+ +([0-9]+) /;
+
+/** Throws E_LIMIT for a file that unpacks to many times its size, before anything is unpacked. */
+async function refuseBomb(program: string, file: string, size: number, context: OpenContext): Promise<void> {
+  const running = run(program, ["-no-progress", "-llnumeric", file], { stdout: "pipe", signal: context.signal });
+  const most = Math.max(limits.ratioFloorBytes, size * context.settings.MAX_RATIO);
+  let total = 0;
+  let rest = "";
+  try {
+    for await (const chunk of outputOf(running, file)) {
+      const lines = (rest + fromBytes(chunk)).split("\n");
+      rest = (lines.pop() ?? "").slice(0, limits.nameBytes);
+      for (const line of lines) total += Number(LISTED_FILE.exec(line)?.[1] ?? 0);
+      if (total > most) throw tooLarge(`a squashfs file that unpacks to more than ${most} bytes`, file);
+    }
+  } catch (error) {
+    throw damaged(error, file);
+  }
 }
 
 /** A small file in the squashfs; undefined if there is none. */

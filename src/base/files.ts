@@ -23,12 +23,21 @@ export const temporaryName = (path: string): string =>
 
 const TEMPORARY_END = ".tmp";
 
-/** Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. */
+/**
+ * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
+ * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
+ */
 export async function clearTemporaries(path: string): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
-    if (stateOfName(name.slice(prefix.length)) === "dead") await removeTree(join(dirname(path), name)).catch(() => {});
+    if (stateOfName(name.slice(prefix.length)) !== "dead") continue;
+    const left = join(dirname(path), name);
+    const owner = await lstat(left).then(
+      ({ uid }) => uid,
+      () => undefined,
+    );
+    if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
   }
 }
 

@@ -4,7 +4,7 @@ import { createWriteStream } from "node:fs";
 import { type Duplex, PassThrough, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
-import { type ByteString, fromText } from "../../base/bytes.ts";
+import { fromText } from "../../base/bytes.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import type { Digest, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
@@ -51,6 +51,11 @@ export class TarFile implements EntrySink {
   readonly #stream: TarStream;
   readonly #stop = new AbortController();
   readonly #writing: Promise<TarFileResult>;
+  /**
+   * Written last: what other layers add to a directory comes after its entry, and would change the time that an
+   * unpacker gave it, or be refused where the directory is read-only.
+   */
+  readonly #directories: Entry[] = [];
 
   /** Fills the file `path`, which must exist and be empty. */
   constructor(path: string, compression: TarCompression) {
@@ -64,13 +69,15 @@ export class TarFile implements EntrySink {
   }
 
   entry(entry: Entry): void {
-    this.#stream.entry(entry);
+    if (entry.kind === "directory") this.#directories.push(entry);
+    else this.#stream.entry(entry);
   }
 
   data(slice: Buffer): void {
     this.#stream.data(slice);
   }
 
+  /** Ends the last entry; for a directory there is nothing to end. */
   end(): void {
     this.#stream.end();
   }
@@ -81,8 +88,12 @@ export class TarFile implements EntrySink {
 
   /** Ends the archive with the root's entry; the file is durable then. */
   async commit(root: Entry): Promise<TarFileResult> {
-    this.entry({ ...root, path: fromText(".") as ByteString });
-    this.end();
+    // Sorted, parents come before what is in them.
+    const directories = this.#directories.sort((a, b) => (a.path < b.path ? -1 : 1));
+    for (const entry of [{ ...root, path: fromText(".") }, ...directories]) {
+      this.#stream.entry(entry);
+      this.#stream.end();
+    }
     await this.#stream.commit();
     return this.#writing;
   }

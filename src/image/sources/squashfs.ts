@@ -4,14 +4,17 @@
  * attributes come back; an ordinary user, who could not make owners or devices, reads it as a stream.
  */
 import { createHash } from "node:crypto";
+import { constants, openSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { Socket } from "node:net";
 import { basename, join, resolve } from "node:path";
+import { fromBytes } from "../../base/bytes.ts";
 import { throwIfAborted } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
-import { requireProgram, run } from "../../base/process.ts";
+import { capture, type Running, requireProgram, run } from "../../base/process.ts";
 import type { digestOf } from "../digest.ts";
-import { limits } from "../limits.ts";
+import { limits, tooLarge } from "../limits.ts";
 import { RESERVED } from "../names.ts";
 import type { SourceImage } from "../types.ts";
 import { outputOf, packed } from "./directory.ts";
@@ -29,10 +32,13 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
   const program = requireProgram("unsquashfs", "squashfs-tools");
   const path = resolve(file);
   const hash = createHash("sha256");
+  let size = 0;
   for await (const chunk of readChunks(path)) {
     throwIfAborted(context.signal);
     hash.update(chunk);
+    size += chunk.length;
   }
+  await refuseBomb(program, path, size, context);
   const config = await readInside(program, path, `${RESERVED}/config.json`, context);
   const about = config === undefined ? undefined : parseRun(config, `${file}: /${RESERVED}/config.json`);
   const label = basename(file);
@@ -54,6 +60,27 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
     ],
     close: () => unpacked.remove(),
   };
+}
+
+/** A line of `unsquashfs -llnumeric` about a file: mode, owners, bytes. */
+const LISTED_FILE = /^-[-rwxsStT]{9} +[0-9]+\/[0-9]+ +([0-9]+) /;
+
+/** Throws E_LIMIT for a file that unpacks to many times its size, before anything is unpacked. */
+async function refuseBomb(program: string, file: string, size: number, context: OpenContext): Promise<void> {
+  const running = run(program, ["-no-progress", "-llnumeric", file], { stdout: "pipe", signal: context.signal });
+  const most = Math.max(limits.ratioFloorBytes, size * context.settings.MAX_RATIO);
+  let total = 0;
+  let rest = "";
+  try {
+    for await (const chunk of outputOf(running, file)) {
+      const lines = (rest + fromBytes(chunk)).split("\n");
+      rest = (lines.pop() ?? "").slice(0, limits.nameBytes);
+      for (const line of lines) total += Number(LISTED_FILE.exec(line)?.[1] ?? 0);
+      if (total > most) throw tooLarge(`a squashfs file that unpacks to more than ${most} bytes`, file);
+    }
+  } catch (error) {
+    throw damaged(error, file);
+  }
 }
 
 /** A small file in the squashfs; undefined if there is none. */
@@ -95,10 +122,7 @@ class Unpacked {
 
   async directory(): Promise<string> {
     if (this.#base !== undefined) return join(this.#base, "tree");
-    const base = await temporaryPath(this.#context);
-    await mkdir(base, { mode: 0o700 }).catch((error: unknown) => {
-      throw fileFailure(error, "making a temporary directory", base);
-    });
+    const base = await makeTemporary(this.#context);
     this.#base = base;
     const tree = join(base, "tree");
     const words = ["-no-progress", "-quiet", "-strict-errors", "-dest", tree, this.#file];
@@ -113,11 +137,38 @@ class Unpacked {
   }
 }
 
-function streamed(program: string, file: string, context: OpenContext): AsyncIterable<Buffer> {
+/** The tar of a squashfs file, whose content never touches a disk. */
+async function* streamed(program: string, file: string, context: OpenContext): AsyncGenerator<Buffer> {
   context.warn("only root can read extended attributes of a squashfs file: they are left out");
-  const words = ["-no-progress", "-quiet", "-pseudo-file", "/dev/stdout", file];
-  const running = run(program, words, { stdout: "pipe", signal: context.signal });
-  return pseudoToTar(outputOf(running, file), basename(file));
+  const base = await makeTemporary(context);
+  // unsquashfs opens what it writes by name: that cannot be a pipe of Node's, which is a socket.
+  const fifo = join(base, "fifo");
+  let input: Socket | undefined;
+  let running: Running | undefined;
+  try {
+    await capture(requireProgram("mkfifo", "coreutils"), ["-m", "600", fifo]);
+    const reader = new Socket({ fd: openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK), readable: true });
+    input = reader;
+    const words = ["-no-progress", "-quiet", "-pseudo-file", fifo, file];
+    running = run(program, words, { signal: context.signal });
+    running.finished.catch((error: unknown) => reader.destroy(error as Error));
+    yield* pseudoToTar(reader, basename(file));
+    await running.finished;
+  } catch (error) {
+    throw damaged(error, file);
+  } finally {
+    input?.destroy();
+    await running?.kill();
+    await removeTree(base).catch(() => {});
+  }
+}
+
+async function makeTemporary(context: OpenContext): Promise<string> {
+  const base = await temporaryPath(context);
+  await mkdir(base, { mode: 0o700 }).catch((error: unknown) => {
+    throw fileFailure(error, "making a temporary directory", base);
+  });
+  return base;
 }
 
 const damaged = (error: unknown, file: string): unknown =>

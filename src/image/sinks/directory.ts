@@ -6,7 +6,7 @@
 import { mkdir } from "node:fs/promises";
 import { type ByteString, fromText } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
-import { fileFailure } from "../../base/errors.ts";
+import { Failure, fileFailure } from "../../base/errors.ts";
 import { moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
@@ -64,6 +64,8 @@ class DirectorySink implements Sink {
   readonly #stream: TarStream;
   readonly #samples = new XattrSamples();
   readonly #context: Context;
+  /** What tar said of an attribute that it could not set. */
+  #lost: string | undefined;
 
   constructor(directory: string, privileged: boolean, context: Context) {
     this.#directory = directory;
@@ -81,6 +83,10 @@ class DirectorySink implements Sink {
       {
         stdin: "pipe",
         signal: context.signal,
+        // To tar an attribute that did not fit is worth a warning. Where a file system keeps none, the samples tell.
+        onStderr: (text) => {
+          this.#lost ??= /Cannot set .* extended attribute.*(No space left|quota|Input\/output).*/.exec(text)?.[0];
+        },
       },
     );
     this.#stream = new TarStream(this.#running);
@@ -117,6 +123,7 @@ class DirectorySink implements Sink {
       this.entry({ ...root, path: fromText(".") });
       this.end();
       await this.#stream.commit();
+      if (this.#lost !== undefined) throw new Failure("E_PROGRAM", escapeText(this.#lost));
       // One syncfs(2) for the whole tree: a sync of each file would take minutes.
       await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
     } catch (error) {

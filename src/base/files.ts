@@ -1,6 +1,6 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
 import { hash as digest, randomBytes } from "node:crypto";
-import { mkdirSync, type PathLike } from "node:fs";
+import { mkdirSync, type PathLike, statSync } from "node:fs";
 import { type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
@@ -44,9 +44,30 @@ export async function clearTemporaries(path: string): Promise<void> {
 /** Makes a directory and its missing parents, closed to other users. Trees below it may hold set-id files. */
 export function makePrivateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeWithParents(path);
   } catch (error) {
     throw fileFailure(error, "making a directory of the store", path);
+  }
+}
+
+/** Node's own `recursive` turns errors of a disk into ENOENT. */
+function makeWithParents(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST" && statSync(path).isDirectory()) return;
+    if (errnoOf(error) !== "ENOENT" || dirname(path) === path) throw error;
+    makeWithParents(dirname(path));
+    mkdirOnce(path);
+  }
+}
+
+/** Another process may have made it in the meantime. */
+function mkdirOnce(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
   }
 }
 
@@ -121,12 +142,14 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
   try {
     // Unlike rename, link never replaces what another process put there in the meantime.
     await link(temporary, path);
-    await rm(temporary);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") throw existing(path);
     await refuseExisting(path);
     await rename(temporary, path);
+    return;
   }
+  // The output is there: a temporary name that cannot be removed takes nothing away from that.
+  await rm(temporary).catch(() => {});
 }
 
 async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {

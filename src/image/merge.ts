@@ -234,7 +234,10 @@ function checkTarget(entry: Entry, label: string): void {
   const target = entry.target ?? "";
   if (target.length >= 4096) throw tooLarge(`a symlink to a name of ${target.length} bytes`, label);
   if (target === "" || target.includes("\0")) {
-    throw new Failure("E_LAYER", `a symlink without a valid target: ${shown(entry.path)}`, { where: label });
+    throw new Failure("E_LAYER", `a symlink without a valid target: ${shown(entry.path)}`, {
+      where: label,
+      mend: "the archive is damaged or malicious; ask whoever made it",
+    });
   }
 }
 

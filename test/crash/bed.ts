@@ -1,11 +1,13 @@
 /** What the fault tests share: a small image, what a whole store of it looks like, and what is wrong with another. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { findContainer } from "../../src/store/containers.ts";
-import { checkout } from "../support/cli.ts";
+import { checkout, copyPackage } from "../support/cli.ts";
 import { command, type Outcome } from "../support/command.ts";
 import { bytes, describeTree, type Given, tarOf, writeLayout } from "../support/image-support.ts";
-import type { TestUser } from "../support/users.ts";
+import { makeTemp } from "../support/temp.ts";
+import { makeUser, type TestUser, type UserKind, userKinds } from "../support/users.ts";
 
 /** What an import of it does: files, directories, links of all kinds, xattrs, whiteouts, a file of many writes. */
 const layers: readonly (readonly Given[])[] = [
@@ -156,3 +158,59 @@ export async function compile(file: string, target: string): Promise<void> {
 }
 
 export const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** A user with what a sweep needs. */
+export interface Bed {
+  readonly user: TestUser;
+  readonly stepper: string;
+  readonly source: string;
+  readonly reference: Reference;
+}
+
+/** Calls `attempt` with 1, 2, 3… until it says that it is over, `jobs` at a time. */
+export async function inParallel(jobs: number, attempt: (n: number) => Promise<boolean>): Promise<void> {
+  let next = 1;
+  const worker = async () => {
+    while (await attempt(next++));
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+}
+
+type Sweeps = Record<string, () => Promise<{ points: number; bad: number }>>;
+
+/** Runs the sweeps of a program for root and an ordinary user and says how each went. Gives the exit status. */
+export async function withBeds(
+  sweepsOf: (bed: Bed, values: { jobs: string }) => Promise<Sweeps>,
+  kinds: readonly UserKind[] = userKinds.filter((kind) => kind !== "subids"),
+): Promise<number> {
+  const { values } = parseArgs({
+    options: { only: { type: "string" }, user: { type: "string" }, jobs: { type: "string", default: "2" } },
+  });
+  const temp = makeTemp();
+  let ok = true;
+  try {
+    const stepper = join(temp.path, "stepper");
+    await compile("test/support/stepper.c", stepper);
+    const source = writeSource(join(temp.path, "layout"));
+    const rootling = [join(copyPackage(), "bin/rootling")];
+    for (const kind of kinds.filter((one) => (values.user ?? one) === one)) {
+      const { user, remove } = await makeUser(kind);
+      try {
+        const reference = await referenceOf(placeIn(user, join(user.home, "reference")), rootling, source);
+        for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, reference }, values))) {
+          if ((values.only ?? name) !== name) continue;
+          const begin = performance.now();
+          const { points, bad } = await run();
+          const seconds = ((performance.now() - begin) / 1000).toFixed(0);
+          say(`${name} as ${kind}: ${points} runs, bad: ${bad} (${seconds} s)`);
+          ok &&= points > 0 && bad === 0;
+        }
+      } finally {
+        await remove();
+      }
+    }
+  } finally {
+    await temp.remove();
+  }
+  return ok ? 0 : 1;
+}

@@ -5,17 +5,23 @@
  *   stepper RESULT kill N COMMAND…   SIGKILL to every process of the tree at the entry of point N: the call itself is
  *                                    no longer carried out
  *   stepper RESULT list COMMAND…     like count, and names each point
+ *   stepper RESULT fail N ERRNO COMMAND…    instead of being carried out, point N fails with this error number
+ *   stepper RESULT full N ERRNO COMMAND…    so do point N and all later ones that take space
+ *
+ * For the last two only calls that change files are points, and for `full` only those that can take space.
  *
  * A point is the entry of a system call that changes state on disk, mounts or processes, of any process or thread
  * that descends from the command, in one global order. RESULT is a file that gets one line: `ended POINTS STATUS`,
- * or `killed N NAME PID`. The stepper ends when nothing of the tree is left, with 0 unless it failed itself.
+ * `killed N NAME PID`, or `failed N NAME STATUS`. The stepper ends when nothing of the tree is left, with 0 unless it failed itself.
  */
 #define _GNU_SOURCE
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,41 +31,45 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sys/user.h>
 #include <unistd.h>
 
+/* What a call can do: SPACE takes space on a file system, CHANGE changes one, OTHER is about mounts and processes. */
+enum what { SPACE, CHANGE, OTHER };
 enum when { ALWAYS, IF_FILE, IF_OPEN_1, IF_OPEN_2, IF_OPEN_HOW };
 
 struct call {
   long number;
   const char *name;
   enum when when;
+  enum what what;
 };
 
-#define CALL(name, when) {SYS_##name, #name, when}
+#define CALL(name, when, what) {SYS_##name, #name, when, what}
 
 static const struct call calls[] = {
 #ifdef SYS_open
-    CALL(open, IF_OPEN_1), CALL(creat, ALWAYS), CALL(rename, ALWAYS), CALL(link, ALWAYS), CALL(unlink, ALWAYS),
-    CALL(mkdir, ALWAYS), CALL(rmdir, ALWAYS), CALL(symlink, ALWAYS), CALL(chmod, ALWAYS), CALL(chown, ALWAYS),
-    CALL(lchown, ALWAYS), CALL(utime, ALWAYS), CALL(utimes, ALWAYS), CALL(futimesat, ALWAYS), CALL(mknod, ALWAYS),
-    CALL(fork, ALWAYS), CALL(vfork, ALWAYS),
+    CALL(open, IF_OPEN_1, SPACE), CALL(creat, ALWAYS, SPACE), CALL(rename, ALWAYS, SPACE), CALL(link, ALWAYS, SPACE), CALL(unlink, ALWAYS, CHANGE),
+    CALL(mkdir, ALWAYS, SPACE), CALL(rmdir, ALWAYS, CHANGE), CALL(symlink, ALWAYS, SPACE), CALL(chmod, ALWAYS, CHANGE), CALL(chown, ALWAYS, CHANGE),
+    CALL(lchown, ALWAYS, CHANGE), CALL(utime, ALWAYS, CHANGE), CALL(utimes, ALWAYS, CHANGE), CALL(futimesat, ALWAYS, CHANGE), CALL(mknod, ALWAYS, SPACE),
+    CALL(fork, ALWAYS, OTHER), CALL(vfork, ALWAYS, OTHER),
 #endif
-    CALL(openat, IF_OPEN_2), CALL(openat2, IF_OPEN_HOW), CALL(renameat, ALWAYS), CALL(renameat2, ALWAYS),
-    CALL(linkat, ALWAYS), CALL(unlinkat, ALWAYS), CALL(mkdirat, ALWAYS), CALL(symlinkat, ALWAYS),
-    CALL(mknodat, ALWAYS), CALL(fchmod, ALWAYS), CALL(fchmodat, ALWAYS), CALL(fchown, ALWAYS), CALL(fchownat, ALWAYS),
-    CALL(utimensat, ALWAYS), CALL(setxattr, ALWAYS), CALL(lsetxattr, ALWAYS), CALL(fsetxattr, ALWAYS),
-    CALL(removexattr, ALWAYS), CALL(lremovexattr, ALWAYS), CALL(fremovexattr, ALWAYS), CALL(truncate, ALWAYS),
-    CALL(ftruncate, IF_FILE), CALL(fallocate, IF_FILE), CALL(write, IF_FILE), CALL(writev, IF_FILE),
-    CALL(pwrite64, IF_FILE), CALL(pwritev, IF_FILE), CALL(pwritev2, IF_FILE), CALL(copy_file_range, ALWAYS),
-    CALL(sendfile, IF_FILE), CALL(splice, ALWAYS), CALL(fsync, ALWAYS), CALL(fdatasync, ALWAYS), CALL(sync, ALWAYS),
-    CALL(syncfs, ALWAYS), CALL(sync_file_range, ALWAYS), CALL(mount, ALWAYS), CALL(umount2, ALWAYS),
-    CALL(pivot_root, ALWAYS), CALL(chroot, ALWAYS), CALL(open_tree, ALWAYS), CALL(move_mount, ALWAYS),
-    CALL(fsopen, ALWAYS), CALL(fsconfig, ALWAYS), CALL(fsmount, ALWAYS), CALL(mount_setattr, ALWAYS),
-    CALL(unshare, ALWAYS), CALL(setns, ALWAYS), CALL(clone, ALWAYS), CALL(clone3, ALWAYS), CALL(execve, ALWAYS),
-    CALL(execveat, ALWAYS), CALL(kill, ALWAYS), CALL(tkill, ALWAYS), CALL(tgkill, ALWAYS),
-    CALL(pidfd_send_signal, ALWAYS),
+    CALL(openat, IF_OPEN_2, SPACE), CALL(openat2, IF_OPEN_HOW, SPACE), CALL(renameat, ALWAYS, SPACE), CALL(renameat2, ALWAYS, SPACE),
+    CALL(linkat, ALWAYS, SPACE), CALL(unlinkat, ALWAYS, CHANGE), CALL(mkdirat, ALWAYS, SPACE), CALL(symlinkat, ALWAYS, SPACE),
+    CALL(mknodat, ALWAYS, SPACE), CALL(fchmod, ALWAYS, CHANGE), CALL(fchmodat, ALWAYS, CHANGE), CALL(fchown, ALWAYS, CHANGE), CALL(fchownat, ALWAYS, CHANGE),
+    CALL(utimensat, ALWAYS, CHANGE), CALL(setxattr, ALWAYS, SPACE), CALL(lsetxattr, ALWAYS, SPACE), CALL(fsetxattr, ALWAYS, SPACE),
+    CALL(removexattr, ALWAYS, CHANGE), CALL(lremovexattr, ALWAYS, CHANGE), CALL(fremovexattr, ALWAYS, CHANGE), CALL(truncate, ALWAYS, CHANGE),
+    CALL(ftruncate, IF_FILE, CHANGE), CALL(fallocate, IF_FILE, SPACE), CALL(write, IF_FILE, SPACE), CALL(writev, IF_FILE, SPACE),
+    CALL(pwrite64, IF_FILE, SPACE), CALL(pwritev, IF_FILE, SPACE), CALL(pwritev2, IF_FILE, SPACE), CALL(copy_file_range, ALWAYS, SPACE),
+    CALL(sendfile, IF_FILE, SPACE), CALL(splice, ALWAYS, OTHER), CALL(fsync, ALWAYS, SPACE), CALL(fdatasync, ALWAYS, SPACE), CALL(sync, ALWAYS, OTHER),
+    CALL(syncfs, ALWAYS, SPACE), CALL(sync_file_range, ALWAYS, CHANGE), CALL(mount, ALWAYS, OTHER), CALL(umount2, ALWAYS, OTHER),
+    CALL(pivot_root, ALWAYS, OTHER), CALL(chroot, ALWAYS, OTHER), CALL(open_tree, ALWAYS, OTHER), CALL(move_mount, ALWAYS, OTHER),
+    CALL(fsopen, ALWAYS, OTHER), CALL(fsconfig, ALWAYS, OTHER), CALL(fsmount, ALWAYS, OTHER), CALL(mount_setattr, ALWAYS, OTHER),
+    CALL(unshare, ALWAYS, OTHER), CALL(setns, ALWAYS, OTHER), CALL(clone, ALWAYS, OTHER), CALL(clone3, ALWAYS, OTHER), CALL(execve, ALWAYS, OTHER),
+    CALL(execveat, ALWAYS, OTHER), CALL(kill, ALWAYS, OTHER), CALL(tkill, ALWAYS, OTHER), CALL(tgkill, ALWAYS, OTHER),
+    CALL(pidfd_send_signal, ALWAYS, OTHER),
 #ifdef SYS_fchmodat2
-    CALL(fchmodat2, ALWAYS),
+    CALL(fchmodat2, ALWAYS, CHANGE),
 #endif
 };
 
@@ -118,6 +128,50 @@ static void drop(pid_t pid) {
     if (tree[i] == pid) tree[i--] = tree[--members];
 }
 
+/* Processes whose call fails: the error that its exit has to show. */
+static struct {
+  pid_t pid;
+  int error;
+} failing[64];
+
+static int *failure_of(pid_t pid) {
+  for (size_t i = 0; i < sizeof failing / sizeof *failing; i++)
+    if (failing[i].pid == pid && failing[i].error != 0) return &failing[i].error;
+  return NULL;
+}
+
+/* At the entry of a call: skips it. At its exit: gives it this result. */
+static void set_call(pid_t pid, bool entry, long value) {
+#if defined(__x86_64__)
+  size_t at = entry ? offsetof(struct user_regs_struct, orig_rax) : offsetof(struct user_regs_struct, rax);
+  if (ptrace(PTRACE_POKEUSER, pid, at, value) < 0) fail("PTRACE_POKEUSER");
+#elif defined(__aarch64__)
+  struct user_regs_struct registers;
+  int number = -1;
+  struct iovec part = {&registers, sizeof registers};
+  struct iovec call = {&number, sizeof number};
+  if (entry) {
+    if (ptrace(PTRACE_SETREGSET, pid, NT_ARM_SYSTEM_CALL, &call) < 0) fail("PTRACE_SETREGSET");
+    return;
+  }
+  if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &part) < 0) fail("PTRACE_GETREGSET");
+  registers.regs[0] = value;
+  if (ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &part) < 0) fail("PTRACE_SETREGSET");
+#else
+#error "not ported to this architecture"
+#endif
+}
+
+static void let_fail(pid_t pid, int error) {
+  for (size_t i = 0; i < sizeof failing / sizeof *failing; i++)
+    if (failing[i].error == 0) {
+      failing[i].pid = pid;
+      failing[i].error = error;
+      set_call(pid, true, -1);
+      return;
+    }
+}
+
 static void say(const char *path, const char *line) {
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0 || write(fd, line, strlen(line)) < 0 || close(fd) < 0) fail(path);
@@ -126,13 +180,16 @@ static void say(const char *path, const char *line) {
 int main(int count, char **words) {
   bool kills = count > 4 && strcmp(words[2], "kill") == 0;
   bool lists = count > 3 && strcmp(words[2], "list") == 0;
-  if (!kills && !lists && (count < 4 || strcmp(words[2], "count") != 0)) {
-    fprintf(stderr, "usage: stepper RESULT count|list|kill N COMMAND…\n");
+  bool once = count > 5 && strcmp(words[2], "fail") == 0;
+  bool full = count > 5 && strcmp(words[2], "full") == 0;
+  if (!kills && !lists && !once && !full && (count < 4 || strcmp(words[2], "count") != 0)) {
+    fprintf(stderr, "usage: stepper RESULT count|list|kill N|fail N ERRNO|full N ERRNO COMMAND…\n");
     return 2;
   }
   const char *result = words[1];
-  long last = kills ? atol(words[3]) : 0;
-  char **command = words + (kills ? 4 : 3);
+  long last = kills || once || full ? atol(words[3]) : 0;
+  int error = once || full ? atoi(words[4]) : 0;
+  char **command = words + (once || full ? 5 : kills ? 4 : 3);
 
   pid_t first = fork();
   if (first < 0) fail("fork");
@@ -151,6 +208,7 @@ int main(int count, char **words) {
 
   long points = 0;
   int ended = 0;
+  const char *failed = NULL;
   char line[256] = "";
   for (;;) {
     pid_t pid = waitpid(-1, &status, __WALL);
@@ -170,13 +228,24 @@ int main(int count, char **words) {
     long deliver = 0;
     if (stopped == (SIGTRAP | 0x80)) {
       struct __ptrace_syscall_info info;
-      if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info) > 0 && info.op == PTRACE_SYSCALL_INFO_ENTRY) {
+      if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info) <= 0) info.op = PTRACE_SYSCALL_INFO_NONE;
+      int *pending = failure_of(pid);
+      if (pending != NULL && info.op == PTRACE_SYSCALL_INFO_EXIT) {
+        set_call(pid, false, -*pending);
+        *pending = 0;
+      }
+      if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
         const struct call *call = find(info.entry.nr);
         uint64_t args[6];
         for (int i = 0; i < 6; i++) args[i] = info.entry.args[i];
-        if (call != NULL && *line == 0 && is_point(call, pid, args)) {
+        bool wanted = call != NULL && (once ? call->what != OTHER : full ? call->what == SPACE : true);
+        if (wanted && *line == 0 && is_point(call, pid, args)) {
           points++;
           if (lists) fprintf(stderr, "%ld %d %s\n", points, (int)pid, call->name);
+          if ((once && points == last) || (full && points >= last)) {
+            if (failed == NULL) failed = call->name;
+            let_fail(pid, error);
+          }
           if (kills && points == last) {
             snprintf(line, sizeof line, "killed %ld %s %d\n", points, call->name, (int)pid);
             for (size_t i = 0; i < members; i++) kill(tree[i], SIGKILL);
@@ -196,7 +265,8 @@ int main(int count, char **words) {
     if (*line != 0) kill(pid, SIGKILL);
     else ptrace(PTRACE_SYSCALL, pid, 0, deliver);
   }
-  if (*line == 0) snprintf(line, sizeof line, "ended %ld %d\n", points, ended);
+  if (failed != NULL) snprintf(line, sizeof line, "failed %ld %s %d\n", last, failed, ended);
+  else if (*line == 0) snprintf(line, sizeof line, "ended %ld %d\n", points, ended);
   say(result, line);
   return 0;
 }

@@ -106,6 +106,8 @@ class DirectorySink implements Sink {
   readonly #stream: TarStream;
   readonly #samples = new XattrSamples();
   readonly #context: Context;
+  /** What tar said of an attribute that it could not set. */
+  #lost: string | undefined;
 
   constructor(directory: string, privileged: boolean, context: Context) {
     this.#directory = directory;
@@ -123,6 +125,10 @@ class DirectorySink implements Sink {
       {
         stdin: "pipe",
         signal: context.signal,
+        // To tar an attribute that did not fit is worth a warning. Where a file system keeps none, the samples tell.
+        onStderr: (text) => {
+          this.#lost ??= /Cannot set .* extended attribute.*(No space left|quota|Input\/output).*/.exec(text)?.[0];
+        },
       },
     );
     this.#stream = tarStreamInto(this.#running);
@@ -159,6 +165,7 @@ class DirectorySink implements Sink {
       this.entry({ ...root, path: fromText(".") });
       this.end();
       await this.#stream.commit();
+      if (this.#lost !== undefined) throw new Failure("E_PROGRAM", escapeText(this.#lost));
       // One syncfs(2) for the whole tree: a sync of each file would take minutes.
       await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
     } catch (error) {

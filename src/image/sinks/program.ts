@@ -15,6 +15,13 @@ export function programFailure(error: unknown, doing: string, path: string): Fai
     ["Permission denied", "EACCES"],
   ].find(([said]) => error.what.includes(said ?? ""))?.[1];
   if (errno !== undefined) return fileFailure(Object.assign(new Error(error.what), { code: errno }), doing, path);
+  if (error.what.includes("Cannot hard link to ")) {
+    return new Failure("E_LAYER", `${doing}: a hard link that cannot be made: ${error.what}`, {
+      where: path,
+      mend: "the image is damaged; ask whoever made it",
+      cause: error,
+    });
+  }
   return new Failure("E_PROGRAM", `${doing}: ${error.what}`, {
     where: path,
     mend: "if the image is sound, please report this",

@@ -107,6 +107,12 @@ export const settingsTable = {
     default: () => 30,
     parse: seconds(0, 86400),
   } satisfies SettingEntry<number>,
+  IMAGE_PATHS: {
+    about: "directories of squashfs files that many share, separated by colons: NAME:TAG is NAME+TAG.sqsh",
+    shownDefault: "none",
+    default: (): readonly string[] => [],
+    parse: (text: string): readonly string[] => text.split(":").filter(Boolean).map(absolutePath),
+  } satisfies SettingEntry<readonly string[]>,
   MAX_ENTRIES: {
     about: "names that the layers of an image may hold together",
     shownDefault: "1000000",

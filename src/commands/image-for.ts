@@ -4,6 +4,7 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
+import { findShared } from "../store/shared.ts";
 import type { Cli } from "./cli.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -31,19 +32,22 @@ export async function imageFor(
       mend: `import the other one with a name of its own: rootling import --platform ${options.platform} --name …`,
     });
   }
+  const context = cli.context(options.progress);
+  const shared = findShared(context.settings.IMAGE_PATHS, source);
   if (options.dryRun) {
     throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
       mend: `import it first: rootling import ${looksLikeName(source) ? `docker://${source}` : source}`,
     });
   }
-  if (looksLikeName(source)) {
+  if (shared === undefined && looksLikeName(source)) {
     throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
       mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
     });
   }
   const { importImage } = await import("./import-image.ts");
-  const context = cli.context(options.progress);
-  return importImage(context, cli.layout, source, {
+  if (shared !== undefined) context.warn(`unpacking the shared image ${shared}`);
+  return importImage(context, cli.layout, shared ?? source, {
+    ...(shared === undefined ? {} : { name: source }),
     registry: registryOptions(options, context.signal),
     ...(platform === undefined ? {} : { platform }),
   });

@@ -7,6 +7,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statfs
 import { cpus, homedir, release, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { rootlingWords } from "../support/cli.ts";
 import { command, must } from "../support/command.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
@@ -69,6 +70,19 @@ async function peersRoot(registry: string, scratch: string): Promise<{ rootfs: s
   config.process.args = ["/bin/true"];
   writeFileSync(file, JSON.stringify(config));
   return { rootfs: join(bundle, "rootfs"), bundle };
+}
+
+/** The merged tree of the large image as one tar, and its layers: what the floor is measured with. */
+async function floorFiles(registry: string, scratch: string, env: Record<string, string>): Promise<Bed["floor"]> {
+  const source = `docker://${registry}/work:1`;
+  const layout = join(scratch, "floor");
+  const tar = join(scratch, "floor.tar");
+  await must(["skopeo", "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false", source, `oci:${layout}:x`]);
+  await must(rootlingWords("import", source, "-o", tar, "--format", "tar"), { env });
+  const blob = (digest: string) => join(layout, "blobs/sha256", digest.slice("sha256:".length));
+  const read = (file: string) => JSON.parse(readFileSync(file, "utf8"));
+  const manifest = read(blob(read(join(layout, "index.json")).manifests[0].digest));
+  return { tar, blobs: manifest.layers.map(({ digest }: { digest: string }) => blob(digest)) };
 }
 
 /** On hosts with cgroup v1 and v2 beside each other, crun and podman refuse the v2 tree: theirs is a world without it. */
@@ -136,7 +150,9 @@ async function main(): Promise<number> {
     ROOTLING_RUNTIME_PATH: join(work, "runtime"),
   };
   try {
-    const bed: Bed = { work, registry: registry.address, onDisk, ...(await peersRoot(registry.address, scratch)) };
+    const floor = await floorFiles(registry.address, scratch, env);
+    const peers = await peersRoot(registry.address, scratch);
+    const bed: Bed = { work, registry: registry.address, onDisk, floor, ...peers };
     const program = await buildMeasure(temp.path);
     const all = casesOf(bed);
     const only = values.only?.split(",");

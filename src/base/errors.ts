@@ -90,7 +90,7 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
     case "EDQUOT":
       return new Failure("E_SPACE", `${doing}: no space is left on the file system`, {
         ...details,
-        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH, ROOTLING_CACHE_PATH or ROOTLING_TEMP_PATH",
+        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH or ROOTLING_CACHE_PATH",
       });
     case "EROFS":
     case "EACCES":

@@ -1,26 +1,89 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
-import { randomBytes } from "node:crypto";
-import { mkdirSync, type PathLike } from "node:fs";
-import { type FileHandle, link, lstat, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { hash as digest, randomBytes } from "node:crypto";
+import { mkdirSync, type PathLike, statSync } from "node:fs";
+import { type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
+import { ourselves, ownerName, stateOfName } from "./owner.ts";
 import { capture } from "./process.ts";
 
-/** A name beside `path` that nobody else uses; `isTemporary` knows it again. */
-export const temporaryName = (path: string): string => `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+/** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
+const temporaryPrefix = (path: string): string => {
+  const name = Buffer.from(basename(path));
+  // Cut within a character, a name would not come back from the file system as it was given.
+  return name.length <= 160 ? `${basename(path)}.` : `.${digest("sha256", name).slice(0, 16)}.`;
+};
+
+/** A name beside `path` that nobody else uses. It says whose it is: see clearTemporaries. */
+export const temporaryName = (path: string): string =>
+  join(
+    dirname(path),
+    `${temporaryPrefix(path)}${ownerName(ourselves())}.${randomBytes(4).toString("hex")}${TEMPORARY_END}`,
+  );
+
+const TEMPORARY_END = ".tmp";
+
+/**
+ * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
+ * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
+ */
+export async function clearTemporaries(path: string): Promise<void> {
+  const prefix = temporaryPrefix(path);
+  for (const name of await readdir(dirname(path)).catch(() => [])) {
+    if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
+    if (stateOfName(name.slice(prefix.length)) !== "dead") continue;
+    const left = join(dirname(path), name);
+    const owner = await lstat(left).then(
+      ({ uid }) => uid,
+      () => undefined,
+    );
+    if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
+  }
+}
 
 /** Makes a directory and its missing parents, closed to other users. Trees below it may hold set-id files. */
 export function makePrivateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeWithParents(path);
   } catch (error) {
     throw fileFailure(error, "making a directory of the store", path);
+  }
+}
+
+/** Node's own `recursive` turns errors of a disk into ENOENT. */
+function makeWithParents(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST" && statSync(path).isDirectory()) return;
+    if (errnoOf(error) !== "ENOENT" || dirname(path) === path) throw error;
+    makeWithParents(dirname(path));
+    mkdirOnce(path);
+  }
+}
+
+/** Another process may have made it in the meantime. */
+function mkdirOnce(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
   }
 }
 
 /** Forces a directory's entries to disk. */
 export async function syncDirectory(path: PathLike): Promise<void> {
   const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Forces a file's content to disk. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r+");
   try {
     await handle.sync();
   } finally {
@@ -79,12 +142,14 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
   try {
     // Unlike rename, link never replaces what another process put there in the meantime.
     await link(temporary, path);
-    await rm(temporary);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") throw existing(path);
     await refuseExisting(path);
     await rename(temporary, path);
+    return;
   }
+  // The output is there: a temporary name that cannot be removed takes nothing away from that.
+  await rm(temporary).catch(() => {});
 }
 
 async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {

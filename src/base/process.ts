@@ -2,7 +2,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { Failure } from "./errors.ts";
+import { Failure, fileFailure } from "./errors.ts";
 import { escapeText } from "./text.ts";
 
 /** A program that is running. `finished` settles when it has ended and all its output was read. */
@@ -20,6 +20,8 @@ export interface RunOptions {
   cwd?: string;
   /** Added to a minimal environment: PATH, LC_ALL=C, and these. */
   env?: Record<string, string>;
+  /** An exit status besides 0 that is a good end, such as GNU tar's 1 for files that changed while it read them. */
+  goodStatus?: number;
   /** When aborted, the program gets SIGKILL. */
   signal?: AbortSignal;
   /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
@@ -55,6 +57,15 @@ export function requireProgram(name: string, debianPackage: string): string {
   });
 }
 
+/** Some errors, such as too many open files, come at once; others as an event. */
+function start(file: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+  try {
+    return spawn(file, args, options);
+  } catch (error) {
+    throw fileFailure(error, "starting a program", file);
+  }
+}
+
 /** Starts a program with an argument list, never through a shell. */
 export function run(file: string, args: readonly string[], options: RunOptions = {}): Running {
   const spawnOptions: SpawnOptions = {
@@ -62,7 +73,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
     env: { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   };
-  const child = spawn(file, args, spawnOptions);
+  const child = start(file, args, spawnOptions);
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (chunk: string) => {
     stderr = (stderr + chunk).slice(-STDERR_KEPT);
@@ -72,7 +83,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
   const ended = new Promise<void>((resolve, reject) => {
     child.on("error", (cause) => reject(new Failure("E_PROGRAM", `${file} cannot be started`, { cause })));
     child.on("close", (status, killedBy) => {
-      if (status === 0) return resolve();
+      if (status === 0 || (status !== null && status === options.goodStatus)) return resolve();
       const said = escapeText(stderr.trim().split("\n").slice(-3).join("; "));
       reject(
         new Failure(

@@ -74,6 +74,9 @@ export const settingsTable = {
       return join(env.ROOTLING_DATA_PATH ?? xdg(env, "XDG_DATA_HOME", ".local/share"), "runtime");
     },
   ),
+  TEMP_PATH: path("large temporary files, such as a spooled archive", "$TMPDIR, or /var/tmp", (env) =>
+    env.TMPDIR?.startsWith("/") ? env.TMPDIR : "/var/tmp",
+  ),
   MAX_CONNECTIONS: {
     about: "parallel downloads",
     shownDefault: "6",
@@ -104,6 +107,12 @@ export const settingsTable = {
     default: () => 30,
     parse: seconds(0, 86400),
   } satisfies SettingEntry<number>,
+  IMAGE_PATHS: {
+    about: "directories of squashfs files that many share, separated by colons: NAME:TAG is NAME+TAG.sqsh",
+    shownDefault: "none",
+    default: (): readonly string[] => [],
+    parse: (text: string): readonly string[] => text.split(":").filter(Boolean).map(absolutePath),
+  } satisfies SettingEntry<readonly string[]>,
   MAX_ENTRIES: {
     about: "names that the layers of an image may hold together",
     shownDefault: "1000000",
@@ -111,7 +120,7 @@ export const settingsTable = {
     parse: count(1, 100_000_000),
   } satisfies SettingEntry<number>,
   MAX_RATIO: {
-    about: "how many times its size a layer of more than 1 GiB may unpack to",
+    about: "how many times its size an image of more than 1 GiB may unpack to",
     shownDefault: "200",
     default: () => 200,
     parse: count(1, 100_000),

@@ -57,7 +57,8 @@ function opsOf(name: TrialName, trial: Trial, upper: string): Op[] {
     case "overlay":
       return [...namespaces(trial), tmpfs, ...overlayIn(trial, trial.stage, "root"), exec];
     case "overlay-removal":
-      // Removing a merged directory leaves a whiteout with an xattr: not every file system below can hold it.
+      // A directory that lost what was in it is removed by way of an opaque one, which an xattr makes: not every file
+      // system below can hold it.
       return [
         ...namespaces(trial),
         ...overlayIn(trial, upper, "root"),

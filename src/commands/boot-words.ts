@@ -2,7 +2,9 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText } from "../base/text.ts";
 import { carryOut, planStart } from "../boot/boot.ts";
@@ -12,7 +14,6 @@ import type { Plan } from "../plan/plan.ts";
 import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
-import { ourselves, ownerName } from "../store/owner.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
@@ -41,6 +42,15 @@ export const withDryRun = (command: Command): Command =>
   command
     .option("--dry-run", "print the plan, and change nothing")
     .option("--json", "with --dry-run: print the plan as JSON");
+
+/** Refuses --json where no plan is printed, instead of passing it over. */
+export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boolean }): void {
+  if (!json || dryRun) return;
+  throw new Failure("E_USAGE", "only a plan is shown as JSON", {
+    where: "--json",
+    mend: "add --dry-run, or leave it out",
+  });
+}
 
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {

@@ -4,6 +4,7 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
+import { findShared } from "../store/shared.ts";
 import type { Cli } from "./cli.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -31,19 +32,22 @@ export async function imageFor(
       mend: `import the other one with a name of its own: rootling import --platform ${options.platform} --name …`,
     });
   }
+  const context = cli.context(options.progress);
+  const shared = findShared(context.settings.IMAGE_PATHS, source);
   if (options.dryRun) {
     throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
-      mend: `import it first: rootling import ${source}`,
+      mend: `import it first: rootling import ${looksLikeName(source) ? `docker://${source}` : source}`,
     });
   }
-  if (looksLikeName(source)) {
+  if (shared === undefined && looksLikeName(source)) {
     throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
-      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling list\` and \`rootling import --help\``,
+      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
     });
   }
   const { importImage } = await import("./import-image.ts");
-  const context = cli.context(options.progress);
-  return importImage(context, cli.layout, source, {
+  if (shared !== undefined) context.warn(`unpacking the shared image ${shared}`);
+  return importImage(context, cli.layout, shared ?? source, {
+    ...(shared === undefined ? {} : { name: source }),
     registry: registryOptions(options, context.signal),
     ...(platform === undefined ? {} : { platform }),
   });
@@ -51,6 +55,7 @@ export async function imageFor(
 
 /** No scheme, no path: a name that the store should know. */
 const looksLikeName = (source: string): boolean =>
+  !/^(dir|oci-archive|docker-archive):/.test(source) &&
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?$/.test(source) &&
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
 
@@ -67,7 +72,7 @@ export function storedImage(cli: Cli, digest: string): StoredImage {
 export async function forgetImage(cli: Cli, name: string): Promise<void> {
   const image = findImage(cli.layout, name);
   if (image === undefined)
-    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling list`" });
+    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling images`" });
   if (image.refs.length > 1 && image.refs.includes(name)) return void (await removeRef(cli.layout, name));
   const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
   if (users.length > 0) {

@@ -5,7 +5,7 @@ import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type ImportFlags, imageFor } from "./image-for.ts";
 import { withRegistryFlags } from "./registry-words.ts";
@@ -32,6 +32,9 @@ export const define = (cli: Cli) =>
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .passThroughOptions()
     .action(async (source: string | undefined, command: string[], options: RunOptions) => {
+      // Before an image is fetched for words that are wrong.
+      refuseIdleFlags(options);
+      readFlags(options, currentDirectory(), process.env);
       const name = source ?? "host:";
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
@@ -57,7 +60,7 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
 }
 
 /** The caller's directory; / where that was removed. */
-function currentDirectory(): string {
+export function currentDirectory(): string {
   try {
     return process.cwd();
   } catch {

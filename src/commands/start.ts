@@ -1,11 +1,12 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
 import { from, type Intent } from "../boot/intent.ts";
+import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
-import { type BootOptions, type Launch, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor, storedImage } from "./image-for.ts";
-import { imageParts } from "./run.ts";
+import { currentDirectory, imageParts } from "./run.ts";
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -24,6 +25,9 @@ export const define = (cli: Cli) =>
     .option("--rw", "keep changes in the container")
     .passThroughOptions()
     .action(async (name: string, command: string[], options: BootOptions) => {
+      // Before an image is fetched for words that are wrong.
+      refuseIdleFlags(options);
+      readFlags(options, currentDirectory(), process.env);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);

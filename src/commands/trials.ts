@@ -2,9 +2,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { makePrivateDirectory, removeTree } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import { type TrialName, tryIt } from "../boot/try.ts";
 import { type Layout, runtimePaths } from "../store/layout.ts";
-import { ourselves, ownerName } from "../store/owner.ts";
 
 /** Tries one thing with the executor; resolves to undefined when it works, else to what went wrong. */
 export async function tryHere(name: TrialName, executor: string, layout: Layout): Promise<string | undefined> {

@@ -2,10 +2,10 @@
 import { type Context, throwIfAborted } from "../base/context.ts";
 import type { Task } from "../base/progress.ts";
 import { indexLayer } from "./index-layer.ts";
-import { readLayer } from "./layer.ts";
+import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
-import type { Entry, LayerRef, SourceImage } from "./types.ts";
+import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
 
 /** What an attempt has taught the next one. */
 interface Lessons {
@@ -14,6 +14,7 @@ interface Lessons {
 }
 
 export interface BuildResult {
+  digest: Digest;
   /** Bytes of content in the tree. */
   size: number;
 }
@@ -23,11 +24,12 @@ export interface BuildResult {
  * Rarely an attempt finds that it should have known something in the beginning; the next one knows it.
  */
 export async function buildImage(image: SourceImage, openSink: OpenSink, context: Context): Promise<BuildResult> {
-  const lessons: Lessons = { root: undefined, superseded: new Map() };
+  const lessons: Lessons = { root: image.root, superseded: new Map() };
   for (;;) {
     const sink = await openSink(image, lessons.root);
     try {
-      return await attempt(image, sink, lessons, context);
+      const size = await attempt(image, sink, lessons, context);
+      return { size, digest: image.digest };
     } catch (error) {
       await sink.abort();
       throwIfAborted(context.signal);
@@ -36,18 +38,21 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
   }
 }
 
-async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<BuildResult> {
+async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<number> {
   const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
+  const volume = newVolume();
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = layerTask(layer, context);
-    await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task);
+    await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task, volume);
     task.done();
   }
   merge.finish();
   await sink.flush();
   throwIfAborted(context.signal);
+  // Now it is known, or the source was not read to its end.
+  void image.digest;
   await sink.commit(merge.root);
-  return { size: merge.bytes };
+  return merge.bytes;
 }
 
 async function mergeLayer(
@@ -58,11 +63,13 @@ async function mergeLayer(
   superseded: Superseded | undefined,
   context: Context,
   task: Task,
+  volume: Volume,
 ): Promise<void> {
   const room = () => sink.flush();
-  await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room);
+  await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room, volume);
   const missed = merge.endLayer();
-  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room);
+  if (missed.size > 0)
+    await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room, volume);
 }
 
 /** Takes in why an attempt had to stop, or throws it on. */

@@ -3,6 +3,7 @@ import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { readLayer } from "./layer.ts";
+import { checkNames } from "./limits.ts";
 import { cleanPath, whiteoutOf } from "./names.ts";
 import type { Entry, LayerRef } from "./types.ts";
 
@@ -21,7 +22,7 @@ const newDirectory = (ordinal: number): Name => ({ ordinal, children: new Map() 
  * that is in a directory that a file replaces. Throws E_LAYER where a hard link's file would be superseded.
  */
 export async function indexLayer(layer: LayerRef, context: Context, task: Task): Promise<ReadonlySet<number>> {
-  const index = new Index(layer.label);
+  const index = new Index(layer.label, context.settings.MAX_ENTRIES);
   let ordinal = -1;
   const handler = {
     entry: (entry: Entry) => {
@@ -42,8 +43,12 @@ class Index {
   /** Files that hard links name. */
   readonly #linked = new Set<string>();
 
-  constructor(label: string) {
+  readonly #maximum: number;
+  #names = 0;
+
+  constructor(label: string, maximum: number) {
     this.#label = label;
+    this.#maximum = maximum;
   }
 
   add(entry: Entry, ordinal: number): void {
@@ -59,6 +64,7 @@ class Index {
     const siblings = this.#childrenAt(slash < 0 ? "" : path.slice(0, slash));
     const name = path.slice(slash + 1);
     const older = siblings.get(name);
+    if (older === undefined) checkNames(++this.#names, this.#maximum, this.#label);
     if (older !== undefined && isDirectory && older.children !== undefined) {
       this.#redescribe(older, ordinal);
       return;
@@ -73,6 +79,7 @@ class Index {
       directory.children ??= new Map();
       let next = directory.children.get(part);
       if (next === undefined) {
+        checkNames(++this.#names, this.#maximum, this.#label);
         next = newDirectory(-1);
         directory.children.set(part, next);
       }
@@ -89,7 +96,10 @@ class Index {
 
   #drop(name: Name, path: string): void {
     if (this.#linked.has(path)) {
-      throw new Failure("E_LAYER", "a file that has hard links is given twice", { where: this.#label });
+      throw new Failure("E_LAYER", "a file that has hard links is given twice", {
+        where: this.#label,
+        mend: "make the archive anew, with every name once",
+      });
     }
     if (name.ordinal >= 0) this.superseded.add(name.ordinal);
     for (const [child, below] of name.children ?? []) this.#drop(below, `${path}/${child}`);

@@ -55,7 +55,7 @@ const newDirectory = (name: string): DirectoryReport => ({ name, own: [], childr
 
 /** Reads every layer, top first, without writing anything. Throws as an import would. */
 export async function inspectImage(image: SourceImage, context: Context): Promise<Inspection> {
-  const inspector = new Inspector();
+  const inspector = new Inspector(context.settings.MAX_ENTRIES);
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = context.progress.task(`read ${layer.digest ?? layer.label}`, `read ${layer.label}`, layer.size);
     await readLayer(layer, inspector.layer(index, layer), context, task, () => undefined);
@@ -65,12 +65,16 @@ export async function inspectImage(image: SourceImage, context: Context): Promis
 }
 
 class Inspector {
-  readonly #tree = new Tree();
+  readonly #tree: Tree;
   readonly #root = newDirectory("/");
   readonly #layers: LayerReport[] = [];
   #wastedFiles: WastedFile[] = [];
   #files = 0;
   #bytes = 0;
+
+  constructor(maxEntries: number) {
+    this.#tree = new Tree(maxEntries);
+  }
 
   layer(index: number, { label, digest, diffId, size }: LayerRef) {
     const report: LayerReport = {

@@ -4,7 +4,7 @@
  */
 import type { ByteString } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
-import { tooLarge } from "./limits.ts";
+import { checkNames, tooLarge } from "./limits.ts";
 import { Links } from "./links.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
 import type { EntrySink } from "./sinks/sink.ts";
@@ -39,7 +39,7 @@ export interface MergeOptions {
 export class Merge {
   readonly #sink: EntrySink;
   readonly #options: MergeOptions;
-  readonly #tree = new Tree();
+  readonly #tree: Tree;
   readonly #links = new Links();
   #entries = 0;
   #bytes = 0;
@@ -50,6 +50,7 @@ export class Merge {
   constructor(sink: EntrySink, options: MergeOptions) {
     this.#sink = sink;
     this.#options = options;
+    this.#tree = new Tree(options.maxEntries);
   }
 
   /** Bytes of content that entered the tree. */
@@ -79,7 +80,7 @@ export class Merge {
       data: (slice) => this.#sink.data(slice),
       end: () => {
         this.#sink.end();
-        if (file !== undefined) for (const path of links) this.#emitLink(path, file.path);
+        if (file !== undefined) for (const path of links) this.#emitLink(path, file.path, file);
       },
     };
   }
@@ -93,6 +94,7 @@ export class Merge {
   again(missed: ReadonlyMap<ByteString, ByteString[]>, label: string, superseded: Superseded | undefined): TarHandler {
     let ordinal = -1;
     let paths: ByteString[] = [];
+    let file: Entry | undefined;
     return {
       entry: (raw) => {
         ordinal++;
@@ -103,15 +105,15 @@ export class Merge {
         paths = wanting;
         const [first] = paths;
         if (first === undefined) return false;
-        this.#sink.entry({ ...entry, path: first });
-        this.#bytes += entry.size;
+        file = { ...entry, path: first };
+        this.#sink.entry(file);
+        this.#bytes += file.size;
         return true;
       },
       data: (slice) => this.#sink.data(slice),
       end: () => {
         this.#sink.end();
-        const [first, ...others] = paths;
-        if (first !== undefined) for (const path of others) this.#emitLink(path, first);
+        if (file !== undefined) for (const path of paths.slice(1)) this.#emitLink(path, file.path, file);
       },
     };
   }
@@ -175,18 +177,20 @@ export class Merge {
 
   #acceptLink(entry: Entry, placement: "new" | "hidden", layer: number, label: string): undefined {
     const target = entry.target ?? ("" as ByteString);
+    if (target === entry.path) throw brokenLink(entry.path, target, label);
     const paths = this.#links.take(entry.path, layer);
     if (placement === "new") paths.push(entry.path);
     else this.#links.passCovered(entry.path, target);
     if (paths.length === 0) return;
     const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
     if (finding.kind === "loop") throw brokenLink(entry.path, target, label);
-    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name);
+    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name, entry);
     else this.#links.wait(finding, paths, layer);
   }
 
-  #emitLink(path: ByteString, target: ByteString): void {
-    this.#emit({ path, kind: "link", target, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0 });
+  /** A link says what its file is: some unpackers, docker's among them, give the file what its last link says. */
+  #emitLink(path: ByteString, target: ByteString, { mode, uid, gid, mtime }: Entry): void {
+    this.#emit({ path, kind: "link", target, mode, uid, gid, size: 0, mtime });
   }
 
   #emit(entry: Entry): void {
@@ -195,12 +199,7 @@ export class Merge {
   }
 
   #count(label: string): void {
-    if (++this.#entries > this.#options.maxEntries) {
-      throw new Failure("E_LIMIT", `more than ${this.#options.maxEntries} names`, {
-        where: label,
-        mend: "set ROOTLING_MAX_ENTRIES higher if you trust whoever made this image",
-      });
-    }
+    checkNames(++this.#entries, this.#options.maxEntries, label);
   }
 
   #reserved(path: ByteString): boolean {
@@ -235,7 +234,10 @@ function checkTarget(entry: Entry, label: string): void {
   const target = entry.target ?? "";
   if (target.length >= 4096) throw tooLarge(`a symlink to a name of ${target.length} bytes`, label);
   if (target === "" || target.includes("\0")) {
-    throw new Failure("E_LAYER", `a symlink without a valid target: ${shown(entry.path)}`, { where: label });
+    throw new Failure("E_LAYER", `a symlink without a valid target: ${shown(entry.path)}`, {
+      where: label,
+      mend: "the archive is damaged or malicious; ask whoever made it",
+    });
   }
 }
 

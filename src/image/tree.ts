@@ -3,6 +3,7 @@
  * lower layer are still visible. Layers are numbered from the lowest, 0.
  */
 import type { ByteString } from "../base/bytes.ts";
+import { checkNames } from "./limits.ts";
 
 /** A name that is, or could become, a directory. */
 interface Directory {
@@ -44,7 +45,12 @@ export class Tree {
   #lastLayer = -1;
   #last: Directory = this.#root;
 
-  constructor() {
+  readonly #maximum: number;
+  #names = 0;
+
+  /** Throws E_LIMIT where there would be more than `maximum` names, implied directories included. */
+  constructor(maximum: number) {
+    this.#maximum = maximum;
     this.#root.exists = true;
   }
 
@@ -79,6 +85,7 @@ export class Tree {
       this.#forgetLast();
     }
     parent.children ??= new Map();
+    if (present === undefined) checkNames(++this.#names, this.#maximum);
     parent.children.set(name, layer);
     markExisting(parent, layer);
     return "new";
@@ -124,7 +131,7 @@ export class Tree {
     let node = this.#root;
     if (hidesContent(node, layer)) return "hidden";
     for (const part of directoryPath === "" ? [] : directoryPath.split("/")) {
-      const child = childDirectory(node, part);
+      const child = this.#childDirectory(node, part);
       if (typeof child === "number") return child === layer ? "repeated" : "hidden";
       if (hidesContent(child, layer)) return "hidden";
       node = child;
@@ -140,8 +147,19 @@ export class Tree {
     const slash = path.lastIndexOf("/");
     const parent = this.#parent(path, slash, layer);
     if (typeof parent === "string") return parent;
-    const child = childDirectory(parent, path.slice(slash + 1));
+    const child = this.#childDirectory(parent, path.slice(slash + 1));
     return typeof child === "number" ? (child === layer ? "repeated" : "hidden") : child;
+  }
+
+  #childDirectory(parent: Directory, name: string): Directory | number {
+    parent.children ??= new Map();
+    let child = parent.children.get(name);
+    if (child === undefined) {
+      checkNames(++this.#names, this.#maximum);
+      child = newDirectory(parent);
+      parent.children.set(name, child);
+    }
+    return child;
   }
 
   #forgetLast(): void {
@@ -150,16 +168,6 @@ export class Tree {
 }
 
 const hidesContent = (node: Directory, layer: number): boolean => layer < node.hiddenBelow || layer < node.opaqueBelow;
-
-function childDirectory(parent: Directory, name: string): Directory | number {
-  parent.children ??= new Map();
-  let child = parent.children.get(name);
-  if (child === undefined) {
-    child = newDirectory(parent);
-    parent.children.set(name, child);
-  }
-  return child;
-}
 
 function markExisting(directory: Directory, layer: number): void {
   for (let node: Directory | undefined = directory; node !== undefined && !node.exists; node = node.parent) {

@@ -3,11 +3,11 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, statSync } from "node:f
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import { capture, requireProgram } from "../base/process.ts";
 import { containerPaths, type Layout } from "./layout.ts";
-import { namesIn } from "./leavings.ts";
+import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
-import { ourselves, ownerName } from "./owner.ts";
 import { listRuns, type Run } from "./runs.ts";
 
 const FORMAT = 1;
@@ -62,6 +62,7 @@ export async function createContainer(
   };
   const final = containerPaths(layout, name).directory;
   for (const directory of [layout.containers, layout.temporary]) makePrivateDirectory(directory);
+  await clearLeavings(layout);
   const temporary = join(layout.temporary, `${ownerName(ourselves())}.container`);
   const taken = () =>
     new Failure("E_EXISTS", `a container named ${name} exists already`, {
@@ -165,6 +166,7 @@ export async function removeContainer(layout: Layout, name: string): Promise<voi
   }
   lockWriter(layout, name);
   makePrivateDirectory(layout.temporary);
+  await clearLeavings(layout);
   const trash = join(layout.temporary, `${ownerName(ourselves())}.${name}.removed`);
   renameSync(containerPaths(layout, name).directory, trash);
   await syncDirectory(layout.containers);

@@ -2,15 +2,15 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { type Owner, ourselves, ownerName } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
-import { type Owner, ourselves, ownerName } from "./owner.ts";
-import { usersOf } from "./use.ts";
+import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
 const FORMAT = 1;
@@ -114,33 +114,36 @@ export async function removeRef(layout: Layout, name: string): Promise<boolean> 
 export async function removeImage(layout: Layout, image: StoredImage, signal: AbortSignal): Promise<void> {
   const held = await lockImage(layout, image.digest, signal, () => {});
   try {
-    const hex = hexOf(image.digest) ?? "";
-    const paths = imagePaths(layout, hex);
-    refuseInUse(layout, image, hex);
-    // Without its record it is no image any more, whatever happens to the rest.
-    const record = readFileSync(paths.record);
-    await rm(paths.record, { force: true });
-    await syncDirectory(paths.directory);
+    const { directory, users } = imagePaths(layout, hexOf(image.digest) ?? "");
+    refuseInUse(image, users);
+    makePrivateDirectory(layout.temporary);
+    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+    // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
+    await rename(directory, trash).catch((error: unknown) => {
+      if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", directory);
+    });
     try {
       // Whoever started just now made their mark before they looked for the record.
-      refuseInUse(layout, image, hex);
+      refuseInUse(image, join(trash, basename(users)));
     } catch (error) {
-      await writeFileSafely(paths.record, record);
+      await removeTree(directory);
+      await rename(trash, directory);
       throw error;
     }
+    await syncDirectory(layout.images);
     for (const name of image.refs) await removeRef(layout, name);
-    await removeTree(paths.directory);
+    await removeTree(trash);
   } finally {
     held.release();
   }
 }
 
-function refuseInUse(layout: Layout, image: StoredImage, hex: string): void {
-  const { alive, foreign } = usersOf(layout, hex);
+function refuseInUse(image: StoredImage, users: string): void {
+  const { alive, foreign } = usersIn(users);
   if (alive + foreign === 0) return;
   const name = image.refs[0] ?? image.digest;
   throw new Failure("E_BUSY", `the image ${name} is in use${alive === 0 ? " on another machine" : ""}`, {
-    where: imagePaths(layout, hex).users,
+    where: users,
     mend:
       alive === 0
         ? "end what runs there, or remove its mark if that machine is gone"

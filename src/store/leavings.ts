@@ -3,8 +3,8 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { removeTree } from "../base/files.ts";
+import { stateOfName } from "../base/owner.ts";
 import { type Layout, runtimePaths } from "./layout.ts";
-import { stateOfName } from "./owner.ts";
 
 /** Names in a directory; none if it does not exist. */
 export function namesIn(directory: string): string[] {
@@ -16,8 +16,17 @@ export function namesIn(directory: string): string[] {
   }
 }
 
+/** Whose an unfinished record or lock is: see temporaryName. */
+const stateOfTemporary = (name: string) =>
+  stateOfName(/([0-9]+\.[0-9]+\.[0-9a-z]+\.[0-9a-z]+)\.[0-9a-f]+\.tmp$/.exec(name)?.[1] ?? "");
+
 /** Clears unfinished writes, ephemeral upper directories and plans on their way whose owners are dead. */
 export async function clearLeavings(layout: Layout): Promise<void> {
+  for (const directory of [layout.refs, layout.locks]) {
+    for (const name of namesIn(directory)) {
+      if (stateOfTemporary(name) === "dead") await removeTree(join(directory, name));
+    }
+  }
   for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
     for (const name of namesIn(directory)) {
       // What resists is no reason to fail: it is tried again by the next command.

@@ -7,13 +7,13 @@
  * "remove the stale lock, then create it" does not exist. A process that looked before generation n+1 was made and
  * cleared sees, after linking, that a higher one is there, and withdraws.
  */
-import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../base/context.ts";
-import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { errnoOf, fileFailure } from "../base/errors.ts";
 import { temporaryName } from "../base/files.ts";
-import { type Owner, ourselves, stateOf } from "./owner.ts";
+import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 
 interface LockRecord {
   /** null once released. */
@@ -29,16 +29,20 @@ const generationsOf = (path: string): number[] => {
 };
 
 const ownerOf = (file: string): Owner | null => {
+  let text: string;
   try {
-    return (JSON.parse(readFileSync(file, "utf8")) as LockRecord).owner;
+    text = readFileSync(file, "utf8");
   } catch (error) {
     // Surpassed and cleared while we looked: the next look finds its successor.
     if (errnoOf(error) === "ENOENT") return null;
-    throw new Failure("E_RECORD", "a lock file cannot be read", {
-      where: file,
-      mend: "remove it if no rootling runs",
-      cause: error,
-    });
+    throw fileFailure(error, "reading a lock", file);
+  }
+  try {
+    return (JSON.parse(text) as LockRecord | null)?.owner ?? null;
+  } catch {
+    // Whole when it got its name, it was damaged by a power cut, which its owner did not survive; or it was released
+    // on a full disk.
+    return null;
   }
 };
 
@@ -73,7 +77,16 @@ export function tryLock(path: string): Lock | Owner {
   } catch (error) {
     throw fileFailure(error, "taking a lock", path);
   } finally {
-    rmSync(temporary, { force: true });
+    removeQuietly(temporary);
+  }
+}
+
+/** A file that stays is cleared with the other leavings. */
+function removeQuietly(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {
+    // What matters is done.
   }
 }
 
@@ -87,8 +100,23 @@ export async function lock(path: string, signal: AbortSignal, onWait: (owner: Ow
   }
 }
 
+/** Never throws: what the lock was held for has succeeded or failed already, and its owner's end releases it too. */
 function release(file: string): void {
   const temporary = temporaryName(join(dirname(file), "released"));
-  writeFileSync(temporary, JSON.stringify({ owner: null } satisfies LockRecord), { mode: 0o600 });
-  renameSync(temporary, file);
+  try {
+    writeFileSync(temporary, JSON.stringify({ owner: null } satisfies LockRecord), { mode: 0o600 });
+    renameSync(temporary, file);
+  } catch {
+    removeQuietly(temporary);
+    releaseInPlace(file);
+  }
+}
+
+/** On a full disk: this takes no space. */
+function releaseInPlace(file: string): void {
+  try {
+    truncateSync(file);
+  } catch {
+    // Then it is released when this process ends.
+  }
 }

@@ -7,7 +7,7 @@ import { listContainers } from "./containers.ts";
 import { hexOf, listImages, lockImage, removeImage, type StoredImage } from "./images.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
-import { lastUse, usersOf } from "./use.ts";
+import { lastUse, usersIn } from "./use.ts";
 
 export interface PruneOptions {
   /** Also images that have a name, if no container refers to them. */
@@ -36,7 +36,7 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
   const all = listImages(layout);
   const images = all.filter((image) => {
     const hex = hexOf(image.digest) ?? "";
-    const { alive, foreign } = usersOf(layout, hex);
+    const { alive, foreign } = usersIn(imagePaths(layout, hex).users);
     const age = now - Math.max(Date.parse(image.created), lastUse(layout, hex));
     const wanted = referred.has(image.digest) || alive + foreign > 0 || (image.refs.length > 0 && !options.unused);
     return !wanted && age >= options.olderThan;

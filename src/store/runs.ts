@@ -5,8 +5,8 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
+import { ourselves, ownerName, startTime, stateOfName } from "../base/owner.ts";
 import { namesIn } from "./leavings.ts";
-import { ourselves, ownerName, startTime, stateOfName } from "./owner.ts";
 
 export interface RunRecord {
   format: 1;

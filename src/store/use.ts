@@ -6,9 +6,9 @@ import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName, stateOfName } from "../base/owner.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { namesIn } from "./leavings.ts";
-import { ourselves, ownerName, stateOfName } from "./owner.ts";
 
 /**
  * Marks the image as used by this process. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the
@@ -29,9 +29,9 @@ export function markUse(layout: Layout, hex: string): void {
   }
 }
 
-/** How many starts use the image: on this machine, and on others that share the store. */
-export function usersOf(layout: Layout, hex: string): { alive: number; foreign: number } {
-  const states = namesIn(imagePaths(layout, hex).users).map(stateOfName);
+/** How many starts have their marks in this directory: of this machine, and of others that share the store. */
+export function usersIn(directory: string): { alive: number; foreign: number } {
+  const states = namesIn(directory).map(stateOfName);
   return {
     alive: states.filter((state) => state === "alive").length,
     foreign: states.filter((state) => state === "foreign").length,

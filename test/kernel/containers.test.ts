@@ -157,6 +157,22 @@ for (const kind of userKinds) {
   });
 }
 
+for (const kind of userKinds) {
+  test(`a shared store of squashfs files serves an image by its name, as ${kind}`, async (t) => {
+    const box = await busyboxBox(kind);
+    t.after(box.remove);
+    const shared = join(box.user.home, "shared-store");
+    await box.user.run(["mkdir", shared]);
+    await box.must(["import", `oci:${join(box.scratch, "layout")}:latest`, "-o", join(shared, "team+busybox+1.sqsh")]);
+    const env = { ROOTLING_IMAGE_PATHS: `/nonexistent:${shared}`, ROOTLING_DATA_PATH: join(box.user.home, "other") };
+    const outcome = await box.run(["run", "team/busybox:1", "sh", "-c", "echo $FROM"], { env });
+    assert.equal(outcome.stdout, "image\n", outcome.stderr);
+    assert.match(outcome.stderr, /shared image/);
+    assert.deepEqual(JSON.parse(await box.must(["images", "--json"], { env }))[0].names, ["team/busybox:1"]);
+    assert.deepEqual(readdirSync(shared), ["team+busybox+1.sqsh"], "it is only read");
+  });
+}
+
 // Only root can mount a file system for it; the containers are those of every kind of user.
 if (process.getuid?.() === 0) {
   for (const kind of userKinds) {

@@ -5,9 +5,9 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { type Owner, ourselves, ownerName } from "../../src/base/owner.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import { addRef, checkRef, findImage, listImages, removeImage, removeRef, stageImage } from "../../src/store/images.ts";
-import { type Owner, ourselves, ownerName } from "../../src/store/owner.ts";
 import { failsWith, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 
 const record = (digit: string) => ({

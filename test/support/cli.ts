@@ -21,6 +21,11 @@ let home: string | undefined;
 export function packageDirectory(): string {
   if (home !== undefined) return home;
   if (process.getuid?.() !== 0 || openToAll(checkout)) return (home = checkout);
+  return (home = copyPackage());
+}
+
+/** A copy of the built package that every user may use and no edit of the sources changes; lives as long as we do. */
+export function copyPackage(): string {
   const { path, remove } = makeTemp("rootling-copy-");
   process.once("beforeExit", remove);
   for (const name of ["bin", "dist", "package.json"]) {
@@ -30,7 +35,7 @@ export function packageDirectory(): string {
   mkdirSync(node, { recursive: true });
   cpSync(process.execPath, join(node, "node"));
   accessSync(join(path, "bin/rootling"), constants.X_OK);
-  return (home = path);
+  return path;
 }
 
 /** The words that start rootling. */

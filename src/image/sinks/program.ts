@@ -11,7 +11,20 @@ export function programFailure(error: unknown, doing: string, path: string): Fai
     ["Wrote only ", "ENOSPC"],
     ["Disk quota exceeded", "EDQUOT"],
     ["Read-only file system", "EROFS"],
+    ["Input/output error", "EIO"],
+    ["Permission denied", "EACCES"],
   ].find(([said]) => error.what.includes(said ?? ""))?.[1];
   if (errno !== undefined) return fileFailure(Object.assign(new Error(error.what), { code: errno }), doing, path);
-  return new Failure("E_PROGRAM", `${doing}: ${error.what}`, { where: path, cause: error });
+  if (error.what.includes("Cannot hard link to ")) {
+    return new Failure("E_LAYER", `${doing}: a hard link that cannot be made: ${error.what}`, {
+      where: path,
+      mend: "the image is damaged; ask whoever made it",
+      cause: error,
+    });
+  }
+  return new Failure("E_PROGRAM", `${doing}: ${error.what}`, {
+    where: path,
+    mend: "if the image is sound, please report this",
+    cause: error,
+  });
 }

@@ -207,6 +207,12 @@ const LISTS = ["Env", "Entrypoint", "Cmd"] as const;
 const TEXTS = ["WorkingDir", "User", "StopSignal"] as const;
 const OBJECTS = ["Volumes", "Labels"] as const;
 
+/** How to run an image, and where, of a configuration whose layers are no longer what it says. Throws E_MANIFEST. */
+export function parseRun(bytes: Buffer, where: string): Pick<ImageConfig, "run" | "platform"> {
+  const json = parseJson(bytes, where);
+  return { run: parseRunConfig(isObject(json.config) ? json.config : {}, where), platform: readPlatform(json) };
+}
+
 /** OCI's `config` object; null and absent are the same. Throws E_MANIFEST. */
 function parseRunConfig(json: JsonObject, where: string): RunConfig {
   const wrong = (key: string) => manifestFailure(`a configuration with an invalid ${key}`, where);

@@ -1,4 +1,5 @@
 /** What goes wrong on the way to a registry, in words. Nothing of a header, a token or a proxy's address is quoted. */
+import { interruption } from "../../base/context.ts";
 import { errnoOf, Failure, type FailureCode, type FailureDetails } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 
@@ -46,7 +47,7 @@ export const isProtocolMismatch = (error: unknown): boolean => {
 /** Turns an error of node:http into a Failure: a Passing one where another try makes sense. */
 export function networkFailure(error: unknown, url: URL, signal: AbortSignal): Failure {
   if (error instanceof Failure) return error;
-  if (signal.aborted) return new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
+  if (signal.aborted) return interruption(signal);
   const code = String((error as { code?: unknown }).code ?? "");
   const where = url.host;
   if (CERTIFICATE.test(code)) return certificateFailure(code, url, error);

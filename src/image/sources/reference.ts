@@ -23,15 +23,22 @@ export type SourceReference =
   | DockerReference
   /** An OCI image layout; without `reference`, its only image. */
   | { kind: "oci"; directory: string; reference: string | undefined }
-  /** A tar file of a root file system. */
-  | { kind: "tarball"; file: string }
+  /** A tar of an OCI image layout, or of `docker save`; without `reference`, its only image. */
+  | { kind: "oci-archive" | "docker-archive"; file: string; reference: string | undefined }
+  /** A tar file of a root file system, or a squashfs file. */
+  | { kind: "file"; file: string }
+  /** A tar of a root file system from standard input. */
+  | { kind: "stdin" }
+  | { kind: "directory"; directory: string }
   /** The root of this machine: boots without an import. */
   | { kind: "host" };
 
 const DEFAULT_REGISTRY = "registry-1.docker.io";
 const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
 
-const SOURCES = "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], a tar FILE such as ./rootfs.tar.gz, or host:";
+const SOURCES =
+  "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIRECTORY, " +
+  "a tar or squashfs FILE such as ./rootfs.tar.gz, - for standard input, or host:";
 
 // distribution-spec and docker's reference grammar.
 const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
@@ -42,13 +49,15 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?
 export function parseSource(text: string): SourceReference {
   if (text === "host:") return { kind: "host" };
   if (text.startsWith("docker://")) return parseDocker(text);
-  if (text.startsWith("oci:")) return parseLayout(text);
-  if (text.startsWith("file://")) return { kind: "tarball", file: text.slice("file://".length) };
+  if (text === "-") return { kind: "stdin" };
+  const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
+  if (local !== undefined) return parseLocal(text, local, rest);
+  if (text.startsWith("file://")) return { kind: "file", file: text.slice("file://".length) };
   const scheme = /^([a-z][a-z0-9-]*):(?:\/\/)?/.exec(text)?.[1];
   if (text === "" || text.includes("\0") || (scheme !== undefined && !text.includes("/")) || text.includes("://")) {
     throw sourceFailure(text, "not a source that is known");
   }
-  return { kind: "tarball", file: text };
+  return { kind: "file", file: text };
 }
 
 function sourceFailure(text: string, why: string): Failure {
@@ -113,12 +122,15 @@ export function splitLocation(text: string, where: string): { host: string; repo
   });
 }
 
-function parseLayout(text: string): SourceReference {
-  const rest = text.slice("oci:".length);
-  // A REF has no slash, so that a colon in a directory's name does no harm.
-  const [, directory = "", reference] = /^(.*?)(?::([^/:]+))?$/s.exec(rest) ?? [];
-  if (directory === "" || rest.includes("\0")) throw sourceFailure(text, "no directory is given");
-  return { kind: "oci", directory, reference };
+function parseLocal(text: string, scheme: string, rest: string): SourceReference {
+  if (rest === "" || rest.includes("\0")) throw sourceFailure(text, "no path is given");
+  if (scheme === "dir") return { kind: "directory", directory: rest };
+  // An OCI layout's REF has no slash, so that a colon in a directory's name does no harm. Docker's may have any.
+  const form = scheme === "docker-archive" ? /^(.*?)(?::(.+))?$/s : /^(.*?)(?::([^/:]+))?$/s;
+  const [, path = "", reference] = form.exec(rest) ?? [];
+  if (path === "") throw sourceFailure(text, "no path is given");
+  if (scheme === "oci") return { kind: "oci", directory: path, reference };
+  return { kind: scheme === "oci-archive" ? "oci-archive" : "docker-archive", file: path, reference };
 }
 
 /** The name that a stored image gets: short for Docker Hub, as people write it. */

@@ -1,0 +1,216 @@
+/** What the fault tests share: a small image, what a whole store of it looks like, and what is wrong with another. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { findContainer } from "../../src/store/containers.ts";
+import { checkout, copyPackage } from "../support/cli.ts";
+import { command, type Outcome } from "../support/command.ts";
+import { bytes, describeTree, type Given, tarOf, writeLayout } from "../support/image-support.ts";
+import { makeTemp } from "../support/temp.ts";
+import { makeUser, type TestUser, type UserKind, userKinds } from "../support/users.ts";
+
+/** What an import of it does: files, directories, links of all kinds, xattrs, whiteouts, a file of many writes. */
+const layers: readonly (readonly Given[])[] = [
+  [
+    { path: "bin", kind: "directory" },
+    { path: "bin/tool", content: "#!/bin/sh\n", mode: 0o4755 },
+    { path: "bin/same", kind: "link", target: "bin/tool" },
+    { path: "big", content: Buffer.alloc(300_000, "big") },
+    { path: "gone", content: "gone" },
+    { path: "closed", kind: "directory", mode: 0o500 },
+    { path: "closed/inside", content: "x", mode: 0o400 },
+  ],
+  [
+    { path: ".wh.gone" },
+    { path: "link", kind: "symlink", target: "bin/tool", mode: 0o777 },
+    { path: "noted", content: "noted", xattrs: new Map([[bytes("user.note"), Buffer.from("n\0te")]]) },
+    { path: "pipe", kind: "fifo" },
+  ],
+];
+
+/** Writes the image's layout to `directory`; gives the SOURCE. */
+export function writeSource(directory: string): string {
+  writeLayout(
+    directory,
+    layers.map((layer) => tarOf(layer)),
+    { config: { Env: ["A=b"], Cmd: ["/bin/tool"] } },
+  );
+  return `oci:${directory}`;
+}
+
+/** A store of its own for one run. */
+export interface Place {
+  readonly user: TestUser;
+  readonly directory: string;
+  readonly data: string;
+  readonly env: Record<string, string>;
+}
+
+export const placeIn = (user: TestUser, directory: string): Place => ({
+  user,
+  directory,
+  data: join(directory, "data"),
+  env: {
+    ROOTLING_DATA_PATH: join(directory, "data"),
+    ROOTLING_CACHE_PATH: join(directory, "cache"),
+    ROOTLING_RUNTIME_PATH: join(directory, "runtime"),
+    SOURCE_DATE_EPOCH: "1700000000",
+    // Node's cache of compiled code: of this run alone, and warm once the first command ran.
+    NODE_COMPILE_CACHE: join(user.home, "compiled"),
+  },
+});
+
+/** Runs a command at a place, `before` it what runs it, such as strace. */
+export const runAt = (place: Place, words: readonly string[], before: readonly string[] = []): Promise<Outcome> =>
+  place.user.run([...before, ...words], { env: place.env, cwd: place.user.home });
+
+export interface Reference {
+  digest: string;
+  tree: string;
+  config: string;
+  rootling: readonly string[];
+}
+
+export interface ListedImage {
+  digest: string;
+  names: string[];
+}
+
+const imageDirectory = (place: Place, digest: string) => join(place.data, "images", digest.slice("sha256:".length));
+
+/** What an uninterrupted import makes. */
+export async function referenceOf(place: Place, rootling: readonly string[], source: string): Promise<Reference> {
+  const outcome = await runAt(place, [...rootling, "import", source, "--name", "box", "--progress", "none", "--json"]);
+  if (outcome.status !== 0) throw new Error(`the import of the reference failed: ${outcome.stderr}`);
+  const { digest } = JSON.parse(outcome.stdout) as { digest: string };
+  const directory = imageDirectory(place, digest);
+  const tree = (await describeTree(join(directory, "tree"))).join("\n");
+  return { digest, tree, config: readFileSync(join(directory, "config.json"), "utf8"), rootling };
+}
+
+/** What is wrong with what `rootling images` lists: nothing, if every listed image is whole. */
+export async function problemsOfListed(
+  place: Place,
+  reference: Reference,
+): Promise<{ problems: string[]; listed: ListedImage[] }> {
+  const outcome = await runAt(place, [...reference.rootling, "images", "--json"]);
+  if (outcome.status !== 0) return { problems: [`images ended with ${outcome.status}: ${outcome.stderr}`], listed: [] };
+  const listed = JSON.parse(outcome.stdout) as ListedImage[];
+  const problems: string[] = [];
+  for (const { digest } of listed) {
+    if (digest !== reference.digest) problems.push(`an unknown image is listed: ${digest}`);
+    const directory = imageDirectory(place, digest);
+    const tree = (await describeTree(join(directory, "tree"))).join("\n");
+    if (tree !== reference.tree) problems.push(`a listed image has another tree:\n${tree}`);
+    if (readFileSync(join(directory, "config.json"), "utf8") !== reference.config) problems.push("config.json differs");
+    const record = JSON.parse(readFileSync(join(directory, "record.json"), "utf8")) as { digest: string };
+    if (record.digest !== digest) problems.push("record.json is another image's");
+  }
+  return { problems, listed };
+}
+
+/** What is wrong with a container that the store names. */
+export function problemsOfContainers(place: Place): string[] {
+  const containers = join(place.data, "containers");
+  const layout = { containers } as Parameters<typeof findContainer>[0];
+  if (!existsSync(containers)) return [];
+  return readdirSync(containers).flatMap((name) => {
+    if (findContainer(layout, name) === undefined) return [`the container ${name} has no record`];
+    const parts = readdirSync(join(containers, name));
+    return ["upper", "work", "runs"].filter((part) => !parts.includes(part)).map((part) => `${name} lacks ${part}`);
+  });
+}
+
+/** Files that nobody will ever want: unfinished writes, anywhere in the store. */
+export function leavingsIn(place: Place): string[] {
+  const below = (directory: string, depth: number): string[] =>
+    !existsSync(directory)
+      ? []
+      : readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+          const path = join(directory, entry.name);
+          if (entry.name.endsWith(".tmp") || directory.endsWith("/temporary")) return [path];
+          return entry.isDirectory() && entry.name !== "tree" && depth > 0 ? below(path, depth - 1) : [];
+        });
+  return below(place.data, 3).map((path) => path.slice(place.data.length + 1));
+}
+
+/** The next import has to succeed without any repair, to be whole, and to clear what was left. */
+export async function problemsOfNextImport(place: Place, reference: Reference, source: string): Promise<string[]> {
+  const { rootling } = reference;
+  const again = await runAt(place, [...rootling, "import", source, "--name", "box", "--progress", "none"]);
+  if (again.status !== 0) return [`the next import ended with ${again.status}: ${again.stderr}`];
+  const { problems, listed } = await problemsOfListed(place, reference);
+  if (!listed.some(({ names }) => names.includes("box"))) problems.push("the next import listed no image box");
+  return [...problems, ...leavingsIn(place).map((path) => `left after the next import: ${path}`)];
+}
+
+/** Removes a run's directory, read-only directories of the tree included. */
+export async function clear(directory: string): Promise<void> {
+  if ((await command(["rm", "-rf", directory])).status === 0) return;
+  await command(["chmod", "-R", "u+rwx", directory]);
+  await command(["rm", "-rf", directory]);
+}
+
+/** Compiles a C file of the tests to `target`. */
+export async function compile(file: string, target: string): Promise<void> {
+  const outcome = await command(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", target, join(checkout, file)]);
+  if (outcome.status !== 0) throw new Error(outcome.stderr);
+}
+
+export const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** A user with what a sweep needs. */
+export interface Bed {
+  readonly user: TestUser;
+  readonly stepper: string;
+  readonly source: string;
+  readonly reference: Reference;
+}
+
+/** Calls `attempt` with 1, 2, 3… until it says that it is over, `jobs` at a time. */
+export async function inParallel(jobs: number, attempt: (n: number) => Promise<boolean>): Promise<void> {
+  let next = 1;
+  const worker = async () => {
+    while (await attempt(next++));
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+}
+
+type Sweeps = Record<string, () => Promise<{ points: number; bad: number }>>;
+
+/** Runs the sweeps of a program for root and an ordinary user and says how each went. Gives the exit status. */
+export async function withBeds(
+  sweepsOf: (bed: Bed, values: { jobs: string }) => Promise<Sweeps>,
+  kinds: readonly UserKind[] = userKinds.filter((kind) => kind !== "subids"),
+): Promise<number> {
+  const { values } = parseArgs({
+    options: { only: { type: "string" }, user: { type: "string" }, jobs: { type: "string", default: "2" } },
+  });
+  const temp = makeTemp();
+  let ok = true;
+  try {
+    const stepper = join(temp.path, "stepper");
+    await compile("test/support/stepper.c", stepper);
+    const source = writeSource(join(temp.path, "layout"));
+    const rootling = [join(copyPackage(), "bin/rootling")];
+    for (const kind of kinds.filter((one) => (values.user ?? one) === one)) {
+      const { user, remove } = await makeUser(kind);
+      try {
+        const reference = await referenceOf(placeIn(user, join(user.home, "reference")), rootling, source);
+        for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, reference }, values))) {
+          if ((values.only ?? name) !== name) continue;
+          const begin = performance.now();
+          const { points, bad } = await run();
+          const seconds = ((performance.now() - begin) / 1000).toFixed(0);
+          say(`${name} as ${kind}: ${points} runs, bad: ${bad} (${seconds} s)`);
+          ok &&= points > 0 && bad === 0;
+        }
+      } finally {
+        await remove();
+      }
+    }
+  } finally {
+    await temp.remove();
+  }
+  return ok ? 0 : 1;
+}

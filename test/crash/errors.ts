@@ -1,0 +1,138 @@
+/**
+ * Full and failing disks: at every call of an import that changes files, that call alone or it and all later ones
+ * report ENOSPC or EIO (by the stepper), and file systems of every size and number of inodes, up to one that
+ * suffices. Each run ends with success or with a clear Failure; the store stays intact, and the next try succeeds.
+ *
+ * usage: test/crash/errors.ts [--only SCENARIO|sizes] [--user KIND] [--jobs N]
+ */
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chown } from "node:fs/promises";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { command, must, type Outcome } from "../support/command.ts";
+import type { TestUser } from "../support/users.ts";
+import {
+  type Bed,
+  clear,
+  inParallel,
+  leavingsIn,
+  type Place,
+  placeIn,
+  problemsOfContainers,
+  problemsOfListed,
+  problemsOfNextImport,
+  type Reference,
+  runAt,
+  say,
+  withBeds,
+} from "./bed.ts";
+
+const progress = ["--progress", "none"];
+
+const scenarios = (source: string): Record<string, readonly string[]> => ({
+  import: ["import", source, "--name", "box", ...progress],
+  create: ["create", source, "--name", "web", ...progress],
+  file: ["import", source, "-o", "OUTPUT", ...progress],
+});
+
+const modes = [
+  { mode: "fail", error: "ENOSPC" },
+  { mode: "fail", error: "EIO" },
+  { mode: "full", error: "ENOSPC" },
+] as const;
+
+async function makePlace(user: TestUser, name: string): Promise<Place> {
+  const place = placeIn(user, join(user.home, name));
+  await clear(place.directory);
+  mkdirSync(place.directory, { mode: 0o700 });
+  await chown(place.directory, user.uid, user.gid);
+  return place;
+}
+
+const CODES = /\[E_(SPACE|IO)\]/;
+
+/** How a command may end when a disk is full or fails. */
+function problemsOfEnd({ status, signal, stderr }: Pick<Outcome, "status" | "signal" | "stderr">): string[] {
+  if (status === 0) return [];
+  if (status !== 125 || signal !== null) return [`it ended with ${signal ?? status}: ${stderr}`];
+  const clear = CODES.test(stderr) && stderr.includes("mend: ") && !stderr.includes("defect");
+  return clear ? [] : [`the failure is not clear: ${stderr}`];
+}
+
+async function problemsAfter(place: Place, reference: Reference, source: string): Promise<string[]> {
+  const { problems } = await problemsOfListed(place, reference);
+  problems.push(...problemsOfContainers(place));
+  problems.push(...(await problemsOfNextImport(place, reference, source)));
+  return problems;
+}
+
+async function sweepScenario({ user, stepper, source, reference }: Bed, name: string, jobs: number) {
+  const total = { points: 0, bad: 0 };
+  const words = scenarios(source)[name] ?? [];
+  for (const { mode, error } of modes) {
+    let unreached = 0;
+    await inParallel(jobs, async (n) => {
+      if (unreached > 3) return false;
+      const place = await makePlace(user, `error-${n}`);
+      const output = join(place.directory, "out.squashfs");
+      const result = join(place.directory, "result");
+      const errno = constants.errno[error];
+      const run = [...reference.rootling, ...words.map((word) => (word === "OUTPUT" ? output : word))];
+      const outcome = await runAt(place, run, [stepper, result, mode, String(n), String(errno)]);
+      const [what, , call = "", status] = readFileSync(result, "utf8").trim().split(" ");
+      if (what !== "failed") {
+        unreached++;
+        await clear(place.directory);
+        return true;
+      }
+      unreached = 0;
+      total.points++;
+      const problems = problemsOfEnd({ ...outcome, status: Number(status) });
+      // What could not be removed because removing failed stays.
+      const removes = ["unlink", "unlinkat", "rmdir", "rename"].includes(call);
+      if (existsSync(output) && status !== "0" && !removes && call !== "fsync") problems.push("an output is left");
+      problems.push(...(await problemsAfter(place, reference, source)));
+      for (const problem of problems) say(`  ${name}, ${mode} ${n} ${error} (${call}): ${problem}`);
+      if (problems.length > 0) total.bad++;
+      await clear(place.directory);
+      return true;
+    });
+  }
+  return total;
+}
+
+/** A file system that grows until the import succeeds; `option` is tmpfs's. */
+async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr_inodes", step: number) {
+  const total = { points: 0, bad: 0 };
+  const words = scenarios(source).create ?? [];
+  for (let amount = step; ; amount += step) {
+    const place = await makePlace(user, `size-${amount}`);
+    await must(["mount", "-t", "tmpfs", "-o", `${option}=${amount},mode=755`, "none", place.directory]);
+    try {
+      await chown(place.directory, user.uid, user.gid);
+      const outcome = await runAt(place, [...reference.rootling, ...words]);
+      total.points++;
+      const problems = problemsOfEnd(outcome);
+      problems.push(...(await problemsOfListed(place, reference)).problems);
+      if (outcome.status !== 0) problems.push(...leavingsIn(place).map((path) => `left on the full disk: ${path}`));
+      await must(["mount", "-o", "remount,size=64M,nr_inodes=10000", place.directory]);
+      problems.push(...(await problemsAfter(place, reference, source)));
+      for (const problem of problems) say(`  tmpfs of ${option}=${amount}: ${problem}`);
+      if (problems.length > 0) total.bad++;
+      if (outcome.status === 0) return total;
+    } finally {
+      await command(["umount", "--lazy", place.directory]);
+    }
+  }
+}
+
+process.exitCode = await withBeds(async (bed, values) => {
+  const sweeps: Record<string, () => Promise<{ points: number; bad: number }>> = {};
+  for (const name of Object.keys(scenarios(""))) sweeps[name] = () => sweepScenario(bed, name, Number(values.jobs));
+  // Only root mounts; the store on it is the user's all the same.
+  if (process.getuid?.() === 0) {
+    sweeps.sizes = () => sweepSizes(bed, "size", 16384);
+    sweeps.inodes = () => sweepSizes(bed, "nr_inodes", 1);
+  }
+  return sweeps;
+});

@@ -90,37 +90,46 @@ export class Connections {
   async read(answer: Answer, limit: number, signal: AbortSignal): Promise<Buffer> {
     const parts: Buffer[] = [];
     let size = 0;
-    for await (const part of this.body(answer, signal)) {
-      size += part.length;
-      if (size > limit) throw tooLarge(`an answer of more than ${limit} bytes`, answer.url.host);
-      parts.push(part);
+    const { arrived, idle, stop } = this.watch(answer);
+    try {
+      for await (const part of answer.message) {
+        arrived((part as Buffer).length);
+        idle();
+        size += (part as Buffer).length;
+        if (size > limit) throw tooLarge(`an answer of more than ${limit} bytes`, answer.url.host);
+        parts.push(part as Buffer);
+      }
+    } catch (error) {
+      throw networkFailure(error, answer.url, signal);
+    } finally {
+      stop();
     }
     return Buffer.concat(parts);
   }
 
-  /** The body as it arrives. Throws E_NETWORK when it stops, or becomes too slow. */
-  async *body({ message, url }: Answer, signal: AbortSignal): AsyncGenerator<Buffer> {
+  /**
+   * Ends a body that stops coming or becomes too slow. Whoever reads it says what has arrived, and `idle` when it has
+   * been dealt with: where we are the slow ones, the peer is not blamed.
+   */
+  watch({ message }: Answer): { arrived(bytes: number): void; idle(): void; stop(): void } {
     let waiting = true;
-    let arrived = 0;
+    let bytes = 0;
     let quiet = 0;
-    const watch = setInterval(() => {
-      // Where we are the slow ones, the peer is not blamed.
-      quiet = waiting && arrived < LEAST_BYTES ? quiet + 1 : 0;
-      arrived = 0;
+    const timer = setInterval(() => {
+      quiet = waiting && bytes < LEAST_BYTES ? quiet + 1 : 0;
+      bytes = 0;
       if (quiet >= 2) message.destroy(timeError("ESTALLED"));
     }, this.#settings.TRANSFER_TIMEOUT * 500);
-    try {
-      for await (const chunk of message) {
+    return {
+      arrived: (count) => {
         waiting = false;
-        arrived += (chunk as Buffer).length;
-        yield chunk as Buffer;
+        bytes += count;
+      },
+      idle: () => {
         waiting = true;
-      }
-    } catch (error) {
-      throw networkFailure(error, url, signal);
-    } finally {
-      clearInterval(watch);
-    }
+      },
+      stop: () => clearInterval(timer),
+    };
   }
 
   /** A connection that was kept may have been closed meanwhile: then the request goes out again, on a new one. */

@@ -2,7 +2,7 @@
 import { Failure } from "../../base/errors.ts";
 import type { BlobInfo } from "../types.ts";
 import { type Answer, type Connections, discard } from "./http.ts";
-import { Passing } from "./network-failures.ts";
+import { networkFailure, Passing } from "./network-failures.ts";
 import type { Retries } from "./retry.ts";
 
 export interface ResumeOptions {
@@ -40,17 +40,22 @@ async function* follow(blob: BlobInfo, offset: number, first: Opened, options: R
   let ranges = first.ranges;
   for (let tried = 0; ; tried++) {
     const before = at;
+    let watch: ReturnType<Connections["watch"]> | undefined;
     try {
       opened ??= await open(blob, at, ranges, options);
       ranges = opened.ranges;
       let position = opened.start;
-      for await (const chunk of options.connections.body(opened.answer, options.signal)) {
+      watch = options.connections.watch(opened.answer);
+      for await (const chunk of opened.answer.message as AsyncIterable<Buffer>) {
+        watch.arrived(chunk.length);
         // A server without ranges begins again: what is here already is left out. The digest proves the whole.
         const known = Math.min(chunk.length, Math.max(0, at - position));
         position += chunk.length;
-        if (known === chunk.length) continue;
-        at = position;
-        yield known === 0 ? chunk : chunk.subarray(known);
+        if (known < chunk.length) {
+          at = position;
+          yield known === 0 ? chunk : chunk.subarray(known);
+        }
+        watch.idle();
       }
       if (at >= blob.size || isComplete(opened.answer)) return;
       throw new Passing("E_NETWORK", "the registry stopped in the middle of a layer", {
@@ -58,9 +63,12 @@ async function* follow(blob: BlobInfo, offset: number, first: Opened, options: R
         mend: "try again: what has arrived is kept",
       });
     } catch (error) {
+      const failure = opened === undefined ? error : networkFailure(error, opened.answer.url, options.signal);
       opened = undefined;
       if (at - before >= PROGRESS_BYTES) tried = 0;
-      await options.retries.pause(error, tried, options.signal);
+      await options.retries.pause(failure, tried, options.signal);
+    } finally {
+      watch?.stop();
     }
   }
 }

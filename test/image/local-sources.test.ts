@@ -10,10 +10,11 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { capture } from "../../src/base/process.ts";
@@ -308,6 +309,41 @@ test("a directory: not what is mounted in it, nor the store, nor the output; a c
     },
   };
   await assert.rejects(importImage(grows, layout, `dir:${tree}`, { name: "x" }), failsWith("E_DIGEST", /changed/));
+});
+
+test("host: the root that a process has, without what is mounted in it and without the store", async (t) => {
+  const directory = scratch(t);
+  const root = join(directory, "root");
+  const out = join(directory, "out");
+  mkdirSync(root);
+  mkdirSync(out);
+  const checkout = join(import.meta.dirname, "../..");
+  // A small root: what Node needs is mounted in it, so it is no part of the image.
+  const script = `
+    set -e
+    root=$1; out=$2; shift 2
+    mount -t tmpfs none "$root"
+    for at in usr bin sbin lib lib64; do
+      if [ -L /$at ]; then cp -P /$at "$root/$at"; elif [ -d /$at ]; then mkdir "$root/$at"; mount --rbind /$at "$root/$at"; fi
+    done
+    for at in proc dev "$out" "$@"; do mkdir -p "$root/$at"; mount --rbind "/$at" "$root/$at"; done
+    mkdir -p "$root/etc" "$root/store/data" "$root/tmp"
+    echo host >"$root/etc/file"
+    echo secret >"$root/store/data/secret"
+    exec chroot "$root" "$NODE" "$SCRIPT" host: "$out/tree" dir`;
+  const modules = realpathSync(join(checkout, "node_modules"));
+  const mounted = [...new Set([checkout, modules, dirname(realpathSync(process.execPath))])];
+  await capture("unshare", ["--mount", "--propagation=private", "sh", "-c", script, "sh", root, out, ...mounted], {
+    env: {
+      NODE: realpathSync(process.execPath),
+      SCRIPT: join(import.meta.dirname, "../support/image-import.ts"),
+      IMAGE_TEST_DIRECTORY: "/store",
+      HOME: "/",
+    },
+  });
+  assert.equal(readFileSync(join(out, "tree/etc/file"), "utf8"), "host\n");
+  assert.deepEqual(readdirSync(join(out, "tree/usr")), []);
+  assert.deepEqual(readdirSync(join(out, "tree/store")), []);
 });
 
 test("squashfs: a round trip keeps the file; what is planted in one stays inside; ordinary users can read one", async (t) => {

@@ -64,7 +64,10 @@ function scenarios(source: string): Record<string, Scenario> {
       },
     },
     remove: {
-      before: [["import", source, "--name", "box", ...progress], create],
+      before: [
+        ["import", source, "--name", "box", ...progress],
+        ["create", "box", "--name", "web"],
+      ],
       words: ["remove", "web", "image:box"],
       also: async (place, { rootling }) => {
         // Whatever is still listed can be removed.

@@ -101,7 +101,7 @@ function sweepsOf({ source, reference }: Bed, squashfs: string): Record<string, 
       check: async (place) => (existsSync(join(place.data, "containers/web")) ? [] : ["the container is not there"]),
     },
     remove: {
-      before: [store, create],
+      before: [store, ["create", "box", "--name", "web"]],
       words: () => ["remove", "web", "image:box"],
       check: async (place) => {
         const { listed } = await problemsOfListed(place, reference);

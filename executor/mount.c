@@ -206,19 +206,23 @@ int op_mount(struct state *state, struct op *op) {
   return target < 0 ? -1 : move_onto(mount, target);
 }
 
-/* bind SOURCE TARGET SET CLEAR WORDS CREATE MODE: WORDS of rec, nofail; MODE (octal) of a target that is made. */
+/* bind SOURCE TARGET SET CLEAR WORDS CREATE MODE: WORDS of rec, nofail (whatever is wrong
+   with source or target), if-there (only where they do not exist); MODE (octal) of a target that is made. */
 int op_bind(struct state *state, struct op *op) {
   bool recursive = has_word(op->field[4], "rec"), nofail = has_word(op->field[4], "nofail");
+  bool lenient = nofail || has_word(op->field[4], "if-there");
   int tree = open_tree_at(AT_FDCWD, op->field[0], recursive ? AT_RECURSIVE : 0);
-  if (tree < 0) return nofail && (errno == ENOENT || errno == EACCES) ? 0 : failed("open_tree");
+  if (tree < 0) return (nofail && errno == EACCES) || (lenient && errno == ENOENT) ? 0 : failed("open_tree");
   struct stat status;
   if (fstat(tree, &status) != 0) return failed("fstat");
   if (change_attributes(tree, op->field[2], op->field[3], recursive) != 0) return -1;
   mode_t mode = (mode_t)strtoul(op->field[6], NULL, 8);
   int target = root_target(state, op->field[1], creation(op->field[5], S_ISDIR(status.st_mode)), mode);
   if (target < 0) {
+    int error = errno;
     close(tree);
-    return nofail ? 0 : -1;
+    errno = error;
+    return nofail || (lenient && error == ENOENT) ? 0 : -1;
   }
   return move_onto(tree, target);
 }

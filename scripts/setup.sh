@@ -20,8 +20,13 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -tb docker-registry  docker-registry  a real registry on the loopback address
 -tb busybox-static   /usr/share/doc/busybox-static  the smallest image
 -tb python3          python3          lists trees byte by byte, measures processes
+-t- bzip2            bzip2            reads tarballs compressed with it
+-t- xz-utils         xz               reads tarballs compressed with it
+-t- libarchive-tools bsdtar           archives of another writer: what it means is read alike
+-t- buildah          buildah          layers of another builder: what it means is read alike
 -t- attr             setfattr         xattrs of test images
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- chromium         chromium         shows the page of inspect
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

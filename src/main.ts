@@ -1,10 +1,11 @@
 /** What users start: the table of commands, and the only place where the process ends. */
-import { enableCompileCache } from "node:module";
+import module from "node:module";
+import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
-import { EXIT_FAILURE, EXIT_USAGE, Failure } from "./base/errors.ts";
+import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
 import type { Progress } from "./base/progress.ts";
 import type { ProgressMode } from "./base/progress-render.ts";
-import { readSettings } from "./base/settings.ts";
+import { readSettings, type Settings } from "./base/settings.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -26,6 +27,8 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
+  prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
+  info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
   plan: { about: "print the steps of a run, start or exec", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
@@ -49,6 +52,27 @@ function overview(): string {
   ].join("\n");
 }
 
+/** What could not be written to standard output. */
+let lost: unknown;
+
+/** Writes a result. What goes wrong with it is known once finishOutput has waited. */
+function print(text: string): void {
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", (error) => (lost ??= error));
+  process.stdout.write(`${text}\n`);
+}
+
+/** Throws if a result was lost, but not where its reader wanted no more of it, such as head(1). */
+async function finishOutput(): Promise<void> {
+  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+  if (lost !== undefined && errnoOf(lost) !== "EPIPE") throw fileFailure(lost, "writing the result", "standard output");
+}
+
+/** Standard error. Its loss stops nothing: an import goes on where nobody reads of it any more. */
+function complaints(): NodeJS.WriteStream {
+  if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
+  return process.stderr;
+}
+
 /** Prints a failure, once, escaped for terminals. */
 function report(error: unknown): void {
   const failure = error instanceof Failure ? error : undefined;
@@ -63,21 +87,25 @@ function report(error: unknown): void {
     lines.push("  this is a defect in rootling: please report it");
     if (process.env.ROOTLING_DEBUG) lines.push((error as Error)?.stack ?? "");
   }
-  process.stderr.write(`${lines.join("\n")}\n`);
+  complaints().write(`${lines.join("\n")}\n`);
 }
 
 function makeCli(signal: AbortSignal, createProgress: (mode: ProgressMode) => Progress): Cli & { status(): number } {
   let status = 0;
-  const settings = readSettings(process.env, process.geteuid?.() ?? 0);
+  let known: Settings | undefined;
+  // Read where they are needed: help and version show without them.
+  const settings = () => (known ??= readSettings(process.env, process.geteuid?.() ?? 0));
   return {
-    layout: layoutOf(settings),
+    get layout() {
+      return layoutOf(settings());
+    },
     context: (progress = "auto"): Context => ({
-      settings,
+      settings: settings(),
       signal,
       progress: createProgress(progress),
-      warn: (message) => void process.stderr.write(`rootling: ${escapeText(message)}\n`),
+      warn: (message) => void complaints().write(`rootling: ${escapeText(message)}\n`),
     }),
-    print: (text) => void process.stdout.write(`${text}\n`),
+    print,
     report,
     setStatus: (value) => {
       status = value;
@@ -99,11 +127,44 @@ async function nearest(word: string): Promise<string | undefined> {
   return undefined;
 }
 
+/** For a Node that bin/rootling did not choose: one that ROOTLING_NODE names. */
+function checkNode(): void {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major > 24 || (major === 24 && minor >= 15)) return;
+  throw new Failure("E_PROGRAM", `Node ${process.version} is too old`, {
+    where: process.execPath,
+    mend: "use Node 24.15 or newer: unset ROOTLING_NODE, or set it to the path of one",
+  });
+}
+
+/** A second signal within this many milliseconds is the first one again: timeout(1) sends it twice. */
+const SAME_SIGNAL = 1000;
+
+/** The first signal asks the work to stop and to clear up after itself; whoever insists need not wait for that. */
+function stopOnSignals(): AbortSignal {
+  const interrupted = new AbortController();
+  let first: number | undefined;
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(name, () => {
+      const status = 128 + constants.signals[name];
+      if (first !== undefined && performance.now() - first > SAME_SIGNAL) process.exit(status);
+      first ??= performance.now();
+      interrupted.abort(status);
+    });
+  }
+  return interrupted.signal;
+}
+
+const isHelp = (word: string | undefined): boolean => word === "help" || word === "--help" || word === "-h";
+
 /** Does what the words say; resolves to the exit status. */
 async function main(words: readonly string[]): Promise<number> {
+  checkNode();
+  if (isHelp(words[0]) && words[1] !== undefined && !isHelp(words[1])) return main([words[1], "--help"]);
   const [name, ...rest] = words;
-  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
-    process.stdout.write(`${overview()}\n`);
+  if (name === undefined || isHelp(name)) {
+    print(overview());
+    await finishOutput();
     return name === undefined ? EXIT_USAGE : 0;
   }
   const entry = Object.hasOwn(commands, name) ? commands[name] : name === "--version" ? commands.version : undefined;
@@ -113,24 +174,24 @@ async function main(words: readonly string[]): Promise<number> {
       mend: near ? `did you mean ${near}?` : "see `rootling help`",
     });
   }
-  const interrupted = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => interrupted.abort());
+  const signal = stopOnSignals();
   const { createProgress } = await import("./base/progress-render.ts");
   const { bindOptionalValues, asFailure } = await import("./commands/cli.ts");
-  const cli = makeCli(interrupted.signal, (mode) => createProgress(mode, process.stderr));
+  const cli = makeCli(signal, (mode) => createProgress(mode, complaints()));
   try {
     const command = (await entry.load()).define(cli);
+    command.configureOutput({ writeOut: (text) => print(text.trimEnd()) });
     await command.parseAsync(bindOptionalValues(command, rest), { from: "user" });
-    return cli.status();
   } catch (error) {
     const failure = asFailure(error);
-    if (failure === null) return 0;
-    throw failure;
+    if (failure !== null) throw failure;
   }
+  await finishOutput();
+  return cli.status();
 }
 
 // Compiled code is kept between runs: most of a start is the loading of modules.
-enableCompileCache();
+module.enableCompileCache?.();
 main(process.argv.slice(2)).then(
   (status) => process.exit(status),
   (error: unknown) => {

@@ -20,7 +20,8 @@ test("an ordinary user is told the missing packages and the command", { skip: !a
   // In mount namespaces of their own two programs are hidden, and nobody asks.
   const hide = `mount --bind /dev/null "$(command -v umoci)" && mount --bind /dev/null "$(command -v musl-gcc)" &&
     exec setpriv --reuid=65534 --regid=65534 --clear-groups sh "$@"`;
-  for (const level of ["start", "test", "bench"]) {
+  // Not bench: the peers are not there on a machine that only runs the tests.
+  for (const level of ["start", "test"]) {
     const outcome = await command(["unshare", "--mount", "sh", "-c", hide, "sh", setup, level]);
     assert.equal(outcome.status, 125);
     assert.match(outcome.stderr, /musl-tools: .*\n.*umoci: .*\n/);

@@ -12,7 +12,11 @@ export interface Context {
   warn(message: string): void;
 }
 
+/** The Failure of an abort. Its reason may be the exit status, which tells the signal; else that of Ctrl-C. */
+export const interruption = ({ reason }: AbortSignal): Failure =>
+  new Failure("E_INTERRUPTED", "interrupted", { exitStatus: typeof reason === "number" ? reason : 130 });
+
 /** Throws E_INTERRUPTED once `signal` is aborted. */
 export function throwIfAborted(signal: AbortSignal): void {
-  if (signal.aborted) throw new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
+  if (signal.aborted) throw interruption(signal);
 }

@@ -47,6 +47,8 @@ export const failureCodes = {
   E_BUSY: "another process is using it",
   E_NETWORK: "the registry cannot be reached or stopped answering",
   E_DENIED: "the registry refuses access",
+  E_BLOCKED: "registries.conf forbids this image",
+  E_CERTIFICATE: "the certificate of a registry is not trusted",
   E_REGISTRY: "the registry answered something that the specification does not allow",
   E_DIGEST: "bytes do not have the digest or size that was promised for them",
   E_MANIFEST: "a manifest or an image configuration is not valid or uses what is not supported",
@@ -88,7 +90,7 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
     case "EDQUOT":
       return new Failure("E_SPACE", `${doing}: no space is left on the file system`, {
         ...details,
-        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH, ROOTLING_CACHE_PATH or ROOTLING_TEMP_PATH",
+        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH or ROOTLING_CACHE_PATH",
       });
     case "EROFS":
     case "EACCES":

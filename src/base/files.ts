@@ -1,10 +1,11 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
 import { hash as digest, randomBytes } from "node:crypto";
 import { mkdirSync, type PathLike, statSync } from "node:fs";
-import { chmod, type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { ourselves, ownerName, stateOfName } from "./owner.ts";
+import { capture } from "./process.ts";
 
 /** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
 const temporaryPrefix = (path: string): string => {
@@ -22,12 +23,21 @@ export const temporaryName = (path: string): string =>
 
 const TEMPORARY_END = ".tmp";
 
-/** Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. */
+/**
+ * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
+ * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
+ */
 export async function clearTemporaries(path: string): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
-    if (stateOfName(name.slice(prefix.length)) === "dead") await removeTree(join(dirname(path), name)).catch(() => {});
+    if (stateOfName(name.slice(prefix.length)) !== "dead") continue;
+    const left = join(dirname(path), name);
+    const owner = await lstat(left).then(
+      ({ uid }) => uid,
+      () => undefined,
+    );
+    if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
   }
 }
 
@@ -64,6 +74,16 @@ function mkdirOnce(path: string): void {
 /** Forces a directory's entries to disk. */
 export async function syncDirectory(path: PathLike): Promise<void> {
   const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Forces a file's content to disk. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r+");
   try {
     await handle.sync();
   } finally {
@@ -147,23 +167,17 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
   if (replaced) await removeTree(old);
 }
 
-/** Removes a tree, even one whose directories its owner may not write to. */
+/**
+ * Removes a tree, even one whose directories are closed to their owner or deeper than a path can be long: by GNU's
+ * rm and chmod, which go by descriptors and never follow a symlink.
+ */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (errnoOf(error) !== "EACCES" && errnoOf(error) !== "EPERM") throw fileFailure(error, "removing", path);
-    await openDirectories(Buffer.from(path));
-    await rm(path, { recursive: true, force: true }).catch((again: unknown) => {
-      throw fileFailure(again, "removing", path);
+  } catch {
+    await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
+    await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
+      throw fileFailure(error, "removing", path);
     });
-  }
-}
-
-/** Gives the owner access to all directories of a tree. Names need not be UTF-8. */
-async function openDirectories(path: Buffer): Promise<void> {
-  await chmod(path, 0o700).catch(() => {});
-  for (const entry of await readdir(path, { withFileTypes: true, encoding: "buffer" }).catch(() => [])) {
-    if (entry.isDirectory()) await openDirectories(Buffer.concat([path, Buffer.from("/"), entry.name]));
   }
 }

@@ -20,6 +20,8 @@ export interface RunOptions {
   cwd?: string;
   /** Added to a minimal environment: PATH, LC_ALL=C, and these. */
   env?: Record<string, string>;
+  /** An exit status besides 0 that is a good end, such as GNU tar's 1 for files that changed while it read them. */
+  goodStatus?: number;
   /** When aborted, the program gets SIGKILL. */
   signal?: AbortSignal;
   /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
@@ -81,7 +83,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
   const ended = new Promise<void>((resolve, reject) => {
     child.on("error", (cause) => reject(new Failure("E_PROGRAM", `${file} cannot be started`, { cause })));
     child.on("close", (status, killedBy) => {
-      if (status === 0) return resolve();
+      if (status === 0 || (status !== null && status === options.goodStatus)) return resolve();
       const said = escapeText(stderr.trim().split("\n").slice(-3).join("; "));
       reject(
         new Failure(

@@ -144,7 +144,7 @@ function terminalProgress(stream: ProgressStream, color: boolean): Progress {
     drawn = 0;
   };
   const draw = () => {
-    const width = Math.max((stream.columns ?? 80) - 1, 10);
+    const width = Math.max((stream.columns || 80) - 1, 10);
     const lines = [...tasks.active].slice(0, BARS).map((state) => bar(state, width, color));
     if (tasks.active.size > 0) lines.push(whole(tasks, width));
     // One write a frame, so that nothing flickers.

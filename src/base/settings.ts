@@ -30,6 +30,14 @@ const count =
     return value;
   };
 
+const seconds =
+  (minimum: number, maximum: number) =>
+  (text: string): number => {
+    const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= minimum && value <= maximum)) throw new Error(`must be a number from ${minimum} to ${maximum}`);
+    return value;
+  };
+
 const path = (
   about: string,
   shownDefault: string,
@@ -66,17 +74,38 @@ export const settingsTable = {
       return join(env.ROOTLING_DATA_PATH ?? xdg(env, "XDG_DATA_HOME", ".local/share"), "runtime");
     },
   ),
+  TEMP_PATH: path("large temporary files, such as a spooled archive", "$TMPDIR, or /var/tmp", (env) =>
+    env.TMPDIR?.startsWith("/") ? env.TMPDIR : "/var/tmp",
+  ),
   MAX_CONNECTIONS: {
     about: "parallel downloads",
     shownDefault: "6",
     default: () => 6,
     parse: count(1, 64),
   } satisfies SettingEntry<number>,
+  CONNECT_TIMEOUT: {
+    about: "seconds after which an attempt to connect to a registry is given up",
+    shownDefault: "20",
+    default: () => 20,
+    parse: seconds(0.05, 86400),
+  } satisfies SettingEntry<number>,
   TRANSFER_TIMEOUT: {
-    about: "seconds without a byte after which a transfer is given up",
+    about: "seconds without a byte, or with less than 1 KiB, after which a transfer is given up",
     shownDefault: "60",
     default: () => 60,
-    parse: count(1, 86400),
+    parse: seconds(0.05, 86400),
+  } satisfies SettingEntry<number>,
+  TRANSFER_RETRIES: {
+    about: "how often a request that failed for a passing reason is tried again",
+    shownDefault: "4",
+    default: () => 4,
+    parse: count(0, 100),
+  } satisfies SettingEntry<number>,
+  RETRY_WAIT: {
+    about: "longest pause in seconds between two tries, also where the registry asks for one",
+    shownDefault: "30",
+    default: () => 30,
+    parse: seconds(0, 86400),
   } satisfies SettingEntry<number>,
   MAX_ENTRIES: {
     about: "names that the layers of an image may hold together",

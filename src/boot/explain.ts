@@ -30,7 +30,7 @@ export function userNamespaceMend(): string {
   }
   const most = readSysctl("user.max_user_namespaces");
   if (most === "0") return "ask the administrator for: sysctl user.max_user_namespaces=65536";
-  return `see \`rootling doctor\`; a container that you run in may forbid it (user.max_user_namespaces is ${most ?? "unknown"})`;
+  return `a container or chroot that you run in may forbid it: start rootling outside (user.max_user_namespaces is ${most ?? "unknown"})`;
 }
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {
@@ -67,20 +67,27 @@ const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
   return { code: "E_OVERLAY", what: `the root cannot be overlaid: ${reason(errno, call)}${said}`, mend };
 };
 
+const KINDS_DIFFER = "source and target must both be directories, or both be files";
+
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
   const name = getSystemErrorName(-errno);
   const said = detail ? ` (${escapeText(detail)})` : "";
   const mends: Record<string, string> = {
     ENOENT:
-      call === "openat2" ? "the target does not exist: add the option x-create=auto" : "check the source of the mount",
+      call === "openat2"
+        ? "the target does not exist: add the option x-create=auto"
+        : call === "mkdirat"
+          ? "the target cannot be made there: choose another"
+          : "check the source of the mount",
     EPERM:
       "the mount is not allowed to this user: flags that the host locked stay, and some file systems are for root only",
     EROFS: "the root is read-only there: choose a target that exists",
     ENODEV: "the kernel does not know this file system, or the device is not what it should be",
     EXDEV: "the target leads out of the root",
     ELOOP: "the target is a symlink that leads nowhere",
-    ENOTDIR: "source and target must both be directories, or both be files",
+    ENOTDIR: KINDS_DIFFER,
+    ...(call === "move_mount" ? { EINVAL: KINDS_DIFFER } : {}),
   };
   return {
     code: "E_MOUNT",

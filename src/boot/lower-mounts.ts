@@ -26,8 +26,8 @@ const HIDDEN_DIRECTORIES = ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/d
 
 /** Root of the machine is root to these files as well; an ordinary user's ids are not. */
 const kernelGuards = (): Op[] => [
-  ...READ_ONLY.map((path) => op("bind", OURSELVES, path, path, "ro", "", "rec,nofail", "none", "0")),
-  ...HIDDEN_FILES.map((path) => op("bind", OURSELVES, "/dev/null", path, "ro", "", "nofail", "none", "0")),
+  ...READ_ONLY.map((path) => op("bind", OURSELVES, path, path, "ro", "", "rec,if-there", "none", "0")),
+  ...HIDDEN_FILES.map((path) => op("bind", OURSELVES, "/dev/null", path, "ro", "", "if-there", "none", "0")),
   ...HIDDEN_DIRECTORIES.map((path) => cover(OURSELVES, path)),
 ];
 
@@ -69,10 +69,10 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
 }
 
 export function lowerMounts(intent: Intent, facts: Facts): Op[] {
-  return [...intent.mounts.map(lowerMount), ...masks(intent, facts)];
+  return [...intent.mounts.map((mount) => lowerMount(mount, facts)), ...masks(intent, facts)];
 }
 
-function lowerMount(mount: Mount): Op {
+function lowerMount(mount: Mount, facts: Facts): Op {
   if (mount.type !== "bind") {
     const set = mount.set.join(",");
     return op("mount", mount.origin, mount.type, mount.source, mount.target, set, mount.data.join(","), mount.create);
@@ -82,7 +82,8 @@ function lowerMount(mount: Mount): Op {
   return op(
     "bind",
     mount.origin,
-    mount.source,
+    // The path that was checked against the store, not one that may lead elsewhere by now.
+    facts.realPaths[mount.source] ?? mount.source,
     mount.target,
     mount.set.join(","),
     mount.clear.join(","),

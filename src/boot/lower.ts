@@ -11,6 +11,7 @@ import { lowerRoot } from "./lower-root.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
 export function lower(intent: Intent, facts: Facts): Plan {
+  refuseUser(intent, facts);
   const root = lowerRoot(intent, facts);
   const isolated = intent.namespaces.pid?.value === "private";
   const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
@@ -28,12 +29,25 @@ export function lower(intent: Intent, facts: Facts): Plan {
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
     ...payload(intent, privileges(facts.uid, intent.idMap.value), facts.uid, isolated),
   ];
-  return { version: 1, topology, ops, remarks: root.remarks };
+  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, facts)] };
 }
+
+/** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
+function refuseUser({ user }: Pick<Intent, "user">, { uid }: Pick<Facts, "uid">): void {
+  if (uid === 0 || user?.origin !== "--user") return;
+  throw new Failure("E_CONFLICT", "only root can start a container as another user", {
+    where: user.origin,
+    mend: "leave it out to stay who you are, or use --root to be root inside",
+  });
+}
+
+const ignoredUser = ({ user }: Intent, { uid }: Facts): string[] =>
+  uid === 0 || user === undefined ? [] : [`the image asks for the user ${user.value}; it runs as you`];
 
 /** Makes the plan of another process in a running container. `joins`: the namespaces that differ from ours. */
 export function lowerExec(intent: ExecIntent, joins: readonly string[], uid: number, rootInside: boolean): Plan {
   const { pid, start, origin } = intent.target;
+  refuseUser(intent, { uid });
   const ops: Op[] = [
     op("join", origin, String(pid), start, joins.join(",")),
     ...payload(intent, privileges(uid, rootInside ? "root" : "caller"), uid, false),

@@ -35,7 +35,7 @@ const makeDirectory = (path: string): Op => op("make-directory", OURSELVES, path
 
 /** An overlay whose lower, upper and work directories lie in `base`. */
 const overlayIn = (trial: Trial, base: string, target: string): Op[] => [
-  ...["lower", "lower/dir", "upper", "work", target].map((name) => makeDirectory(`${base}/${name}`)),
+  ...["lower", "lower/dir", "lower/dir/inner", "upper", "work", target].map((name) => makeDirectory(`${base}/${name}`)),
   op(
     "overlay",
     OURSELVES,
@@ -57,11 +57,12 @@ function opsOf(name: TrialName, trial: Trial, upper: string): Op[] {
     case "overlay":
       return [...namespaces(trial), tmpfs, ...overlayIn(trial, trial.stage, "root"), exec];
     case "overlay-removal":
-      // Removing a merged directory leaves a whiteout with an xattr: not every file system below can hold it.
+      // A directory that lost what was in it is removed by way of an opaque one, which an xattr makes: not every file
+      // system below can hold it.
       return [
         ...namespaces(trial),
         ...overlayIn(trial, upper, "root"),
-        op("exec", OURSELVES, "/usr/bin/env", "rmdir", `${upper}/root/dir`),
+        op("exec", OURSELVES, "/usr/bin/env", "rm", "-r", `${upper}/root/dir`),
       ];
     case "pid-namespace":
       return [

@@ -2,6 +2,7 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
+import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
 import { ourselves, ownerName } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
@@ -10,9 +11,11 @@ import { carryOut, planStart } from "../boot/boot.ts";
 import type { Intent } from "../boot/intent.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
+import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
+import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 
 export interface BootOptions extends BootFlags {
@@ -40,6 +43,15 @@ export const withDryRun = (command: Command): Command =>
     .option("--dry-run", "print the plan, and change nothing")
     .option("--json", "with --dry-run: print the plan as JSON");
 
+/** Refuses --json where no plan is printed, instead of passing it over. */
+export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boolean }): void {
+  if (!json || dryRun) return;
+  throw new Failure("E_USAGE", "only a plan is shown as JSON", {
+    where: "--json",
+    mend: "add --dry-run, or leave it out",
+  });
+}
+
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
@@ -65,6 +77,8 @@ export interface Launch {
   readonly runs: string;
   readonly container?: string;
   readonly image: string;
+  /** Digest of the stored image below, which must stay while it is used. */
+  readonly digest?: string;
   /** Called when the plan is made and about to be carried out. */
   readonly before?: () => void;
 }
@@ -84,6 +98,8 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
   if (options.dryRun) return showPlan(cli, plan, options.json);
   for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
   await clearLeavings(layout);
+  const hex = how.digest === undefined ? undefined : hexOf(how.digest);
+  if (hex !== undefined) markUse(layout, hex);
   how.before?.();
   writeRun(place, recordOf(intent, plan, how));
   return carryOut(context, plan, join(runtime.wires, ownerName(ourselves())));

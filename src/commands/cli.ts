@@ -28,6 +28,8 @@ export function newCommand(name: string, about: string, examples: readonly strin
   const command = new Command(name)
     .description(about)
     .helpOption("-h, --help", "show this help")
+    // The name alone finds suggestions; people type the program's before it.
+    .configureHelp({ commandUsage: (shown) => `rootling ${name} ${shown.usage()}` })
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .showSuggestionAfterError(true);
@@ -37,6 +39,9 @@ export function newCommand(name: string, about: string, examples: readonly strin
 
 /** Turns commander's errors into ours; null for those that only end a help text. */
 export function asFailure(error: unknown): unknown {
+  if (isDirectoryGone(error)) {
+    return new Failure("E_NOT_FOUND", "the current directory was removed", { mend: "go to another one: cd" });
+  }
   if (!(error instanceof CommanderError)) return error;
   if (error.exitCode === 0) return null;
   const [what = "", hint] = error.message.replace(/^error: /, "").split("\n");
@@ -45,6 +50,9 @@ export function asFailure(error: unknown): unknown {
     mend: near ?? "see the command's --help",
   });
 }
+
+/** What process.cwd throws, also where a relative path is resolved. */
+const isDirectoryGone = (error: unknown): boolean => (error as { syscall?: unknown } | null)?.syscall === "uv_cwd";
 
 /**
  * Options with an optional value take it only behind `=`: in `run --pid IMAGE`, IMAGE is no value of --pid. Commander

@@ -1,34 +1,54 @@
 /** `rootling create`: a named container of an image. */
-import { statSync } from "node:fs";
-import type { ProgressMode } from "../base/progress-render.ts";
-import { createContainer } from "../store/containers.ts";
+import { findExecutor } from "../plan/launch.ts";
+import { createContainer, removeContainer } from "../store/containers.ts";
+import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor, storedImage } from "./image-for.ts";
+import { withRegistryFlags } from "./registry-words.ts";
+import { tryHere } from "./trials.ts";
 
-interface Options {
+interface Options extends ImportFlags {
   name?: string;
   json?: boolean;
-  progress?: ProgressMode;
 }
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
-      "rootling create debian:12 --name web",
-      "rootling create docker://busybox:1.36",
-      "rootling create oci:./layout:latest --name test",
-    ]),
+    withRegistryFlags(
+      newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
+        "rootling create debian:12 --name web",
+        "rootling create docker://busybox:1.36",
+        "rootling create oci:./layout:latest --name test",
+      ]),
+    ),
   )
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {
       const image = await imageFor(cli, source, options);
       const name = options.name ?? nameFrom(image.name);
-      const rootMode = statSync(image.tree).mode & 0o7777;
-      const record = await createContainer(cli.layout, name, { digest: image.digest, name: image.name }, rootMode);
+      const form = await formHere(cli, options.progress);
+      const record = await createContainer(cli.layout, name, image, image.tree, form);
+      // An image can be removed while its container is made: the remover saw no container yet.
+      if (findImage(cli.layout, image.digest) === undefined) {
+        await removeContainer(cli.layout, name);
+        storedImage(cli, image.digest);
+      }
       cli.print(options.json ? showJson(record) : record.name);
     });
+
+/** Whether what a container changes can lie above the shared image here. A full copy is said aloud. */
+async function formHere(cli: Cli, progress: Options["progress"]): Promise<"shared" | "copied"> {
+  const context = cli.context(progress);
+  const executor = await findExecutor(context.settings.CACHE_PATH);
+  // Where no overlay works at all, starting will say why: a copy would not help.
+  const unfit = (await tryHere("overlay-removal", executor, cli.layout)) !== undefined;
+  if (!unfit || (await tryHere("overlay", executor, cli.layout)) !== undefined) return "shared";
+  context.warn("this file system cannot hold an overlay's upper directory: the container is a full copy of its image");
+  return "copied";
+}
 
 /** `registry.example/team/debian:12` → `debian`. */
 function nameFrom(image: string): string {

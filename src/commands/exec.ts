@@ -10,7 +10,7 @@ import { readVariable } from "../boot/read-flags.ts";
 import { listContainers } from "../store/containers.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
-import { showPlan, withDryRun } from "./boot-words.ts";
+import { refuseIdleFlags, showPlan, withDryRun } from "./boot-words.ts";
 import { type Cli, collect, newCommand } from "./cli.ts";
 
 interface Options {
@@ -36,6 +36,7 @@ export const define = (cli: Cli) =>
     .option("-u, --user <who>", "USER[:GROUP] of the container (as root only)")
     .passThroughOptions()
     .action(async (name: string, command: string[], options: Options) => {
+      refuseIdleFlags(options);
       const plan = planExec(execIntent(findRun(cli, name), command, options));
       if (options.dryRun) return showPlan(cli, plan, options.json);
       const { wires } = runtimePaths(cli.layout);

@@ -1,9 +1,17 @@
 /** From what a user names to a stored image: by its name, by a container's reference, or imported first. */
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
 import type { Cli } from "./cli.ts";
+import { type RegistryFlags, registryOptions } from "./registry-words.ts";
+
+/** The flags of an import that `run` and `create` take as well. */
+export interface ImportFlags extends RegistryFlags {
+  readonly platform?: string;
+  readonly progress?: ProgressMode;
+}
 
 /**
  * The stored image of a REF, or of a SOURCE, which is imported if it is not stored yet. With `dryRun` nothing is
@@ -12,26 +20,38 @@ import type { Cli } from "./cli.ts";
 export async function imageFor(
   cli: Cli,
   source: string,
-  options: { dryRun?: boolean; progress?: ProgressMode },
+  options: ImportFlags & { dryRun?: boolean },
 ): Promise<StoredImage> {
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform, "--platform");
   const stored = findImage(cli.layout, source);
-  if (stored !== undefined) return stored;
+  if (stored !== undefined) {
+    if (platform === undefined || formatPlatform(stored.platform).startsWith(formatPlatform(platform))) return stored;
+    throw new Failure("E_PLATFORM", `the stored image is for ${formatPlatform(stored.platform)}`, {
+      where: source,
+      mend: `import the other one with a name of its own: rootling import --platform ${options.platform} --name …`,
+    });
+  }
   if (options.dryRun) {
     throw new Failure("E_NOT_FOUND", `no image named ${source} is stored, and a dry run imports none`, {
-      mend: `import it first: rootling import ${source}`,
+      mend: `import it first: rootling import ${looksLikeName(source) ? `docker://${source}` : source}`,
     });
   }
   if (looksLikeName(source)) {
     throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
-      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling list\` and \`rootling import --help\``,
+      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
     });
   }
   const { importImage } = await import("./import-image.ts");
-  return importImage(cli.context(options.progress), cli.layout, source);
+  const context = cli.context(options.progress);
+  return importImage(context, cli.layout, source, {
+    registry: registryOptions(options, context.signal),
+    ...(platform === undefined ? {} : { platform }),
+  });
 }
 
 /** No scheme, no path: a name that the store should know. */
 const looksLikeName = (source: string): boolean =>
+  !/^(dir|oci-archive|docker-archive):/.test(source) &&
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?$/.test(source) &&
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
 
@@ -48,7 +68,7 @@ export function storedImage(cli: Cli, digest: string): StoredImage {
 export async function forgetImage(cli: Cli, name: string): Promise<void> {
   const image = findImage(cli.layout, name);
   if (image === undefined)
-    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling list`" });
+    throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling images`" });
   if (image.refs.length > 1 && image.refs.includes(name)) return void (await removeRef(cli.layout, name));
   const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
   if (users.length > 0) {

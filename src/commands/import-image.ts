@@ -3,8 +3,11 @@ import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
+import { tarSink } from "../image/sinks/tar.ts";
+import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
@@ -17,6 +20,8 @@ export interface ImportOptions {
   platform?: Platform;
   /** The REF that the image gets; by default after its source. */
   name?: string;
+  /** How registries are spoken to; by default as this process's environment says. */
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -28,7 +33,7 @@ export async function importImage(
 ): Promise<StoredImage> {
   if (options.name !== undefined) checkRef(options.name, "--name");
   await clearLeavings(layout);
-  const image = await openImage(context, layout, sourceText, options.platform);
+  const image = await openImage(context, layout, sourceText, options);
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
@@ -41,14 +46,24 @@ export async function importImage(
   }
 }
 
+/** What can be written: each with what it is called in help texts. */
+export const outputFormats = {
+  squashfs: "a squashfs file",
+  dir: "a directory",
+  tar: "a tar file",
+  oci: "an OCI image layout of one layer",
+} as const;
+
+export type OutputFormat = keyof typeof outputFormats;
+
 export interface FileImportOptions {
   output: string;
-  /** What to write: a squashfs file or a directory. */
-  format: "squashfs" | "dir";
-  /** Compression of a squashfs file, such as `zstd:3`. */
+  format: OutputFormat;
+  /** Compression, such as `zstd:3`; each format has a default. */
   comp?: string;
   platform?: Platform;
   force?: boolean;
+  registry?: RegistryOptions;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -59,36 +74,46 @@ export async function importToFile(
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
   const sink = outputSink(options, context);
-  const image = await openImage(context, layout, sourceText, options.platform);
+  const image = await openImage(context, layout, sourceText, options);
   try {
-    const { size } = await buildImage(image, sink, context);
-    return { digest: image.digest, size };
+    return await buildImage(image, sink, context);
   } finally {
     await image.close();
     context.progress.close();
   }
 }
 
-const DEFAULT_COMPRESSION = "zstd:3";
-
 function outputSink(options: FileImportOptions, context: Context): OpenSink {
-  const { output, force = false, comp = DEFAULT_COMPRESSION } = options;
-  if (options.format === "squashfs")
-    return squashfsSink({ output, comp, force, sourceDateEpoch: process.env.SOURCE_DATE_EPOCH }, context);
-  if (options.comp !== undefined) {
-    throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+  const { output, force = false, comp } = options;
+  const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
+  if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
+    throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
   }
-  return directorySink(output, force, context);
+  switch (options.format) {
+    case "squashfs":
+      return squashfsSink({ output, comp: comp ?? "zstd:3", force, sourceDateEpoch }, context);
+    case "tar":
+      return tarSink({ output, comp: comp ?? "none", force });
+    case "oci":
+      return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
+    case "dir":
+      if (comp === undefined) return directorySink(output, force, context);
+      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+  }
 }
 
+type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+  /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
+  output?: string;
+};
+
 /** Opens the source of an image: manifest and configuration, no layer yet. The caller closes it. */
-export const openImage = (
-  context: Context,
-  layout: Layout,
-  text: string,
-  platform: Platform | undefined,
-): Promise<SourceImage> =>
-  openSource(text, { cache: new Blobs(layout), ...(platform === undefined ? {} : { platform }) }, context);
+export function openImage(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
+  const { platform, output, registry = { env: process.env, uid: process.geteuid?.() ?? 0 } } = options;
+  const cache = new Blobs(layout);
+  const once = output === undefined ? {} : { once: true, output };
+  return openSource(text, { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) }, context);
+}
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
 async function store(
@@ -132,7 +157,7 @@ async function merge(
     const { size } = await buildImage(image, sink, context);
     const { digest, platform, run } = image;
     const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
-    const source = pinnedSource(sourceText, digest, process.cwd());
+    const source = image.source ?? pinnedSource(sourceText, digest, process.cwd());
     return await staged.commit({ digest, name, platform, size, source, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();

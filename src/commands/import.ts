@@ -5,9 +5,10 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
-import { importImage, importToFile } from "./import-image.ts";
+import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
+import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
-interface Options {
+interface Options extends RegistryFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -18,21 +19,33 @@ interface Options {
   progress?: ProgressMode;
 }
 
-const FORMATS = ["squashfs", "dir"] as const;
+const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-      "rootling import docker://debian:12",
-      "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-      "rootling import oci:./layout:latest -o app.sqsh",
-      "rootling import rootfs.tar.gz -o rootfs --format dir",
-    ]),
+    withRegistryFlags(
+      newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+        "rootling import docker://debian:12",
+        "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+        "rootling import oci:./layout:latest -o app.sqsh",
+        "rootling import rootfs.tar.gz -o rootfs --format dir",
+        "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
+        "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
+      ]),
+    ),
   )
-    .argument("<source>", "docker://[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], or a tarball")
+    .argument(
+      "<source>",
+      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, a tar or squashfs file, or - for a tar from standard input",
+    )
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
-    .option("--format <format>", `what to write: ${FORMATS.join(" or ")}`)
-    .option("--comp <compression>", "compression of a squashfs: zstd[:LEVEL], gzip, lzo, lz4, xz", "zstd:3")
+    .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
+    .option(
+      "--comp <compression>",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+    )
     .option("-n, --name <name>", "name of the stored image")
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
     .option("-f, --force", "replace the output if it exists")
@@ -48,11 +61,13 @@ const platformOf = ({ platform }: Options) =>
   platform === undefined ? {} : { platform: parsePlatform(platform, "--platform") };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force"] as const) {
+  for (const flag of ["format", "force", "comp"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
-  const image = await importImage(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const image = await importImage(context, cli.layout, source, {
+    registry: registryOptions(options, context.signal),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -65,13 +80,15 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
   const output = resolve(path);
   const format = options.format ?? "squashfs";
-  if (format !== "squashfs" && format !== "dir") {
-    throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use ${FORMATS.join(" or ")}`);
+  if (!isFormat(format)) {
+    throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use one of ${FORMATS.join(", ")}`);
   }
-  const { digest, size } = await importToFile(cli.context(options.progress), cli.layout, source, {
+  const context = cli.context(options.progress);
+  const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
+    registry: registryOptions(options, context.signal),
     format,
-    ...(format === "squashfs" && options.comp !== undefined ? { comp: options.comp } : {}),
+    ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),
     ...(options.force ? { force: true } : {}),
   });

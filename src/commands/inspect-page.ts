@@ -125,7 +125,7 @@ export function inspectPage(report: ImageReport): string {
 <title>${escapeHtml(name)} – rootling inspect</title><style>${STYLE}</style></head><body>
 <h1>${escapeHtml(name)}</h1>
 <p><code>${escapeHtml(digest)}</code> · ${escapeHtml(platform)}</p>
-<p class="facts"><b>${formatBytes(inspection.bytes)}</b> in ${inspection.files} files, ${inspection.layers.length} layers; <b>${formatBytes(inspection.wasted)}</b> wasted (${share.toFixed(1)} %)</p>
+<p class="facts"><b>${formatBytes(inspection.bytes)}</b> in ${inspection.files} files, ${inspection.layers.length} ${inspection.layers.length === 1 ? "layer" : "layers"}; <b>${formatBytes(inspection.wasted)}</b> wasted (${share.toFixed(1)} %)</p>
 ${drawTreemap(report)}
 <h2>Layers</h2><p>A click on a layer shows where its bytes are.</p>${layerTable(report)}
 <h2>Overwritten or deleted</h2>${wastedTable(report)}

@@ -8,8 +8,9 @@ import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import type { SourceImage } from "../image/types.ts";
 import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
-interface Options {
+interface Options extends RegistryFlags {
   html?: string;
   json?: boolean;
   platform?: string;
@@ -27,11 +28,13 @@ export interface ImageReport {
 
 export const define = (cli: Cli) =>
   withProgress(
-    newCommand("inspect", "Show an image's configuration, its layers, and what of them is overwritten or deleted.", [
-      "rootling inspect debian:12",
-      "rootling inspect docker://busybox:1.36 --json",
-      "rootling inspect debian:12 --html debian.html     # sizes by layer and directory, as a picture",
-    ]),
+    withRegistryFlags(
+      newCommand("inspect", "Show an image's configuration, its layers, and what of them is overwritten or deleted.", [
+        "rootling inspect debian:12",
+        "rootling inspect docker://busybox:1.36 --json",
+        "rootling inspect debian:12 --html debian.html     # sizes by layer and directory, as a picture",
+      ]),
+    ),
   )
     .argument("<image>", "the name of a stored image, or SOURCE")
     .option("--html <file>", "write one self-contained page with a treemap")
@@ -52,7 +55,10 @@ async function examine(cli: Cli, name: string, options: Options): Promise<ImageR
   ]);
   const context = cli.context(options.progress);
   const platform = options.platform === undefined ? stored?.platform : parsePlatform(options.platform, "--platform");
-  const image = await openImage(context, cli.layout, stored?.source ?? name, platform).catch((cause: unknown) => {
+  const image = await openImage(context, cli.layout, stored?.source ?? name, {
+    registry: registryOptions(options, context.signal),
+    ...(platform === undefined ? {} : { platform }),
+  }).catch((cause: unknown) => {
     if (stored === undefined || !(cause instanceof Failure)) throw cause;
     throw new Failure(cause.code, `the layers of ${name} are not to be had any more`, {
       where: stored.source,

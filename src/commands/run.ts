@@ -3,38 +3,50 @@ import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
+import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { type BootOptions, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
-import { imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor } from "./image-for.ts";
+import { withRegistryFlags } from "./registry-words.ts";
+
+type RunOptions = BootOptions & ImportFlags;
 
 export const define = (cli: Cli) =>
   withProgress(
     withDryRun(
-      withBootFlags(
-        newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
-          "rootling run                                  # a shell over the host's own root",
-          "rootling run docker://busybox:1.36 echo hello",
-          "rootling run --pid --root debian:12 apt-get --version",
-          "rootling run --mount /data:/data:ro debian:12 ls /data",
-        ]),
+      withRegistryFlags(
+        withBootFlags(
+          newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
+            "rootling run                                  # a shell over the host's own root",
+            "rootling run docker://busybox:1.36 echo hello",
+            "rootling run --pid --root debian:12 apt-get --version",
+            "rootling run --mount /data:/data:ro debian:12 ls /data",
+          ]),
+        ),
       ),
     ),
   )
     .argument("[source]", "SOURCE, the name of a stored image, or host: (the default)")
     .argument("[command...]", "command and arguments; the image's own if there is none")
+    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .passThroughOptions()
-    .action(async (source: string | undefined, command: string[], options: BootOptions) => {
+    .action(async (source: string | undefined, command: string[], options: RunOptions) => {
+      // Before an image is fetched for words that are wrong.
+      refuseIdleFlags(options);
+      readFlags(options, currentDirectory(), process.env);
       const name = source ?? "host:";
-      const intent = name === "host:" ? hostIntent(command, options) : await imageIntent(cli, name, command, options);
-      await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+      const how = { runs: runtimePaths(cli.layout).runs, image: name };
+      if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
+      const image = await imageFor(cli, name, options);
+      await launch(cli, imageIntent(image, name, command, options), options, { ...how, digest: image.digest });
     });
 
 const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
 
 /** The root of the host, overlaid, with the caller's own shell and directory. */
 function hostIntent(command: readonly string[], options: BootOptions): Intent {
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   const words = command.length > 0 ? command : [userInfo().shell || "/bin/sh"];
   return {
     root: from({ kind: "host" }, "host:"),
@@ -47,19 +59,22 @@ function hostIntent(command: readonly string[], options: BootOptions): Intent {
   };
 }
 
-/** The caller's directory, unless it lies in what a container has of its own. */
+/** The caller's directory; / where that was removed. */
+export function currentDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "/";
+  }
+}
+
+/** Where a shell over the host's root begins: the caller's directory, unless it lies in what a container has of its own. */
 function startDirectory(): string {
-  const directory = process.cwd();
+  const directory = currentDirectory();
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-async function imageIntent(
-  cli: Cli,
-  source: string,
-  command: readonly string[],
-  options: BootOptions,
-): Promise<Intent> {
-  const image = await imageFor(cli, source, options);
+function imageIntent(image: StoredImage, source: string, command: readonly string[], options: RunOptions): Intent {
   return {
     ...imageParts(image.run, command, options),
     root: from({ kind: "layers", lowers: [image.tree] }, source),
@@ -74,7 +89,7 @@ export function imageParts(
   options: BootOptions,
 ): Omit<Intent, "root" | "writes"> {
   const image = readImageConfig(config, command);
-  const flags = readFlags(options, process.cwd(), process.env);
+  const flags = readFlags(options, currentDirectory(), process.env);
   return {
     devices: from("fresh", "rootling"),
     ...image,

@@ -1,11 +1,12 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
 import { from, type Intent } from "../boot/intent.ts";
+import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
-import { type BootOptions, type Launch, launch, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor, storedImage } from "./image-for.ts";
-import { imageParts } from "./run.ts";
+import { currentDirectory, imageParts } from "./run.ts";
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -24,6 +25,9 @@ export const define = (cli: Cli) =>
     .option("--rw", "keep changes in the container")
     .passThroughOptions()
     .action(async (name: string, command: string[], options: BootOptions) => {
+      // Before an image is fetched for words that are wrong.
+      refuseIdleFlags(options);
+      readFlags(options, currentDirectory(), process.env);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);
@@ -32,13 +36,17 @@ export const define = (cli: Cli) =>
 async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
-  const { upper, work, runs } = containerPaths(cli.layout, name);
+  const { upper, work, root, runs } = containerPaths(cli.layout, name);
+  const copied = container.form === "copied";
   const intent: Intent = {
     ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree], kept: { upper, work } }, `container ${name}`),
+    root: from(
+      copied ? { kind: "directory", path: root } : { kind: "layers", lowers: [image.tree], kept: { upper, work } },
+      `container ${name}`,
+    ),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  const how: Launch = { runs, container: name, image: container.image.name };
+  const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
   // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
   await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
 }
@@ -50,5 +58,5 @@ async function startImage(cli: Cli, name: string, command: string[], options: Bo
     root: from({ kind: "layers", lowers: [image.tree] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name });
+  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });
 }

@@ -5,7 +5,7 @@ import { indexLayer } from "./index-layer.ts";
 import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
-import type { Entry, LayerRef, SourceImage } from "./types.ts";
+import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
 
 /** What an attempt has taught the next one. */
 interface Lessons {
@@ -14,6 +14,7 @@ interface Lessons {
 }
 
 export interface BuildResult {
+  digest: Digest;
   /** Bytes of content in the tree. */
   size: number;
 }
@@ -23,11 +24,12 @@ export interface BuildResult {
  * Rarely an attempt finds that it should have known something in the beginning; the next one knows it.
  */
 export async function buildImage(image: SourceImage, openSink: OpenSink, context: Context): Promise<BuildResult> {
-  const lessons: Lessons = { root: undefined, superseded: new Map() };
+  const lessons: Lessons = { root: image.root, superseded: new Map() };
   for (;;) {
     const sink = await openSink(image, lessons.root);
     try {
-      return await attempt(image, sink, lessons, context);
+      const size = await attempt(image, sink, lessons, context);
+      return { size, digest: image.digest };
     } catch (error) {
       await sink.abort();
       throwIfAborted(context.signal);
@@ -36,7 +38,7 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
   }
 }
 
-async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<BuildResult> {
+async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<number> {
   const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
   const volume = newVolume();
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
@@ -47,8 +49,10 @@ async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context
   merge.finish();
   await sink.flush();
   throwIfAborted(context.signal);
+  // Now it is known, or the source was not read to its end.
+  void image.digest;
   await sink.commit(merge.root);
-  return { size: merge.bytes };
+  return merge.bytes;
 }
 
 async function mergeLayer(

@@ -10,6 +10,10 @@ export const limits = {
   depth: 512,
   /** Bytes of one PAX header. An xattr value has at most 64 KiB (xattr(7)), base names much less. */
   paxBytes: 1 << 20,
+  /** Bytes of holes in the sparse files of one archive: they cost nothing there, and their full size in a tree. */
+  holeBytes: 16 * 2 ** 30,
+  /** Files of an archive of images (docker save, oci-archive): blobs and manifests, not what is in layers. */
+  archiveEntries: 100_000,
   /** Bytes of the global PAX headers of an archive together: they count for each of its entries. */
   globalBytes: 1 << 16,
   /** Bytes of attributes that entries may have beyond the archive's own size, by global headers. */

@@ -80,7 +80,7 @@ export class Merge {
       data: (slice) => this.#sink.data(slice),
       end: () => {
         this.#sink.end();
-        if (file !== undefined) for (const path of links) this.#emitLink(path, file.path);
+        if (file !== undefined) for (const path of links) this.#emitLink(path, file.path, file);
       },
     };
   }
@@ -94,6 +94,7 @@ export class Merge {
   again(missed: ReadonlyMap<ByteString, ByteString[]>, label: string, superseded: Superseded | undefined): TarHandler {
     let ordinal = -1;
     let paths: ByteString[] = [];
+    let file: Entry | undefined;
     return {
       entry: (raw) => {
         ordinal++;
@@ -104,15 +105,15 @@ export class Merge {
         paths = wanting;
         const [first] = paths;
         if (first === undefined) return false;
-        this.#sink.entry({ ...entry, path: first });
-        this.#bytes += entry.size;
+        file = { ...entry, path: first };
+        this.#sink.entry(file);
+        this.#bytes += file.size;
         return true;
       },
       data: (slice) => this.#sink.data(slice),
       end: () => {
         this.#sink.end();
-        const [first, ...others] = paths;
-        if (first !== undefined) for (const path of others) this.#emitLink(path, first);
+        if (file !== undefined) for (const path of paths.slice(1)) this.#emitLink(path, file.path, file);
       },
     };
   }
@@ -183,12 +184,13 @@ export class Merge {
     if (paths.length === 0) return;
     const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
     if (finding.kind === "loop") throw brokenLink(entry.path, target, label);
-    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name);
+    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name, entry);
     else this.#links.wait(finding, paths, layer);
   }
 
-  #emitLink(path: ByteString, target: ByteString): void {
-    this.#emit({ path, kind: "link", target, mode: 0o644, uid: 0, gid: 0, size: 0, mtime: 0 });
+  /** A link says what its file is: some unpackers, docker's among them, give the file what its last link says. */
+  #emitLink(path: ByteString, target: ByteString, { mode, uid, gid, mtime }: Entry): void {
+    this.#emit({ path, kind: "link", target, mode, uid, gid, size: 0, mtime });
   }
 
   #emit(entry: Entry): void {

@@ -22,10 +22,27 @@ export function parsePax(body: Buffer): PaxRecords {
     if (end > body.length || equals < 0 || equals >= end - 1 || equals === space + 1 || body[end - 1] !== NEWLINE) {
       throw new Error("a PAX record with a wrong length");
     }
-    records.set(fromBytes(body, space + 1, equals), body.subarray(equals + 1, end - 1));
+    addRecord(records, fromBytes(body, space + 1, equals), body.subarray(equals + 1, end - 1));
     at = end;
   }
   return records;
+}
+
+const OFFSET = "GNU.sparse.offset";
+const LENGTH = "GNU.sparse.numbytes";
+const MAP = "GNU.sparse.map" as ByteString;
+
+/**
+ * Later records win, but for the keys that GNU's sparse version 0.0 repeats: an offset and a length for each segment.
+ * They become the map of version 0.1, which says the same in one record.
+ */
+function addRecord(records: PaxRecords, key: ByteString, value: Buffer): void {
+  if (key !== OFFSET && key !== LENGTH) {
+    records.set(key, value);
+    return;
+  }
+  const map = records.get(MAP);
+  records.set(MAP, map === undefined ? value : Buffer.concat([map, Buffer.from(","), value]));
 }
 
 /** One record in the form of the file. The length counts itself. */

@@ -1,6 +1,7 @@
 /** The 512 bytes of a tar header: what they say, alone and together with extended headers. */
 import { type ByteString, fromBytes } from "../base/bytes.ts";
 import type { PaxRecords } from "./pax.ts";
+import { addSegment, type Segment, type Sparse, sparseOfPax } from "./sparse.ts";
 import type { Entry, EntryKind } from "./types.ts";
 
 export const BLOCK = 512;
@@ -18,6 +19,8 @@ export interface Header {
   target: ByteString;
   major: number;
   minor: number;
+  /** Of GNU's old sparse files: the first segments, and whether blocks with more of them follow. */
+  sparse?: Sparse & { map: Segment[]; extended: boolean };
 }
 
 /** GNU's long name and long link target, from the entries that precede. */
@@ -37,18 +40,45 @@ export function decodeHeader(block: Buffer, at: number): Header {
   const name = text(block, at, 100);
   // Only POSIX's own format has a prefix; GNU's ("ustar ") keeps other things there.
   const prefix = magic === "ustar\0" ? text(block, at + 345, 155) : "";
+  const type = String.fromCharCode(block[at + 156] ?? 0);
   return {
+    ...(type === "S" ? { sparse: decodeSparse(block, at) } : {}),
     name: (prefix === "" ? name : `${prefix}/${name}`) as ByteString,
     mode: number(block, at + 100, 8, "mode") & 0o7777,
     uid: number(block, at + 108, 8, "owner"),
     gid: number(block, at + 116, 8, "group"),
     size: number(block, at + 124, 12, "size"),
     mtime: number(block, at + 136, 12, "time"),
-    type: String.fromCharCode(block[at + 156] ?? 0),
+    type,
     target: text(block, at + 157, 100),
     major: device ? number(block, at + 329, 8, "device number") : 0,
     minor: device ? number(block, at + 337, 8, "device number") : 0,
   };
+}
+
+/** GNU's old header of sparse files keeps four segments, and the real size: tar(5) of FreeBSD, "GNU Tar Archives". */
+function decodeSparse(block: Buffer, at: number): Sparse & { map: Segment[]; extended: boolean } {
+  if (!fromBytes(block, at + 257, at + 265).startsWith("ustar  ")) {
+    throw new Error("a sparse file in a form other than GNU's, which is not supported");
+  }
+  const map: Segment[] = [];
+  decodeSegments(block, at + 386, 4, map);
+  return { map, size: number(block, at + 483, 12, "size"), extended: block[at + 482] !== 0 };
+}
+
+/** Adds the segments of a block that extends a sparse header. True when another one follows. */
+export function extendSparse(block: Buffer, at: number, map: Segment[]): boolean {
+  decodeSegments(block, at, 21, map);
+  return block[at + 504] !== 0;
+}
+
+function decodeSegments(block: Buffer, at: number, count: number, map: Segment[]): void {
+  for (let i = 0; i < count; i++) {
+    const start = at + i * 24;
+    // Unused places are all zero bytes.
+    if (block[start] === 0 && block[start + 12] === 0) return;
+    addSegment(map, number(block, start, 12, "sparse map"), number(block, start + 12, 12, "sparse map"));
+  }
 }
 
 function checkSum(block: Buffer, at: number): void {
@@ -101,6 +131,7 @@ const kinds: Record<string, EntryKind> = {
   "0": "file",
   "\0": "file",
   "7": "file",
+  S: "file",
   "1": "link",
   "2": "symlink",
   "3": "character",
@@ -109,21 +140,26 @@ const kinds: Record<string, EntryKind> = {
   "6": "fifo",
 };
 
+/** What a header stands for. */
+export interface Described {
+  entry: Entry | undefined;
+  /** Bytes of content in the archive. */
+  storedSize: number;
+  /** How they make a file that has holes. */
+  sparse?: Sparse;
+}
+
 /**
  * The entry that a header describes together with the PAX records and long names before it, and how many bytes of
  * content follow. No entry for a volume label, which names nothing. Throws an Error (lower case).
  */
-export function headerToEntry(
-  header: Header,
-  pax: PaxRecords,
-  long: LongNames,
-): { entry: Entry | undefined; storedSize: number } {
+export function headerToEntry(header: Header, pax: PaxRecords, long: LongNames): Described {
   if (header.type === "V") return { entry: undefined, storedSize: 0 };
-  const path = paxText(pax, "path") ?? long.name ?? header.name;
+  const sparse = header.sparse ?? (pax.size === 0 ? undefined : sparseOfPax(pax));
+  // The name in the header of a PAX sparse file is for readers that do not know the form.
+  const given = sparse === undefined ? undefined : paxText(pax, "GNU.sparse.name");
+  const path = given ?? paxText(pax, "path") ?? long.name ?? header.name;
   let kind = kinds[header.type];
-  if (header.type === "S" || (pax.size > 0 && [...pax.keys()].some((key) => key.startsWith("GNU.sparse.")))) {
-    throw new Error("a sparse file, which is not supported");
-  }
   if (kind === undefined) throw new Error(`an entry of the unknown type ${JSON.stringify(header.type)}`);
   // Before POSIX a directory was a file whose name ends with a slash.
   if (kind === "file" && header.type === "\0" && path.endsWith("/")) kind = "directory";
@@ -144,7 +180,9 @@ export function headerToEntry(
   if (kind === "character" || kind === "block") Object.assign(entry, deviceOf(header));
   const xattrs = readXattrs(pax);
   if (xattrs !== undefined) entry.xattrs = xattrs;
-  return { entry, storedSize: entry.size };
+  if (sparse === undefined || kind !== "file") return { entry, storedSize: entry.size };
+  entry.size = sparse.size;
+  return { entry, storedSize: size, sparse };
 }
 
 /** Of other numbers mknod(2) takes the low bits: a device 4096/0 would become 0/0, which overlayfs reads as a whiteout. */
@@ -191,14 +229,25 @@ function readTime(pax: PaxRecords, entry: Entry): void {
 }
 
 const XATTR = "SCHILY.xattr.";
+const LIBARCHIVE = "LIBARCHIVE.xattr.";
 
 function readXattrs(pax: PaxRecords): Map<ByteString, Buffer> | undefined {
   let xattrs: Map<ByteString, Buffer> | undefined;
   for (const [key, value] of pax) {
-    if (!key.startsWith(XATTR)) continue;
-    xattrs ??= new Map();
-    // A copy: the record is a view of a chunk that would be kept alive.
-    xattrs.set(key.slice(XATTR.length) as ByteString, Buffer.from(value));
+    if (key.startsWith(XATTR)) {
+      xattrs ??= new Map();
+      // A copy: the record is a view of a chunk that would be kept alive.
+      xattrs.set(key.slice(XATTR.length) as ByteString, Buffer.from(value));
+    } else if (key.startsWith(LIBARCHIVE)) {
+      // bsdtar writes each attribute in both forms, unless told otherwise: names percent-encoded, values in base64.
+      const name = percentDecoded(key.slice(LIBARCHIVE.length));
+      if (pax.has(`${XATTR}${name}` as ByteString)) continue;
+      xattrs ??= new Map();
+      xattrs.set(name, Buffer.from(fromBytes(value), "base64"));
+    }
   }
   return xattrs;
 }
+
+const percentDecoded = (text: string): ByteString =>
+  text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))) as ByteString;

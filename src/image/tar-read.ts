@@ -1,26 +1,38 @@
 /**
  * Reads tar archives as they arrive, a chunk at a time, without copying content: ustar (POSIX.1-2017, pax), PAX,
- * and GNU's long names and base-256 numbers (tar(5) of FreeBSD). Everything that is not understood is an error:
+ * GNU's long names and base-256 numbers (tar(5) of FreeBSD), and sparse files, which come out whole. Everything that is not understood is an error:
  * better no tree than a wrong one.
  */
 import { fromBytes } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { limits, tooLarge } from "./limits.ts";
 import { type PaxRecords, parsePax } from "./pax.ts";
-import { BLOCK, decodeHeader, type Header, headerToEntry, isZeroBlock, type LongNames } from "./tar-header.ts";
+import { Expander, type Sparse } from "./sparse.ts";
+import {
+  BLOCK,
+  decodeHeader,
+  extendSparse,
+  type Header,
+  headerToEntry,
+  isZeroBlock,
+  type LongNames,
+} from "./tar-header.ts";
 import type { Entry } from "./types.ts";
 
 /** Gets what an archive holds, in its order. */
 export interface TarHandler {
-  /** An entry whose `path` (and `target` of a hard link) are as the archive spells them. True asks for its content. */
-  entry(entry: Entry): boolean;
+  /**
+   * An entry whose `path` (and `target` of a hard link) are as the archive spells them. True asks for its content.
+   * `offset` is where in the archive its content begins; -1 for a sparse file, which is not stored as it is.
+   */
+  entry(entry: Entry, offset: number): boolean;
   /** A piece of the content that was asked for: a view of the chunk, valid for good. */
   data(slice: Buffer): void;
   /** The content that was asked for is complete; called for empty content too. */
   end(): void;
 }
 
-type State = "header" | "content" | "extension" | "padding" | "ended";
+type State = "header" | "segments" | "content" | "extension" | "padding" | "ended";
 
 export class TarReader {
   readonly #label: string;
@@ -30,6 +42,8 @@ export class TarReader {
   #offset = 0;
   readonly #partial = Buffer.alloc(BLOCK);
   #partialLength = 0;
+  /** Where in the archive the block that is looked at ends. */
+  #contentAt = 0;
   #remaining = 0;
   #padding = 0;
   #wanted = false;
@@ -38,6 +52,10 @@ export class TarReader {
   #global: PaxRecords = new Map();
   #local: PaxRecords | undefined;
   #long: LongNames = {};
+  /** A header of GNU's old sparse form whose further blocks are read. */
+  #unfinished: Header | undefined;
+  #expander: Expander | undefined;
+  #holes = 0;
   /** Bytes of the attributes of all entries. */
   #attributes = 0;
 
@@ -50,7 +68,7 @@ export class TarReader {
   write(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length && this.#state !== "ended") {
-      if (this.#state === "header") at = this.#readHeader(chunk, at);
+      if (this.#state === "header" || this.#state === "segments") at = this.#readHeader(chunk, at);
       else if (this.#state === "padding") at = this.#skipPadding(chunk, at);
       else at = this.#readBody(chunk, at);
     }
@@ -69,7 +87,8 @@ export class TarReader {
 
   #readHeader(chunk: Buffer, start: number): number {
     if (this.#partialLength === 0 && chunk.length - start >= BLOCK) {
-      this.#header(chunk, start);
+      this.#contentAt = this.#offset + start + BLOCK;
+      this.#block(chunk, start);
       return start + BLOCK;
     }
     const end = Math.min(chunk.length, start + BLOCK - this.#partialLength);
@@ -77,9 +96,22 @@ export class TarReader {
     this.#partialLength += end - start;
     if (this.#partialLength === BLOCK) {
       this.#partialLength = 0;
-      this.#header(this.#partial, 0);
+      this.#contentAt = this.#offset + end;
+      this.#block(this.#partial, 0);
     }
     return end;
+  }
+
+  #block(block: Buffer, at: number): void {
+    if (this.#unfinished === undefined) this.#header(block, at);
+    else this.#moreSegments(this.#unfinished, block, at);
+  }
+
+  #moreSegments(header: Header, block: Buffer, at: number): void {
+    const more = this.#attempt(at, () => extendSparse(block, at, header.sparse?.map ?? []));
+    if (more) return;
+    this.#unfinished = undefined;
+    this.#beginEntry(header, at);
   }
 
   #header(block: Buffer, at: number): void {
@@ -90,7 +122,10 @@ export class TarReader {
     if (this.#zeroBlocks > 0) throw this.#failure("an entry follows an end mark", at);
     const header = this.#attempt(at, () => decodeHeader(block, at));
     if ("xgXLK".includes(header.type)) this.#beginExtension(header, at);
-    else this.#beginEntry(header, at);
+    else if (header.sparse?.extended) {
+      this.#unfinished = header;
+      this.#state = "segments";
+    } else this.#beginEntry(header, at);
   }
 
   #beginExtension(header: Header, at: number): void {
@@ -105,13 +140,24 @@ export class TarReader {
 
   #beginEntry(header: Header, at: number): void {
     const pax = this.#local ?? this.#global;
-    const { entry, storedSize } = this.#attempt(at, () => headerToEntry(header, pax, this.#long));
+    const { entry, storedSize, sparse } = this.#attempt(at, () => headerToEntry(header, pax, this.#long));
     this.#local = undefined;
     this.#long = {};
     this.#extension = undefined;
     if (entry?.xattrs !== undefined) this.#countAttributes(entry, at);
-    this.#wanted = entry !== undefined && this.#handler.entry(entry);
+    this.#expander = sparse && this.#attempt(at, () => this.#expand(sparse, storedSize, at));
+    this.#wanted = entry !== undefined && this.#handler.entry(entry, sparse === undefined ? this.#contentAt : -1);
     this.#beginBody(storedSize, "content");
+  }
+
+  #expand(sparse: Sparse, stored: number, at: number): Expander {
+    this.#holes += Math.max(0, sparse.size - stored);
+    if (this.#holes > limits.holeBytes) {
+      throw tooLarge(`sparse files with ${this.#holes} bytes of holes`, this.#place(at));
+    }
+    return new Expander(sparse, stored, (slice) => {
+      if (this.#wanted) this.#handler.data(slice);
+    });
   }
 
   #beginBody(size: number, state: "content" | "extension"): void {
@@ -124,13 +170,21 @@ export class TarReader {
   #readBody(chunk: Buffer, start: number): number {
     const end = Math.min(chunk.length, start + this.#remaining);
     if (this.#extension !== undefined) this.#extension.parts.push(chunk.subarray(start, end));
+    else if (this.#expander !== undefined) this.#expandPiece(this.#expander, chunk.subarray(start, end), start);
     else if (this.#wanted) this.#handler.data(chunk.subarray(start, end));
     this.#remaining -= end - start;
     if (this.#remaining === 0) this.#endBody();
     return end;
   }
 
+  #expandPiece(expander: Expander, slice: Buffer, at: number): void {
+    this.#attempt(at, () => expander.write(slice));
+  }
+
   #endBody(): void {
+    const expander = this.#expander;
+    this.#expander = undefined;
+    if (expander !== undefined) this.#attempt(0, () => expander.end());
     if (this.#extension !== undefined) this.#endExtension(this.#extension.type, Buffer.concat(this.#extension.parts));
     else if (this.#wanted) this.#handler.end();
     this.#wanted = false;

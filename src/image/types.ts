@@ -69,10 +69,20 @@ export interface LayerRef {
 
 /** An image as a source gives it: its configuration and its layers, lowest first. */
 export interface SourceImage {
-  /** Digest of the manifest; for sources without one, of what identifies the bytes. Decides what is stored once. */
+  /**
+   * Digest of the manifest; for sources without one, of what identifies the bytes. Decides what is stored once. Where
+   * the source was opened to be read once, it may be known only when the last layer was read.
+   */
   digest: Digest;
+  /** A SOURCE text that names this image again, where what was written may mean another one elsewhere. */
+  source?: string;
   /** The name that the image gets in the store if the user gives none, such as `debian:12`. */
   name: string;
+  /**
+   * Metadata of the root where it is known without reading a layer, so that a sink that needs it first can have it.
+   * Only a hint: what the layers say counts.
+   */
+  root?: Entry;
   /** The configuration's bytes, verified; kept beside the tree. Absent for tarballs. */
   config?: Buffer;
   run: RunConfig;
@@ -97,11 +107,12 @@ export interface BlobCache {
   write(digest: Digest, bytes: Buffer): Promise<void>;
   /**
    * The path of a blob's file, downloading it if it is not there. Only one process downloads a blob at a time.
-   * `report` gets the bytes that arrive. Throws E_DIGEST when what arrives is not what was promised.
+   * `download` gives the bytes from `offset` on: what an earlier attempt left is not fetched again. `report` gets the
+   * bytes that arrive, or were there. Throws E_DIGEST when what arrives is not what was promised.
    */
   obtain(
     blob: BlobInfo,
-    download: () => Promise<AsyncIterable<Buffer>>,
+    download: (offset: number) => Promise<AsyncIterable<Buffer>>,
     signal: AbortSignal,
     report: (bytes: number) => void,
   ): Promise<{ path: string; cached: boolean }>;

@@ -4,10 +4,29 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { throwIfAborted } from "../base/context.ts";
-import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, temporaryName, writeFileSafely } from "../base/files.ts";
+import { errnoOf, Failure, type FailureCode, fileFailure } from "../base/errors.ts";
+import { makePrivateDirectory, writeFileSafely } from "../base/files.ts";
 import type { Layout } from "./layout.ts";
 import { lock } from "./lock.ts";
+
+/** Ends the name of a blob that has arrived in part: the next download goes on from there. */
+const HALF = ".half";
+
+const halfOf = (path: string): string => `${path}${HALF}`;
+
+/** Milliseconds after which nobody is expected to go on with a half: a week. */
+const FORGOTTEN_AFTER = 7 * 24 * 3600 * 1000;
+
+const isForgotten = (path: string): Promise<boolean> =>
+  stat(path).then(
+    ({ mtimeMs }) => Date.now() - mtimeMs > FORGOTTEN_AFTER,
+    () => false,
+  );
+
+/** Failures after which what has arrived is still good. */
+const KEEPS: ReadonlySet<FailureCode> = new Set(["E_NETWORK", "E_INTERRUPTED", "E_REGISTRY", "E_DENIED"]);
+
+const isWorthKeeping = (error: unknown): boolean => error instanceof Failure && KEEPS.has(error.code);
 
 /** What is written at a time. */
 const WRITE_BYTES = 1 << 20;
@@ -47,7 +66,7 @@ export class Blobs {
   /** See BlobCache of the image side. One that is there but damaged is downloaded anew. */
   async obtain(
     blob: BlobInfo,
-    download: () => Promise<AsyncIterable<Buffer>>,
+    download: (offset: number) => Promise<AsyncIterable<Buffer>>,
     signal: AbortSignal,
     report: (bytes: number) => void,
   ): Promise<{ path: string; cached: boolean }> {
@@ -56,41 +75,59 @@ export class Blobs {
     try {
       if (await isWhole(path, blob, signal)) return { path, cached: true };
       await this.#clearLeavings(blob.digest);
-      await this.#download(path, blob, await download(), signal, report);
+      const half = halfOf(path);
+      const found = await stat(half).then(
+        ({ size }) => size,
+        () => 0,
+      );
+      const begun = found < blob.size ? found : 0;
+      try {
+        await this.#download(path, blob, begun, download, signal, report);
+      } catch (error) {
+        // What an earlier process left may have been damaged since: the whole is fetched, once.
+        if (begun === 0 || !(error instanceof Failure && error.code === "E_DIGEST")) throw error;
+        await this.#download(path, blob, 0, download, signal, () => {});
+      }
       return { path, cached: false };
     } finally {
       held.release();
     }
   }
 
+  /** Downloads what follows the first `begun` bytes. As the lock is ours, nobody else has the half file. */
   async #download(
     path: string,
     blob: BlobInfo,
-    chunks: AsyncIterable<Buffer>,
+    begun: number,
+    download: (offset: number) => Promise<AsyncIterable<Buffer>>,
     signal: AbortSignal,
     report: (bytes: number) => void,
   ): Promise<void> {
-    const temporary = temporaryName(path);
+    const half = halfOf(path);
     let handle: FileHandle | undefined;
     try {
-      handle = await open(temporary, "wx", 0o600);
-      await receive(handle, blob, chunks, signal, report);
+      const hash = createHash("sha256");
+      if (begun > 0) await addFile(hash, half, signal);
+      handle = await open(half, begun > 0 ? "a" : "w", 0o600);
+      await receive({ handle, hash, begun }, blob, await download(begun), signal, report);
       await handle.close();
       handle = undefined;
       // No fsync: a blob is not believed but verified, so one that a power cut has damaged is downloaded again.
-      await rename(temporary, path);
+      await rename(half, path);
     } catch (error) {
       await handle?.close().catch(() => {});
-      await rm(temporary, { force: true }).catch(() => {});
+      if (!isWorthKeeping(error)) await rm(half, { force: true }).catch(() => {});
       throw error instanceof Failure ? error : fileFailure(error, "writing to the blob cache", path);
     }
   }
 
-  /** Half a download of a process that died. As the lock is ours, it is nobody's. */
+  /** Files of processes that died before halves were kept; and halves that nobody has come back for. */
   async #clearLeavings(digest: string): Promise<void> {
     const prefix = `${hexOf(digest)}.`;
     for (const name of await readdir(this.#layout.blobs)) {
-      if (name.startsWith(prefix)) await rm(join(this.#layout.blobs, name), { force: true });
+      const path = join(this.#layout.blobs, name);
+      const leaving = name.endsWith(HALF) ? await isForgotten(path) : name.startsWith(prefix);
+      if (leaving) await rm(path, { force: true });
     }
   }
 
@@ -114,38 +151,50 @@ async function isWhole(path: string, blob: BlobInfo, signal: AbortSignal): Promi
   );
   if (size !== blob.size) return false;
   const hash = createHash("sha256");
+  await addFile(hash, path, signal);
+  return digestIs(hash, blob.digest);
+}
+
+async function addFile(hash: Hash, path: string, signal: AbortSignal): Promise<void> {
   for await (const chunk of createReadStream(path, { highWaterMark: WRITE_BYTES })) {
     throwIfAborted(signal);
     hash.update(chunk as Buffer);
   }
-  return digestIs(hash, blob.digest);
 }
 
 async function receive(
-  handle: FileHandle,
+  { handle, hash, begun }: { handle: FileHandle; hash: Hash; begun: number },
   blob: BlobInfo,
   chunks: AsyncIterable<Buffer>,
   signal: AbortSignal,
   report: (bytes: number) => void,
 ): Promise<void> {
-  const hash = createHash("sha256");
-  let size = 0;
+  let size = begun;
   let parts: Buffer[] = [];
   let collected = 0;
   const flush = async () => {
-    if (parts.length > 0) await handle.writev(parts);
+    if (parts.length > 0) {
+      // One call may write less than all, as on a file system that is nearly full.
+      const { bytesWritten } = await handle.writev(parts);
+      if (bytesWritten < collected) await handle.writeFile(Buffer.concat(parts).subarray(bytesWritten));
+    }
     parts = [];
     collected = 0;
   };
-  for await (const chunk of chunks) {
-    throwIfAborted(signal);
-    size += chunk.length;
-    if (size > blob.size) throw damaged(blob, "more bytes came than were promised");
-    hash.update(chunk);
-    parts.push(chunk);
-    collected += chunk.length;
-    report(chunk.length);
-    if (collected >= WRITE_BYTES) await flush();
+  try {
+    for await (const chunk of chunks) {
+      throwIfAborted(signal);
+      size += chunk.length;
+      if (size > blob.size) throw damaged(blob, "more bytes came than were promised");
+      hash.update(chunk);
+      parts.push(chunk);
+      collected += chunk.length;
+      report(chunk.length);
+      if (collected >= WRITE_BYTES) await flush();
+    }
+  } catch (error) {
+    if (isWorthKeeping(error)) await flush();
+    throw error;
   }
   await flush();
   if (size !== blob.size) throw damaged(blob, `${size} bytes came instead of the promised ${blob.size}`);

@@ -1,9 +1,10 @@
 /** Containers: a name, a reference to an image, and an upper directory for what is changed. */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { ourselves, ownerName } from "../base/owner.ts";
+import { capture, requireProgram } from "../base/process.ts";
 import { containerPaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
@@ -20,6 +21,11 @@ export interface ContainerRecord {
     /** The name it was created from, for people. */
     name: string;
   };
+  /**
+   * shared: what it changes lies in `upper`, above the image's tree. copied: it has the whole tree in `root`, since its
+   * file system cannot hold an overlay's upper directory.
+   */
+  form: "shared" | "copied";
   /** ISO 8601 time. */
   created: string;
 }
@@ -39,17 +45,19 @@ export function checkContainerName(name: string): string {
   });
 }
 
-/** Makes a container. Throws E_EXISTS if the name is taken. `rootMode`: permission bits of the image's root. */
+/** Makes a container of the image with this tree. Throws E_EXISTS if the name is taken. */
 export async function createContainer(
   layout: Layout,
   name: string,
   image: ContainerRecord["image"],
-  rootMode: number,
+  tree: string,
+  form: ContainerRecord["form"],
 ): Promise<ContainerRecord> {
   const record: ContainerRecord = {
     format: FORMAT,
     name: checkContainerName(name),
-    image,
+    image: { digest: image.digest, name: image.name },
+    form,
     created: new Date().toISOString(),
   };
   const final = containerPaths(layout, name).directory;
@@ -65,16 +73,31 @@ export async function createContainer(
     mkdirSync(temporary, { mode: 0o700 });
     for (const part of ["upper", "work", "runs"]) mkdirSync(join(temporary, part), { mode: 0o700 });
     // A merged root shows the mode of its upper directory; chmod, for the umask does not apply to an image's mode.
-    chmodSync(join(temporary, "upper"), rootMode);
+    chmodSync(join(temporary, "upper"), statSync(tree).mode & 0o7777);
+    if (form === "copied") await copyTree(tree, join(temporary, "root"));
     await writeFileSafely(join(temporary, "container.json"), JSON.stringify(record));
     renameSync(temporary, final);
     await syncDirectory(layout.containers);
     return record;
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
+    await removeTree(temporary).catch(() => {});
     const errno = errnoOf(error);
     throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken() : fileFailure(error, "making the container", final);
   }
+}
+
+/** A full copy, with all that the file system can keep. */
+async function copyTree(tree: string, target: string): Promise<void> {
+  const cp = requireProgram("cp", "coreutils");
+  await capture(cp, ["--archive", "--reflink=auto", "--no-target-directory", "--", tree, target]).catch(
+    (cause: unknown) => {
+      throw new Failure("E_IO", "the image's tree cannot be copied", {
+        where: target,
+        mend: "check the space of the file system",
+        cause,
+      });
+    },
+  );
 }
 
 function readContainer(layout: Layout, name: string): Container | undefined {

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { type Owner, ourselves, ownerName } from "../base/owner.ts";
@@ -10,6 +10,7 @@ import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
+import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
 const FORMAT = 1;
@@ -58,7 +59,7 @@ export interface StagedImage {
   discard(): Promise<void>;
 }
 
-const hexOf = (digest: string): string | undefined => /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
+export const hexOf = (digest: string): string | undefined => /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1];
 
 /** A name that an image may get: printable, and short enough for a file name. Throws E_NAME. */
 export function checkRef(name: string, where: string): void {
@@ -106,23 +107,48 @@ export async function removeRef(layout: Layout, name: string): Promise<boolean> 
   }
 }
 
-/** Removes an image with all its names. Whether a container uses it is for the caller to know. */
+/**
+ * Removes an image with all its names. Whether a container refers to it is for the caller to know. Throws E_BUSY while
+ * something runs on it, here or on another machine.
+ */
 export async function removeImage(layout: Layout, image: StoredImage, signal: AbortSignal): Promise<void> {
   const held = await lockImage(layout, image.digest, signal, () => {});
   try {
-    for (const name of image.refs) await removeRef(layout, name);
-    const { directory } = imagePaths(layout, hexOf(image.digest) ?? "");
-    // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
-    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+    const { directory, users } = imagePaths(layout, hexOf(image.digest) ?? "");
+    refuseInUse(image, users);
     makePrivateDirectory(layout.temporary);
+    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+    // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
     await rename(directory, trash).catch((error: unknown) => {
       if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", directory);
     });
+    try {
+      // Whoever started just now made their mark before they looked for the record.
+      refuseInUse(image, join(trash, basename(users)));
+    } catch (error) {
+      await removeTree(directory);
+      await rename(trash, directory);
+      throw error;
+    }
     await syncDirectory(layout.images);
+    for (const name of image.refs) await removeRef(layout, name);
     await removeTree(trash);
   } finally {
     held.release();
   }
+}
+
+function refuseInUse(image: StoredImage, users: string): void {
+  const { alive, foreign } = usersIn(users);
+  if (alive + foreign === 0) return;
+  const name = image.refs[0] ?? image.digest;
+  throw new Failure("E_BUSY", `the image ${name} is in use${alive === 0 ? " on another machine" : ""}`, {
+    where: users,
+    mend:
+      alive === 0
+        ? "end what runs there, or remove its mark if that machine is gone"
+        : "end what runs first: see `rootling list`",
+  });
 }
 
 /** One process at a time makes or removes an image. */

@@ -41,6 +41,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     tree: join(directory, "tree"),
     record: join(directory, "record.json"),
     config: join(directory, "config.json"),
+    /** Marks of the starts that use it: `<owner>`. */
+    users: join(directory, "users"),
   };
 };
 
@@ -53,6 +55,8 @@ export const containerPaths = (layout: Layout, name: string) => {
     record: join(directory, "container.json"),
     upper: join(directory, "upper"),
     work: join(directory, "work"),
+    /** The whole tree of a container that is a copy. */
+    root: join(directory, "root"),
     /** Records of its running processes: `<pid>-<start time>.json`. */
     runs: join(directory, "runs"),
     /** Prefix of the generations of its writer's lock. */

@@ -29,7 +29,8 @@ export async function clearLeavings(layout: Layout): Promise<void> {
   }
   for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
     for (const name of namesIn(directory)) {
-      if (stateOfName(name) === "dead") await removeTree(join(directory, name));
+      // What resists is no reason to fail: it is tried again by the next command.
+      if (stateOfName(name) === "dead") await removeTree(join(directory, name)).catch(() => {});
     }
   }
 }

@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { ourselves, ownerName } from "../../src/base/owner.ts";
 import { capture } from "../../src/base/process.ts";
-import { importImage, importToFile } from "../../src/commands/import-image.ts";
+import { importImage, importToFile, type OutputFormat, outputFormats } from "../../src/commands/import-image.ts";
 import { compressionOptions } from "../../src/image/sinks/squashfs.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import {
@@ -20,7 +21,9 @@ import {
   writeLayout,
 } from "../support/image-support.ts";
 
-const FORMATS = ["squashfs", "dir"] as const;
+const FORMATS = Object.keys(outputFormats) as OutputFormat[];
+/** Formats that are directories. */
+const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci";
 
 const entries: Given[] = [
   { path: "./", kind: "directory", mode: 0o711 },
@@ -37,11 +40,21 @@ const entries: Given[] = [
 ];
 
 /** A tree written by a sink, as a directory. */
-async function treeOf(output: string, format: (typeof FORMATS)[number], directory: string): Promise<string[]> {
+async function treeOf(output: string, format: OutputFormat, directory: string): Promise<string[]> {
   if (format === "dir") return describeTree(output);
-  const unpacked = join(directory, "unsquashed");
-  await capture("unsquashfs", ["-d", unpacked, "-no-progress", output]);
-  return (await describeTree(unpacked)).filter((line) => !/^\.rootling/.test(line));
+  const unpacked = mkdtempSync(join(directory, "unpacked-"));
+  const tree = join(unpacked, "rootfs");
+  if (format === "squashfs") await capture("unsquashfs", ["-d", tree, "-no-progress", output]);
+  else if (format === "oci") {
+    rmSync(unpacked, { recursive: true });
+    await capture("umoci", ["unpack", "--image", `${output}:latest`, unpacked]);
+  } else {
+    mkdirSync(tree);
+    await capture("tar", ["-xf", output, "-C", tree, "-p", "-P", "--xattrs", "--xattrs-include=*", "--numeric-owner"]);
+  }
+  const lines = (await describeTree(tree)).filter((line) => !/^\.rootling/.test(line));
+  rmSync(unpacked, { recursive: true });
+  return lines;
 }
 
 const prepared = (t: TestContext, layers: Given[][]) => {
@@ -53,6 +66,19 @@ const prepared = (t: TestContext, layers: Given[][]) => {
   return { directory, source: `oci:${directory}/layout`, ...testContext(directory) };
 };
 
+/** Imports in a process of its own. */
+function startImport(directory: string, source: string, output: string, format: OutputFormat) {
+  const script = join(import.meta.dirname, "../support/image-import.ts");
+  const child = spawn(process.execPath, [script, source, output, format], {
+    env: { ...process.env, IMAGE_TEST_DIRECTORY: directory },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let text = "";
+  child.stderr.on("data", (chunk) => (text += chunk));
+  const ended = new Promise((resolve) => child.on("close", resolve));
+  return { child, ended, said: () => text };
+}
+
 test("all sinks write the same tree", async (t) => {
   for (const layers of [[entries], generateStack(3, 4), generateStack(8, 4)]) {
     const { directory, source, context, layout } = prepared(t, layers);
@@ -62,7 +88,7 @@ test("all sinks write the same tree", async (t) => {
       await importToFile(context, layout, source, { output, format });
       trees.push(await treeOf(output, format, directory));
     }
-    assert.deepEqual(trees[0], trees[1]);
+    for (const [i, tree] of trees.entries()) assert.deepEqual(tree, trees[1], `${FORMATS[i]}`);
     const stored = await importImage(context, layout, source);
     assert.deepEqual(await describeTree(stored.tree), trees[1]);
   }
@@ -88,11 +114,11 @@ for (const format of FORMATS) {
   test(`${format}: an existing output is left alone, or replaced when asked to`, async (t) => {
     const { directory, source, context, layout } = prepared(t, [entries]);
     const output = join(directory, "out");
-    if (format === "dir") mkdirSync(output);
+    if (isDirectory(format)) mkdirSync(output);
     else writeFileSync(output, "precious");
-    const before = format === "dir" ? "" : readFileSync(output, "utf8");
+    const before = isDirectory(format) ? "" : readFileSync(output, "utf8");
     await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_EXISTS"));
-    assert.equal(format === "dir" ? "" : readFileSync(output, "utf8"), before);
+    assert.equal(isDirectory(format) ? "" : readFileSync(output, "utf8"), before);
     await importToFile(context, layout, source, { output, format, force: true });
     assert.ok((await treeOf(output, format, directory)).length > 5);
     assert.deepEqual(
@@ -107,6 +133,43 @@ for (const format of FORMATS) {
     const before = readdirSync(directory).concat("cache", "data").sort();
     await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_LAYER"));
     assert.deepEqual(readdirSync(directory).sort(), before);
+  });
+
+  test(`${format}: a wrong digest in the last layer that is read leaves nothing behind`, async (t) => {
+    const { directory, source, context, layout } = prepared(t, [entries, [{ path: "above" }]]);
+    const index = JSON.parse(readFileSync(join(directory, "layout/index.json"), "utf8"));
+    const blob = (digest: string) => join(directory, "layout/blobs/sha256", digest.slice("sha256:".length));
+    const manifest = JSON.parse(readFileSync(blob(index.manifests[0].digest), "utf8"));
+    const lowest = blob(manifest.layers[0].digest);
+    const damaged = readFileSync(lowest);
+    // The header's time: the stream is whole, the bytes are others.
+    damaged.writeUInt8(damaged.readUInt8(5) ^ 1, 5);
+    writeFileSync(lowest, damaged);
+    const output = join(directory, "out");
+    const before = readdirSync(directory).concat("cache", "data").sort();
+    await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_DIGEST"));
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => !before.includes(name)),
+      [],
+    );
+  });
+
+  test(`${format}: what a killed import left goes with the next, and nothing else`, async (t) => {
+    const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
+    const { directory, source, context, layout } = prepared(t, [[{ path: "large", content }]]);
+    const work = join(directory, "work");
+    mkdirSync(work);
+    const { child, ended } = startImport(directory, source, join(work, "out"), format);
+    while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill("SIGKILL");
+    await ended;
+    const left = readdirSync(work);
+    assert.equal(left.length, 1);
+    // Of somebody who lives, and of another output.
+    const others = [`out.${ownerName(ourselves())}.00000000.tmp`, `other${left[0]?.slice("out".length)}`];
+    for (const name of others) writeFileSync(join(work, name), "");
+    await importToFile(context, layout, source, { output: join(work, "out"), format });
+    assert.deepEqual(readdirSync(work).sort(), ["out", ...others].sort());
   });
 
   test(`${format}: a full disk is told and leaves nothing behind`, async (t) => {
@@ -136,23 +199,90 @@ for (const format of FORMATS) {
   test(`${format}: Ctrl-C ends it and leaves nothing behind`, async (t) => {
     const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
     const { directory, source } = prepared(t, [[{ path: "large", content }]]);
-    const script = join(import.meta.dirname, "../support/image-import.ts");
     const work = join(directory, "work");
     mkdirSync(work);
-    const child = spawn(process.execPath, [script, source, join(work, "out"), format], {
-      env: { ...process.env, IMAGE_TEST_DIRECTORY: directory },
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    let said = "";
-    child.stderr.on("data", (chunk) => (said += chunk));
-    const ended = new Promise((resolve) => child.on("close", resolve));
+    const { child, ended, said } = startImport(directory, source, join(work, "out"), format);
     while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill("SIGINT");
     assert.equal(await ended, 125);
-    assert.match(said, /E_INTERRUPTED/);
+    assert.match(said(), /E_INTERRUPTED/);
     assert.deepEqual(readdirSync(work), []);
   });
 }
+
+test("dir: an empty mount point is filled in place, and empty again after a failure", async (t) => {
+  const good = prepared(t, [entries]);
+  const bad = prepared(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
+  const output = join(good.directory, "mounted");
+  mkdirSync(output);
+  await capture("mount", ["-t", "tmpfs", "none", output]);
+  try {
+    mkdirSync(join(output, "lost+found"));
+    await assert.rejects(
+      importToFile(bad.context, bad.layout, bad.source, { output, format: "dir" }),
+      failsWith("E_LAYER"),
+    );
+    assert.deepEqual(readdirSync(output), ["lost+found"]);
+    await importToFile(good.context, good.layout, good.source, { output, format: "dir" });
+    assert.equal((await describeTree(output)).length, 10);
+    await assert.rejects(
+      importToFile(good.context, good.layout, good.source, { output, format: "dir", force: true }),
+      failsWith("E_EXISTS", /mount point/),
+    );
+  } finally {
+    await capture("umount", [output]);
+  }
+});
+
+test("tar and oci: the same image makes the same bytes, in each compression", async (t) => {
+  const { directory, source, context, layout } = prepared(t, [entries, [{ path: "more", content: "x".repeat(9000) }]]);
+  process.env.SOURCE_DATE_EPOCH = "1700000000";
+  t.after(() => delete process.env.SOURCE_DATE_EPOCH);
+  const hash = async (path: string) =>
+    (await capture("sh", [
+      "-c",
+      'find "$1" -type f -exec sha256sum {} + | sed "s,/[ab]-,/," | sort',
+      "-",
+      path,
+    ])) as string;
+  let expected: string[] | undefined;
+  for (const comp of ["none", "gzip", "gzip:9", "zstd:5"]) {
+    for (const format of ["tar", "oci"] as const) {
+      const outputs = ["a", "b"].map((name) => join(directory, `${name}-${comp.replace(":", "")}-${format}`));
+      for (const output of outputs) await importToFile(context, layout, source, { output, format, comp });
+      assert.equal(await hash(outputs[0] ?? ""), await hash(outputs[1] ?? ""));
+      const again = join(directory, `again-${comp.replace(":", "")}-${format}`);
+      const from = format === "oci" ? `oci:${outputs[0]}` : (outputs[0] ?? "");
+      await importToFile(context, layout, from, { output: again, format: "dir" });
+      expected ??= await describeTree(again);
+      assert.deepEqual(await describeTree(again), expected, `${format} ${comp}`);
+      // umoci 0.4.7 knows no zstd, GNU tar tells it by itself.
+      if (format === "tar" || comp !== "zstd:5")
+        assert.deepEqual(await treeOf(outputs[0] ?? "", format, directory), expected);
+    }
+  }
+  for (const comp of ["", "none:1", "gzip:0", "zstd:23", "lz4", "-x", "toString"]) {
+    const output = join(directory, "no");
+    await assert.rejects(
+      importToFile(context, layout, source, { output, format: "tar", comp }),
+      failsWith("E_USAGE"),
+      comp,
+    );
+  }
+});
+
+test("oci: the configuration is kept, as far as it stays true", async (t) => {
+  const directory = scratch(t);
+  const config = { Env: ["A=b"], Labels: { note: "$(touch /canary)" } };
+  writeLayout(join(directory, "layout"), [tarOf(entries), tarOf([{ path: "x" }])], { config, ref: "v1" });
+  const { context, layout } = testContext(directory);
+  await importToFile(context, layout, `oci:${directory}/layout`, { output: join(directory, "flat"), format: "oci" });
+  const image = await importImage(context, layout, `oci:${directory}/flat:v1`);
+  assert.deepEqual(image.run, config);
+  const written = JSON.parse(readFileSync(image.config ?? "", "utf8"));
+  assert.equal(written.rootfs.diff_ids.length, 1);
+  assert.equal(written.created, undefined);
+});
 
 test("a file system without xattrs works, and is told of once", async (t) => {
   const attributes = new Map([[bytes("user.note"), Buffer.from("x")]]);

@@ -167,8 +167,8 @@ test("a layout: damaged blobs, a wrong DiffID, missing references", async (t) =>
 
 test("source texts", () => {
   const hub = { kind: "docker", user: undefined, registry: "registry-1.docker.io", digest: undefined };
-  assert.deepEqual(parseSource("docker://debian"), { ...hub, name: "library/debian", tag: "latest" });
-  assert.deepEqual(parseSource("docker://a/b:1"), { ...hub, name: "a/b", tag: "1" });
+  assert.deepEqual(parseSource("docker://debian"), { ...hub, name: "library/debian", tag: "latest", short: "debian" });
+  assert.deepEqual(parseSource("docker://a/b:1"), { ...hub, name: "a/b", tag: "1", short: "a/b" });
   assert.deepEqual(parseSource("docker://me@quay.io#a/b:1"), {
     ...hub,
     user: "me",

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { rootlingWords } from "../support/cli.ts";
-import { background } from "../support/command.ts";
+import { background, must } from "../support/command.ts";
 import { userKinds } from "../support/users.ts";
 
 interface Row {
@@ -142,6 +142,9 @@ for (const kind of userKinds) {
         "-c",
         "mkdir -p /a/b && touch /a/b/c && chmod 0 /a/b",
       ]);
+      // Deeper than a path can be long.
+      const deep = "i=0; while [ $i -lt 1500 ]; do mkdir deep && cd -P deep || exit 1; i=$((i+1)); done";
+      await box.must(["start", "--rw", "--root", "closed", "sh", "-c", deep]);
       await box.must(["remove", "closed"]);
       const { ROOTLING_DATA_PATH = "" } = box.user.env;
       assert.ok(!existsSync(join(ROOTLING_DATA_PATH, "containers/closed")));
@@ -152,4 +155,36 @@ for (const kind of userKinds) {
       assert.match(used.stderr, /E_BUSY/);
     });
   });
+}
+
+// Only root can mount a file system for it; the containers are those of every kind of user.
+if (process.getuid?.() === 0) {
+  for (const kind of userKinds) {
+    test(`a store on a file system that cannot be an upper directory works by copy, as ${kind}`, async (t) => {
+      const box = await busyboxBox(kind);
+      const place = join(box.scratch, "ramfs");
+      // ramfs keeps no extended attributes at all.
+      await must([
+        "sh",
+        "-c",
+        'mkdir "$1" && mount -t ramfs -o mode=755 ramfs "$1" && chown "$2" "$1"',
+        "sh",
+        place,
+        `${box.user.uid}`,
+      ]);
+      t.after(async () => {
+        await must(["umount", "--lazy", place]);
+        await box.remove();
+      });
+      const env = { ROOTLING_DATA_PATH: join(place, "data") };
+      await box.must(["import", `oci:${join(box.scratch, "layout")}:latest`, "--name", "busybox"], { env });
+      const created = await box.run(["create", "busybox", "--name", "copy"], { env });
+      assert.equal(created.status, 0, created.stderr);
+      assert.match(created.stderr, /full copy/);
+      await box.must(["start", "--rw", "copy", "sh", "-c", "echo kept >/etc/kept; rmdir /home/demo"], { env });
+      assert.equal(await box.must(["start", "copy", "sh", "-c", "cat /etc/kept; ls /home"], { env }), "kept\n");
+      assert.equal(await box.must(["run", "busybox", "ls", "/home"], { env }), "demo\n");
+      await box.must(["remove", "copy"], { env });
+    });
+  }
 }

@@ -59,7 +59,31 @@ for (const kind of userKinds) {
         status: 2,
         says: [/E_USAGE/, /--hostname/],
       },
+      {
+        name: "JSON of what shows nothing",
+        words: ["exec", "--json", "box", "true"],
+        status: 2,
+        says: [/E_USAGE/, /--dry-run/],
+      },
       { name: "bad pid", words: ["run", "--pid=shared", "busybox"], status: 2, says: [/E_USAGE/, /--pid=host/] },
+      {
+        name: "flags before the image is fetched",
+        words: ["run", "--pid=shared", "docker://127.0.0.1:1/nosuch"],
+        status: 2,
+        says: [/E_USAGE/, /--pid=host/],
+      },
+      {
+        name: "compression of what is not compressed",
+        words: ["import", "--comp", "lz4", "oci:x"],
+        status: 2,
+        says: [/E_USAGE/, /--comp/],
+      },
+      {
+        name: "a mount of a directory on a file",
+        words: ["run", "-m", "/etc:/etc/passwd", "busybox", "true"],
+        status: 125,
+        says: [/E_MOUNT/, /both be directories/],
+      },
       {
         name: "wrong platform",
         words: ["import", "--platform", "plan9", "oci:x"],
@@ -73,6 +97,14 @@ for (const kind of userKinds) {
         assert.equal(outcome.status, status, outcome.stderr);
         for (const pattern of says) assert.match(outcome.stderr, pattern);
         if (says.length > 0) assert.match(outcome.stderr, /^ {2}mend: /m);
+      });
+    }
+
+    if (kind !== "root") {
+      test("another user, whom a map of one id does not hold", async () => {
+        const outcome = await box.run(["run", "--user", "demo", "busybox", "true"]);
+        assert.equal(outcome.status, 125);
+        assert.match(outcome.stderr, /E_CONFLICT.*\n {2}from: --user\n {2}mend: .*--root/);
       });
     }
 

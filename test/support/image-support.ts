@@ -21,6 +21,7 @@ import { capture } from "../../src/base/process.ts";
 import { silentProgress } from "../../src/base/progress.ts";
 import { readSettings } from "../../src/base/settings.ts";
 import { digestHex, digestOf } from "../../src/image/digest.ts";
+import { TarReader } from "../../src/image/tar-read.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../../src/image/tar-write.ts";
 import type { Digest, Entry, EntryKind } from "../../src/image/types.ts";
 import { type Layout, layoutOf } from "../../src/store/layout.ts";
@@ -81,6 +82,27 @@ export function tarOf(entries: readonly Given[], end = true): Buffer {
   }
   if (end) parts.push(END_OF_ARCHIVE);
   return Buffer.concat(parts);
+}
+
+export type ReadEntry = Entry & { content: string };
+
+/** What a tar holds, read in pieces of `piece` bytes; content as one character a byte. */
+export function readTar(archive: Buffer, piece = archive.length, strict = true): ReadEntry[] {
+  const found: ReadEntry[] = [];
+  const reader = new TarReader("test", {
+    entry: (entry) => {
+      found.push({ ...entry, path: bytes(entry.path.replace(/\/$/, "")), content: "" });
+      return true;
+    },
+    data: (slice) => {
+      const last = found.at(-1);
+      if (last !== undefined) last.content += slice.toString("latin1");
+    },
+    end: () => {},
+  });
+  for (let at = 0; at < archive.length; at += piece) reader.write(archive.subarray(at, at + piece));
+  reader.end(strict);
+  return found;
 }
 
 export interface LayoutOptions {

@@ -97,8 +97,9 @@ export async function busyboxImage(layout: ImageLayout, tag: string, scratch: st
   }
   cpSync(BUSYBOX, join(root, "bin/busybox"));
   for (const applet of APPLETS.split(" ")) symlinkSync("busybox", join(root, "bin", applet));
-  writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\ndemo:x:1000:1000::/home/demo:/bin/sh\n");
-  writeFileSync(join(root, "etc/group"), "root:x:0:\ndemo:x:1000:\n");
+  // An id that no user of the tests has: on a fresh machine the first of them is 1000.
+  writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\ndemo:x:4242:4242::/home/demo:/bin/sh\n");
+  writeFileSync(join(root, "etc/group"), "root:x:0:\ndemo:x:4242:\n");
   writeFileSync(join(root, "etc/os-release"), 'ID=busybox\nPRETTY_NAME="BusyBox test image"\n');
   await must(["chmod", "1777", join(root, "tmp")]);
   await layout.image(tag);

@@ -3,17 +3,18 @@
  * all xattrs are kept. An ordinary user gets what `umoci unpack --rootless` makes: everything is the user's own,
  * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`.
  */
-import { mkdir } from "node:fs/promises";
-import { type ByteString, fromText } from "../../base/bytes.ts";
+import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { Entry } from "../types.ts";
 import { programFailure } from "./program.ts";
 import type { OpenSink, Sink } from "./sink.ts";
-import { TarStream } from "./tar-stream.ts";
+import { type TarStream, tarStreamInto } from "./tar-stream.ts";
 import { XattrSamples } from "./xattr-probe.ts";
 
 export interface DirectoryOptions {
@@ -31,31 +32,72 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
   };
 }
 
-/** A sink that makes the directory `output` with the tree in it. */
+/**
+ * A sink that makes the directory `output` with the tree in it. An empty one where a file system is mounted cannot be
+ * replaced, and need not be: it is filled in place.
+ */
 export function directorySink(output: string, force: boolean, context: Context): OpenSink {
   return async (image, root) => {
+    if (await isMountPoint(output)) return fillMountPoint(output, context)(image, root);
     if (!force) await refuseExisting(output);
+    await clearTemporaries(output);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
       throw fileFailure(error, "making the output directory", directory);
     });
     const sink = await fillDirectorySink({ directory }, context)(image, root);
-    return {
-      entry: (entry) => sink.entry(entry),
-      data: (slice) => sink.data(slice),
-      end: () => sink.end(),
-      flush: () => sink.flush(),
-      commit: async (last) => {
-        await sink.commit(last);
-        await moveIntoPlace(directory, output, force);
-      },
-      abort: async () => {
-        await sink.abort();
-        await removeTree(directory).catch(() => {});
-      },
-    };
+    return wrapped(sink, {
+      committed: () => moveIntoPlace(directory, output, force),
+      aborted: () => removeTree(directory),
+    });
   };
 }
+
+/** What a new ext4 has in it. */
+const LOST_AND_FOUND = "lost+found";
+
+function fillMountPoint(output: string, context: Context): OpenSink {
+  return async (image, root) => {
+    const content = async () => (await readdir(output)).filter((name) => name !== LOST_AND_FOUND);
+    if ((await content()).length > 0) {
+      throw new Failure("E_EXISTS", "the output is a mount point with files in it", {
+        where: output,
+        mend: "choose another name, or remove the files",
+      });
+    }
+    const sink = await fillDirectorySink({ directory: output }, context)(image, root);
+    return wrapped(sink, {
+      committed: async () => {},
+      aborted: async () => {
+        for (const name of await content()) await removeTree(join(output, name));
+      },
+    });
+  };
+}
+
+/** Whether `path` is a directory on which something is mounted: proc(5), /proc/pid/mountinfo. */
+async function isMountPoint(path: string): Promise<boolean> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined || !(await lstat(real)).isDirectory()) return false;
+  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
+  return lines.some((line) => unescapeOctal(line.split(" ")[4] ?? "") === real);
+}
+
+/** A sink that has more to do at its end. */
+const wrapped = (sink: Sink, then: { committed(): Promise<void>; aborted(): Promise<void> }): Sink => ({
+  entry: (entry) => sink.entry(entry),
+  data: (slice) => sink.data(slice),
+  end: () => sink.end(),
+  flush: () => sink.flush(),
+  commit: async (root) => {
+    await sink.commit(root);
+    await then.committed();
+  },
+  abort: async () => {
+    await sink.abort();
+    await then.aborted().catch(() => {});
+  },
+});
 
 class DirectorySink implements Sink {
   readonly #directory: string;
@@ -89,7 +131,7 @@ class DirectorySink implements Sink {
         },
       },
     );
-    this.#stream = new TarStream(this.#running);
+    this.#stream = tarStreamInto(this.#running);
   }
 
   entry(entry: Entry): void {

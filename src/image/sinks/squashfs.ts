@@ -1,16 +1,16 @@
 /** The squashfs sink: `mksquashfs - OUT -tar`, needs no privileges. Written for the traps of 4.5.1. */
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { ByteString } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
-import { moveIntoPlace, refuseExisting, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, refuseExisting, syncFile, temporaryName } from "../../base/files.ts";
 import { requireProgram, run } from "../../base/process.ts";
 import { RESERVED } from "../names.ts";
 import type { Entry, SourceImage } from "../types.ts";
 import { programFailure } from "./program.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sink.ts";
-import { TarStream } from "./tar-stream.ts";
+import { type TarStream, tarStreamInto } from "./tar-stream.ts";
 
 export interface SquashfsOptions {
   /** The file to write. */
@@ -54,18 +54,19 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
   return async (image, root) => {
     const program = requireProgram("mksquashfs", "squashfs-tools");
     if (!options.force) await refuseExisting(options.output);
+    await clearTemporaries(options.output);
     const temporary = temporaryName(options.output);
-    await claim(temporary);
+    await claim(temporary, options.output);
     return new SquashfsSink(program, compression, temporary, options, image, root, context);
   };
 }
 
 /** Makes the file, so that a place that cannot be written to is told before any work. */
-async function claim(temporary: string): Promise<void> {
+async function claim(temporary: string, output: string): Promise<void> {
   try {
     await (await open(temporary, "wx", 0o644)).close();
   } catch (error) {
-    throw programFailure(error, "creating the squashfs file", temporary);
+    throw programFailure(error, "creating the squashfs file", output);
   }
 }
 
@@ -114,7 +115,7 @@ class SquashfsSink implements Sink {
         },
       },
     );
-    this.#stream = new TarStream(this.#running);
+    this.#stream = tarStreamInto(this.#running);
   }
 
   entry(entry: Entry): void {
@@ -174,15 +175,5 @@ class SquashfsSink implements Sink {
 
   #explain(error: unknown): unknown {
     return programFailure(error, "writing the squashfs file", this.#options.output);
-  }
-}
-
-async function syncFile(path: string): Promise<void> {
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(path, "r+");
-    await handle.sync();
-  } finally {
-    await handle?.close();
   }
 }

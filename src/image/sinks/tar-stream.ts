@@ -1,4 +1,4 @@
-/** Entries as a tar stream into a program's standard input. */
+/** Entries as a tar stream into a program's standard input, or into a file. */
 import type { Writable } from "node:stream";
 import { Failure } from "../../base/errors.ts";
 import type { Running } from "../../base/process.ts";
@@ -10,19 +10,19 @@ import type { EntrySink } from "./sink.ts";
 const WAITING = 4 << 20;
 
 export class TarStream implements EntrySink {
-  readonly #running: Running;
+  readonly #finished: Promise<void>;
   readonly #input: Writable;
   #parts: Buffer[] = [];
   #size = 0;
   #failed = false;
 
-  constructor(running: Running) {
-    if (running.child.stdin === null) throw new Failure("E_INTERNAL", "a program without standard input");
-    this.#running = running;
-    this.#input = running.child.stdin;
-    // The program went away: why, its end tells.
+  /** `finished` settles when all that was written to `input` is where it belongs, or cannot be. */
+  constructor(input: Writable, finished: Promise<void>) {
+    this.#finished = finished;
+    this.#input = input;
+    // Whoever read went away: why, its end tells.
     this.#input.on("error", () => (this.#failed = true));
-    running.finished.catch(() => (this.#failed = true));
+    finished.catch(() => (this.#failed = true));
   }
 
   entry(entry: Entry): void {
@@ -54,7 +54,7 @@ export class TarStream implements EntrySink {
   async commit(): Promise<void> {
     await this.flush();
     this.#input.end(END_OF_ARCHIVE);
-    await this.#running.finished;
+    await this.#finished;
   }
 
   async #drained(): Promise<void> {
@@ -69,7 +69,13 @@ export class TarStream implements EntrySink {
   }
 
   async #failure(): Promise<void> {
-    await this.#running.finished;
+    await this.#finished;
     throw new Failure("E_PROGRAM", "a program stopped reading before the end");
   }
+}
+
+/** A tar stream that a program reads. */
+export function tarStreamInto({ child, finished }: Running): TarStream {
+  if (child.stdin === null) throw new Failure("E_INTERNAL", "a program without standard input");
+  return new TarStream(child.stdin, finished);
 }

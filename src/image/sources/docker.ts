@@ -1,35 +1,59 @@
 /** Images in registries: manifest and configuration first, layers into the blob cache, several at a time. */
-import type { Task } from "../../base/progress.ts";
-import { Verifier } from "../digest.ts";
-import { limits, tooLarge } from "../limits.ts";
+import { Failure } from "../../base/errors.ts";
+import { escapeText } from "../../base/text.ts";
+import { limits } from "../limits.ts";
 import type { BlobInfo, Digest, SourceImage } from "../types.ts";
-import { readChunks } from "./files.ts";
+import { CredentialStore } from "./credentials.ts";
+import { Downloads } from "./downloads.ts";
+import { candidatesOf, endpointsOf } from "./endpoints.ts";
+import { Connections } from "./http.ts";
 import { assembleImage } from "./image.ts";
-import { type Document, resolveManifest } from "./manifest.ts";
+import { manifestFailure } from "./json.ts";
+import { ACCEPTED, type Document, type IndexEntry, resolveManifest } from "./manifest.ts";
 import { type DockerReference, shortName } from "./reference.ts";
-import { Repository } from "./registry.ts";
+import { type RegistriesConf, readRegistriesConf } from "./registries-conf.ts";
+import { mayBeElsewhere, Repositories } from "./repositories.ts";
+import { Retries } from "./retry.ts";
 import type { OpenContext } from "./source.ts";
 
 /** Opens an image of a registry. An image named by digest whose documents are cached needs no network. */
 export async function openDocker(reference: DockerReference, context: OpenContext): Promise<SourceImage> {
-  const repository = new Repository(reference, context);
+  const conf = await readRegistriesConf(context.registry.env);
+  const candidates = candidatesOf(reference, conf);
+  for (const [index, candidate] of candidates.entries()) {
+    try {
+      return await openCandidate(candidate, conf, context);
+    } catch (error) {
+      if (index === candidates.length - 1 || !mayBeElsewhere(error)) throw error;
+      context.warn(`not at ${candidate.registry}: ${(error as Failure).what}`);
+    }
+  }
+  throw new Failure("E_INTERNAL", "a name without candidates");
+}
+
+async function openCandidate(
+  reference: DockerReference,
+  conf: RegistriesConf | undefined,
+  context: OpenContext,
+): Promise<SourceImage> {
+  const name = shortName(reference);
+  const connections = new Connections(context.settings, context.registry.env);
+  const repositories = openRepositories(reference, conf, connections, context);
   const stop = new AbortController();
-  const downloads = new Downloads(repository, context, AbortSignal.any([context.signal, stop.signal]));
+  const downloads = new Downloads(repositories, context, AbortSignal.any([context.signal, stop.signal]));
   const close = async () => {
     stop.abort();
     await downloads.settled();
-    repository.close();
+    connections.close();
   };
   try {
-    const name = shortName(reference);
     const start =
       reference.digest === undefined
-        ? await fetchTagged(repository, reference.tag ?? "latest", context)
-        : await fetchDocument(repository, reference.digest, undefined, context);
-    const fetch = (entry: BlobInfo & { mediaType: string }) =>
-      fetchDocument(repository, entry.digest, entry.size, context);
+        ? await fetchTagged(repositories, reference.tag ?? "latest", context)
+        : await fetchDocument(repositories, { digest: reference.digest }, context);
+    const fetch = (entry: IndexEntry) => fetchDocument(repositories, entry, context);
     const { document, manifest } = await resolveManifest(start, context.platform, fetch, name);
-    const config = await fetchConfig(repository, manifest.config, context);
+    const config = await fetchConfig(repositories, manifest.config, context);
     const parts = { document, manifest, config, name, close, open: downloads.open };
     const image = assembleImage(parts, context);
     downloads.plan(
@@ -37,121 +61,66 @@ export async function openDocker(reference: DockerReference, context: OpenContex
         digest && size !== undefined ? [{ digest, size, label }] : [],
       ),
     );
-    return image;
+    // A short name means what this machine's registries.conf says.
+    return { ...image, source: `docker://${reference.registry}/${reference.name}@${image.digest}` };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
+function openRepositories(
+  reference: DockerReference,
+  conf: RegistriesConf | undefined,
+  connections: Connections,
+  context: OpenContext,
+): Repositories {
+  const { signal, registry: options } = context;
+  const helpers = conf?.credentialHelpers ?? [];
+  const warn = (message: string) => context.warn(message);
+  const shared = {
+    connections,
+    retries: new Retries(context),
+    credentials: new CredentialStore({ options, helpers, signal, warn }, reference.user),
+    signal,
+    shown: `docker://${shortName(reference)}`,
+  };
+  return new Repositories(endpointsOf(reference, conf, options), shared, context);
+}
+
 /** What a tag means now. Kept, so that the same image named by its digest needs no network. */
-async function fetchTagged(repository: Repository, tag: string, context: OpenContext): Promise<Document> {
-  const document = await repository.manifest(tag);
+async function fetchTagged(repositories: Repositories, tag: string, context: OpenContext): Promise<Document> {
+  const document = await repositories.ask((repository) => repository.manifest(tag));
   const cached = await context.cache.read(document.digest, limits.manifestBytes);
   if (cached === undefined) await context.cache.write(document.digest, document.bytes);
   return document;
 }
 
 async function fetchDocument(
-  repository: Repository,
-  digest: Digest,
-  size: number | undefined,
+  repositories: Repositories,
+  entry: { digest: Digest; size?: number; mediaType?: string },
   context: OpenContext,
 ): Promise<Document> {
+  const { digest, size } = entry;
+  const stated = entry.mediaType === "" ? undefined : entry.mediaType;
   const cached = await context.cache.read(digest, limits.manifestBytes);
-  if (cached !== undefined) return { digest, bytes: cached, mediaType: undefined };
-  const document = await repository.manifest(digest);
-  const verifier = new Verifier(digest, size, `manifest ${digest}`);
-  verifier.update(document.bytes);
-  verifier.end();
+  if (cached !== undefined) return { digest, bytes: cached, mediaType: stated };
+  const document = await repositories.ask((repository) => repository.manifest(digest, { digest, size }));
+  const sent = document.mediaType?.split(";")[0]?.trim();
+  if (stated !== undefined && sent !== undefined && ACCEPTED.includes(sent) && sent !== stated) {
+    throw manifestFailure(
+      `the registry sends ${sent} where the index says ${escapeText(stated.slice(0, 100))}`,
+      digest,
+    );
+  }
   await context.cache.write(digest, document.bytes);
-  return document;
+  return { ...document, mediaType: stated ?? document.mediaType };
 }
 
-async function fetchConfig(repository: Repository, blob: BlobInfo, context: OpenContext): Promise<Buffer> {
+async function fetchConfig(repositories: Repositories, blob: BlobInfo, context: OpenContext): Promise<Buffer> {
   const cached = await context.cache.read(blob.digest, limits.configBytes);
   if (cached !== undefined) return cached;
-  const verifier = new Verifier(blob.digest, blob.size, `configuration ${blob.digest}`);
-  const parts: Buffer[] = [];
-  for await (const part of await repository.blob(blob.digest, context.signal)) {
-    verifier.update(part);
-    parts.push(part);
-  }
-  verifier.end();
-  const bytes = Buffer.concat(parts);
-  if (bytes.length > limits.configBytes) throw tooLarge("an image configuration that is too long", blob.digest);
+  const bytes = await repositories.ask((repository) => repository.smallBlob(blob, limits.configBytes));
   await context.cache.write(blob.digest, bytes);
   return bytes;
-}
-
-type LayerBlob = BlobInfo & { label: string };
-
-/**
- * Downloads of layers, top layer first as the merge wants them, a limited number at a time. They begin when the first
- * layer is opened: an image that is stored already is never downloaded.
- */
-class Downloads {
-  readonly #repository: Repository;
-  readonly #context: OpenContext;
-  readonly #signal: AbortSignal;
-  readonly #started = new Map<Digest, Promise<string>>();
-  #planned: LayerBlob[] = [];
-  #running = 0;
-  #waiting: (() => void)[] = [];
-
-  constructor(repository: Repository, context: OpenContext, signal: AbortSignal) {
-    this.#repository = repository;
-    this.#context = context;
-    this.#signal = signal;
-  }
-
-  plan(layers: readonly LayerBlob[]): void {
-    this.#planned = [...layers].reverse();
-  }
-
-  /** The stored bytes of a layer, once it is downloaded. */
-  readonly open = async (layer: LayerBlob): Promise<AsyncIterable<Buffer>> => {
-    for (const planned of this.#planned) this.#start(planned);
-    return readChunks(await this.#start(layer));
-  };
-
-  async settled(): Promise<void> {
-    await Promise.allSettled(this.#started.values());
-  }
-
-  #start(layer: LayerBlob): Promise<string> {
-    const present = this.#started.get(layer.digest);
-    if (present !== undefined) return present;
-    const download = this.#download(layer);
-    // Whoever opens the layer sees the failure; if nobody does, another one was met before.
-    download.catch(() => {});
-    this.#started.set(layer.digest, download);
-    return download;
-  }
-
-  async #download(layer: LayerBlob): Promise<string> {
-    if (this.#running >= this.#context.settings.MAX_CONNECTIONS) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#running++;
-    let task: Task | undefined;
-    const begin = () =>
-      (task ??= this.#context.progress.task(`download ${layer.digest}`, `download ${layer.label}`, layer.size));
-    try {
-      const { path, cached } = await this.#context.cache.obtain(
-        layer,
-        () => {
-          begin();
-          return this.#repository.blob(layer.digest, this.#signal);
-        },
-        this.#signal,
-        (bytes) => begin().advance(bytes),
-      );
-      begin().done(cached ? "in cache" : undefined);
-      return path;
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
-    }
-  }
 }

@@ -1,123 +1,215 @@
-/** One HTTP request, with redirects, time limits and no secret sent to where it does not belong. */
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+/** One HTTP request, with redirects, proxies, time limits and no secret sent to where it does not belong. */
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { TLSSocket } from "node:tls";
 import { throwIfAborted } from "../../base/context.ts";
-import { errnoOf, Failure } from "../../base/errors.ts";
-import { escapeText } from "../../base/text.ts";
+import { Failure } from "../../base/errors.ts";
+import type { Settings } from "../../base/settings.ts";
 import { tooLarge } from "../limits.ts";
+import type { Environment } from "./environment.ts";
+import { networkFailure, registryFailure, timeError } from "./network-failures.ts";
+import { Trust } from "./trust.ts";
 
-export interface HttpOptions {
+export interface HttpRequest {
   headers: Record<string, string>;
   signal: AbortSignal;
-  /** Seconds without a byte after which it is given up. */
-  timeout: number;
   /** Sent to the origin of the first URL only. */
   authorization?: string | undefined;
+  /** Makes it a POST, of a form; one is never sent on to where a redirect leads. */
+  form?: URLSearchParams;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Where it came from in the end. */
+  readonly url: URL;
+  /** The body, unread. */
+  readonly message: IncomingMessage;
 }
 
 const MAX_REDIRECTS = 5;
+/** What is read of a body that nobody wants, so that its connection can be used again. */
+const DISCARDED_BYTES = 16 << 10;
+/** Fewer bytes than this in half a TRANSFER_TIMEOUT are no progress: a peer could hold us for ever with one a minute. */
+const LEAST_BYTES = 512;
 
-/** Connections that are kept between requests of one image. */
+/** Hosts of this machine: they speak plain HTTP if they do not speak TLS, and no proxy leads there. */
+export const isLoopback = (host: string): boolean =>
+  /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/.test(host);
+
+/** Connections that are kept between the requests of one image. Each origin has its own, with its own certificates. */
 export class Connections {
-  readonly #http: HttpAgent;
-  readonly #https: HttpsAgent;
+  readonly #settings: Settings;
+  readonly #env: Environment;
+  readonly #trust: Trust;
+  readonly #insecure = new Set<string>();
+  readonly #agents = new Map<string, HttpAgent>();
 
-  constructor(maximum: number) {
-    this.#http = new HttpAgent({ keepAlive: true, maxSockets: maximum });
-    this.#https = new HttpsAgent({ keepAlive: true, maxSockets: maximum });
+  constructor(settings: Settings, env: Environment) {
+    this.#settings = settings;
+    this.#env = env;
+    this.#trust = new Trust(env);
+  }
+
+  /** The certificate of `host` (`host:port`) is not looked at from now on; those of others still are. */
+  trustBlindly(host: string): void {
+    this.#insecure.add(new URL(`https://${host}`).host);
+  }
+
+  isTrustedBlindly(url: URL): boolean {
+    return this.#insecure.has(url.host);
   }
 
   close(): void {
-    this.#http.destroy();
-    this.#https.destroy();
+    for (const agent of this.#agents.values()) agent.destroy();
   }
 
-  /** Sends a GET and follows redirects. The answer's body is unread. Throws E_NETWORK and E_REGISTRY. */
-  async get(start: URL, options: HttpOptions): Promise<IncomingMessage> {
+  /** Sends a request and follows redirects. Throws E_NETWORK, E_CERTIFICATE and E_REGISTRY. */
+  async send(start: URL, request: HttpRequest): Promise<Answer> {
     let url = start;
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
-      const answer = await this.#once(url, options, url.origin === start.origin);
+      const answer = await this.#once(url, request, url.origin === start.origin);
       const { location } = answer.headers;
-      if (![301, 302, 303, 307, 308].includes(answer.statusCode ?? 0) || location === undefined) return answer;
-      answer.resume();
+      if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer;
+      discard(answer);
       const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
       const insecure = url.protocol === "https:" && next?.protocol !== "https:";
-      if (next === undefined || !["http:", "https:"].includes(next.protocol) || insecure) {
+      const possible = next !== undefined && ["http:", "https:"].includes(next.protocol);
+      if (!possible || insecure || request.form !== undefined) {
         throw registryFailure("a redirect that cannot be followed", url);
       }
+      // node:http would send these as credentials.
+      next.username = next.password = "";
       url = next;
     }
     throw registryFailure("too many redirects", start);
   }
 
-  #once(url: URL, options: HttpOptions, sameOrigin: boolean): Promise<IncomingMessage> {
-    throwIfAborted(options.signal);
-    const headers = { "user-agent": "rootling", ...options.headers };
-    if (options.authorization !== undefined && sameOrigin) {
-      Object.assign(headers, { authorization: options.authorization });
+  /** The whole body of an answer. Throws E_LIMIT for more than `limit` bytes. */
+  async read(answer: Answer, limit: number, signal: AbortSignal): Promise<Buffer> {
+    const parts: Buffer[] = [];
+    let size = 0;
+    for await (const part of this.body(answer, signal)) {
+      size += part.length;
+      if (size > limit) throw tooLarge(`an answer of more than ${limit} bytes`, answer.url.host);
+      parts.push(part);
     }
+    return Buffer.concat(parts);
+  }
+
+  /** The body as it arrives. Throws E_NETWORK when it stops, or becomes too slow. */
+  async *body({ message, url }: Answer, signal: AbortSignal): AsyncGenerator<Buffer> {
+    let waiting = true;
+    let arrived = 0;
+    let quiet = 0;
+    const watch = setInterval(() => {
+      // Where we are the slow ones, the peer is not blamed.
+      quiet = waiting && arrived < LEAST_BYTES ? quiet + 1 : 0;
+      arrived = 0;
+      if (quiet >= 2) message.destroy(timeError("ESTALLED"));
+    }, this.#settings.TRANSFER_TIMEOUT * 500);
+    try {
+      for await (const chunk of message) {
+        waiting = false;
+        arrived += (chunk as Buffer).length;
+        yield chunk as Buffer;
+        waiting = true;
+      }
+    } catch (error) {
+      throw networkFailure(error, url, signal);
+    } finally {
+      clearInterval(watch);
+    }
+  }
+
+  /** A connection that was kept may have been closed meanwhile: then the request goes out again, on a new one. */
+  async #once(url: URL, request: HttpRequest, sameOrigin: boolean): Promise<Answer> {
+    try {
+      return await this.#attempt(url, request, sameOrigin);
+    } catch (error) {
+      if (error !== STALE) throw error;
+      this.#agents.get(url.origin)?.destroy();
+      this.#agents.delete(url.origin);
+      return await this.#attempt(url, request, sameOrigin);
+    }
+  }
+
+  #attempt(url: URL, { headers, signal, authorization, form }: HttpRequest, sameOrigin: boolean): Promise<Answer> {
+    throwIfAborted(signal);
+    const sent: Record<string, string> = { "user-agent": "rootling", "accept-encoding": "identity", ...headers };
+    if (authorization !== undefined && sameOrigin) sent.authorization = authorization;
+    const body = form?.toString();
+    if (body !== undefined) {
+      sent["content-type"] = "application/x-www-form-urlencoded";
+      sent["content-length"] = String(Buffer.byteLength(body));
+    }
+    const { CONNECT_TIMEOUT, TRANSFER_TIMEOUT } = this.#settings;
     return new Promise((resolve, reject) => {
-      const secure = url.protocol === "https:";
-      const send = secure ? httpsRequest : httpRequest;
-      const agent = secure ? this.#https : this.#http;
-      const request = send(url, { method: "GET", headers, agent, signal: options.signal });
-      request.setTimeout(options.timeout * 1000, () => {
-        request.destroy(new Error(`no answer for ${options.timeout} seconds`));
+      const begin = url.protocol === "https:" ? httpsRequest : httpRequest;
+      const method = body === undefined ? "GET" : "POST";
+      const request = begin(url, { method, headers: sent, agent: this.#agent(url), signal });
+      let timer = setTimeout(() => request.destroy(timeError("ECONNECT_TIME")), CONNECT_TIMEOUT * 1000);
+      const connected = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => request.destroy(timeError("ESTALLED")), TRANSFER_TIMEOUT * 1000);
+      };
+      request.on("socket", (socket) => {
+        const { connecting, secureConnecting } = socket as TLSSocket & { secureConnecting?: boolean };
+        if (connecting || secureConnecting) {
+          socket.once(url.protocol === "https:" ? "secureConnect" : "connect", connected);
+        } else connected();
       });
-      request.on("response", resolve);
-      request.on("error", (error) => reject(networkFailure(error, url, options.signal)));
-      request.end();
+      request.on("response", (message) => {
+        clearTimeout(timer);
+        resolve({ status: message.statusCode ?? 0, headers: message.headers, url, message });
+      });
+      request.on("error", (error: NodeJS.ErrnoException) => {
+        clearTimeout(timer);
+        const stale = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+        reject(stale && !signal.aborted ? STALE : networkFailure(error, url, signal));
+      });
+      request.end(body);
     });
   }
-}
 
-/** The body as it arrives. Throws E_NETWORK when it stops. */
-export async function* bodyOf(answer: IncomingMessage, url: URL, signal: AbortSignal): AsyncGenerator<Buffer> {
-  try {
-    for await (const chunk of answer) yield chunk as Buffer;
-  } catch (error) {
-    throw networkFailure(error, url, signal);
+  #agent(url: URL): HttpAgent {
+    const present = this.#agents.get(url.origin);
+    if (present !== undefined) return present;
+    const common = { keepAlive: true, ...(isLoopback(url.host) ? {} : { proxyEnv: proxySettings(this.#env) }) };
+    const agent = this.#make(url, common);
+    this.#agents.set(url.origin, agent);
+    return agent;
+  }
+
+  #make(url: URL, common: ConstructorParameters<typeof HttpAgent>[0]): HttpAgent {
+    try {
+      if (url.protocol === "http:") return new HttpAgent(common);
+      return new HttpsAgent({ ...common, ...this.#trust.for(url.host, this.isTrustedBlindly(url)) });
+    } catch (error) {
+      // The address of a proxy may hold a password: it is not repeated.
+      if (!String((error as { code?: unknown }).code).startsWith("ERR_PROXY")) throw error;
+      throw new Failure("E_SETTING", "the address of the proxy cannot be understood", {
+        where: "HTTP_PROXY, HTTPS_PROXY",
+        mend: "write it like http://proxy.example:3128",
+      });
+    }
   }
 }
 
-/** A whole small body. */
-export async function smallBody(
-  answer: IncomingMessage,
-  url: URL,
-  limit: number,
-  signal: AbortSignal,
-): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let size = 0;
-  for await (const part of bodyOf(answer, url, signal)) {
-    size += part.length;
-    if (size > limit) throw tooLarge(`an answer of more than ${limit} bytes`, url.host);
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
+/** Marks a request that failed because a kept connection was gone. */
+const STALE = Symbol("stale");
+
+/** The variables that curl, Go and Node agree on; the spelling in lower case wins, as Node has it. */
+function proxySettings(env: Environment): Record<string, string | undefined> {
+  const names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+  return Object.fromEntries(names.map((name) => [name, env[name.toLowerCase()] || env[name] || undefined]));
 }
 
-function networkFailure(error: unknown, url: URL, signal: AbortSignal): Failure {
-  if (error instanceof Failure) return error;
-  if (signal.aborted) return new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
-  const errno = errnoOf(error);
-  const known: Record<string, string> = {
-    ECONNREFUSED: "nothing answers there",
-    ENOTFOUND: "the host name is not known",
-    EAI_AGAIN: "the host name cannot be looked up now",
-    ECONNRESET: "the connection was cut",
-    ETIMEDOUT: "no answer in time",
-    EHOSTUNREACH: "the host cannot be reached",
-    ENETUNREACH: "the network cannot be reached",
-  };
-  const why = (errno === undefined ? undefined : known[errno]) ?? escapeText((error as Error).message.slice(0, 200));
-  return new Failure("E_NETWORK", `the registry cannot be read: ${why}`, {
-    where: url.host,
-    mend: "check the name of the registry and the network, and try again",
-    cause: error,
-  });
-}
-
-export function registryFailure(what: string, url: URL): Failure {
-  return new Failure("E_REGISTRY", what, { where: url.host, mend: "check the name of the registry" });
+/** Ends an answer whose body nobody wants. */
+export function discard({ headers, message }: Answer): void {
+  const length = Number(headers["content-length"] ?? Number.NaN);
+  message.on("error", () => {});
+  if (length <= DISCARDED_BYTES) message.resume();
+  else message.destroy();
 }

@@ -1,6 +1,6 @@
 /** From manifest and configuration to an image, for all sources that have these. */
 import { digestHex, parseDigest } from "../digest.ts";
-import type { BlobInfo, LayerRef, SourceImage } from "../types.ts";
+import type { BlobInfo, Digest, LayerRef, SourceImage } from "../types.ts";
 import { type Document, type Manifest, matchesPlatform, parseConfig, platformFailure } from "./manifest.ts";
 import type { OpenContext } from "./source.ts";
 
@@ -17,28 +17,35 @@ export interface ImageParts {
 
 /** Throws E_MANIFEST or E_PLATFORM where the parts do not fit together or not this machine. */
 export function assembleImage(parts: ImageParts, context: OpenContext): SourceImage {
-  const { manifest, document } = parts;
-  const config = parseConfig(parts.config, manifest.layers.length, parts.name);
+  const { document, manifest, config, name, close } = parts;
+  const blobs = manifest.layers.map((blob) => ({
+    ...blob,
+    open: (label: string) => parts.open({ ...blob, label }),
+  }));
+  return imageOfConfig({ digest: document.digest, config, name, close }, blobs, context);
+}
+
+/** A layer as an image's manifest names it. */
+interface StoredLayer {
+  digest?: Digest;
+  size: number;
+  open(label: string): Promise<AsyncIterable<Buffer>>;
+}
+
+/** An image of a configuration and the layers that it promises the DiffIDs of. Throws like assembleImage. */
+export function imageOfConfig(
+  about: { digest: Digest; config: Buffer; name: string; close(): Promise<void> },
+  stored: readonly StoredLayer[],
+  context: OpenContext,
+): SourceImage {
+  const config = parseConfig(about.config, stored.length, about.name);
   if (config.platform !== undefined && !matchesPlatform(config.platform, context.platform)) {
-    throw platformFailure(context.platform, [config.platform], parts.name);
+    throw platformFailure(context.platform, [config.platform], about.name);
   }
-  const layers = manifest.layers.map((blob, index): LayerRef => {
-    const label = `layer ${index + 1} of ${manifest.layers.length} (${digestHex(blob.digest).slice(0, 12)})`;
-    return {
-      digest: blob.digest,
-      diffId: parseDigest(config.diffIds[index], parts.name),
-      size: blob.size,
-      label,
-      open: () => parts.open({ ...blob, label }),
-    };
+  const layers = stored.map(({ digest, size, open }, index): LayerRef => {
+    const diffId = parseDigest(config.diffIds[index], about.name);
+    const label = `layer ${index + 1} of ${stored.length} (${digestHex(digest ?? diffId).slice(0, 12)})`;
+    return { ...(digest === undefined ? {} : { digest }), diffId, size, label, open: () => open(label) };
   });
-  return {
-    digest: document.digest,
-    name: parts.name,
-    config: parts.config,
-    run: config.run,
-    platform: config.platform ?? context.platform,
-    layers,
-    close: parts.close,
-  };
+  return { ...about, run: config.run, platform: config.platform ?? context.platform, layers };
 }

@@ -1,4 +1,4 @@
-/** An OCI image layout: a directory with `index.json` and `blobs/` (image-spec, image-layout.md). */
+/** An OCI image layout: `index.json` and `blobs/` in a directory or an archive (image-spec, image-layout.md). */
 import { basename, join, resolve } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
@@ -11,54 +11,78 @@ import { manifestFailure, parseJson } from "./json.ts";
 import { type Document, type IndexEntry, parseDocument, resolveManifest } from "./manifest.ts";
 import type { OpenContext } from "./source.ts";
 
-/** Opens the image `reference` of the layout; without one, the only image there. */
-export async function openLayout(
+/** Where the files of a layout are. */
+export interface LayoutFiles {
+  /** What a user calls it. */
+  where: string;
+  /** What an image in it is called. */
+  name: string;
+  /** A whole small file. Throws E_LIMIT when it is larger than `limit` bytes. */
+  read(path: string, limit: number): Promise<Buffer>;
+  open(path: string): Promise<AsyncIterable<Buffer>>;
+  close(): Promise<void>;
+}
+
+/** Opens the image `reference` of the layout in a directory; without one, the only image there. */
+export const openLayout = (
   directory: string,
   reference: string | undefined,
   context: OpenContext,
+): Promise<SourceImage> => openLayoutFiles(filesOf(directory), reference, context);
+
+const filesOf = (directory: string): LayoutFiles => ({
+  where: directory,
+  name: basename(resolve(directory)),
+  read: (path, limit) => readSmall(join(directory, path), limit),
+  open: async (path) => readChunks(join(directory, path)),
+  close: async () => {},
+});
+
+/** Opens an image of a layout. Once it is open, it closes the files; if this fails, the caller does. */
+export async function openLayoutFiles(
+  files: LayoutFiles,
+  reference: string | undefined,
+  context: OpenContext,
 ): Promise<SourceImage> {
-  const marker = join(directory, "oci-layout");
-  const version = parseJson(await readSmall(marker, 4096), marker).imageLayoutVersion;
+  const marker = `${files.where}/oci-layout`;
+  const version = parseJson(await files.read("oci-layout", 4096), marker).imageLayoutVersion;
   if (version !== "1.0.0") throw manifestFailure("an image layout of an unknown version", marker);
 
-  const indexPath = join(directory, "index.json");
-  const bytes = await readSmall(indexPath, limits.manifestBytes);
+  const indexPath = `${files.where}/index.json`;
+  const bytes = await files.read("index.json", limits.manifestBytes);
   const index = parseDocument({ digest: digestOf(bytes), bytes, mediaType: undefined }, indexPath);
   if (index.kind !== "index") throw manifestFailure("not an index", indexPath);
-  const entry = chooseReference(index.entries, reference, directory);
+  const entry = chooseReference(index.entries, reference, files.where);
 
   const fetch = async (blob: BlobInfo & { mediaType?: string }): Promise<Document> => {
-    const content = await readBlob(directory, blob.digest, limits.manifestBytes, blob.size);
+    const content = await readBlob(files, blob.digest, limits.manifestBytes, blob.size);
     return { digest: blob.digest, bytes: content, mediaType: blob.mediaType };
   };
-  const where = `${directory}${entry.refName === undefined ? "" : `:${entry.refName}`}`;
+  const where = `${files.where}${entry.refName === undefined ? "" : `:${entry.refName}`}`;
   const { document, manifest } = await resolveManifest(await fetch(entry), context.platform, fetch, where);
-  const config = await readBlob(directory, manifest.config.digest, limits.configBytes, manifest.config.size);
+  const config = await readBlob(files, manifest.config.digest, limits.configBytes, manifest.config.size);
   return assembleImage(
     {
       document,
       manifest,
       config,
-      name: layoutName(directory, entry),
+      name: entry.refName === undefined ? files.name : `${files.name}:${entry.refName}`,
       open: async (layer) => {
-        const path = blobPath(directory, layer.digest);
-        return verified(readChunks(path), layer.digest, layer.size, path);
+        const path = blobPath(layer.digest);
+        return verified(await files.open(path), layer.digest, layer.size, `${files.where}/${path}`);
       },
-      close: async () => {},
+      close: files.close,
     },
     context,
   );
 }
 
-const layoutName = (directory: string, entry: IndexEntry): string =>
-  entry.refName === undefined ? basename(resolve(directory)) : `${basename(resolve(directory))}:${entry.refName}`;
+const blobPath = (digest: Digest): string => `blobs/sha256/${digestHex(digest)}`;
 
-const blobPath = (directory: string, digest: Digest): string => join(directory, "blobs", "sha256", digestHex(digest));
-
-async function readBlob(directory: string, digest: Digest, limit: number, size: number): Promise<Buffer> {
-  const path = blobPath(directory, digest);
-  const content = await readSmall(path, limit);
-  const verifier = new Verifier(digest, size, path);
+async function readBlob(files: LayoutFiles, digest: Digest, limit: number, size: number): Promise<Buffer> {
+  const path = blobPath(digest);
+  const content = await files.read(path, limit);
+  const verifier = new Verifier(digest, size, `${files.where}/${path}`);
   verifier.update(content);
   verifier.end();
   return content;
@@ -74,5 +98,8 @@ function chooseReference(entries: readonly IndexEntry[], reference: string | und
     first !== undefined
       ? "the image layout holds several images of that name"
       : `the image layout holds no image${reference === undefined ? "" : ` ${escapeText(reference)}`}`;
-  throw new Failure("E_NOT_FOUND", what, { where: directory, mend: `${list}; name one with oci:DIRECTORY:REF` });
+  throw new Failure("E_NOT_FOUND", what, {
+    where: directory,
+    mend: `${list}; name one behind a colon, as in oci:DIRECTORY:REF`,
+  });
 }

@@ -122,18 +122,44 @@ function readPlatform(json: JsonObject): Platform | undefined {
   return { os, architecture, ...(typeof variant === "string" && variant !== "" ? { variant } : {}) };
 }
 
-/** arm64 has only one variant, which some name and some do not. */
-const variantOf = (platform: Platform): string | undefined =>
-  platform.variant ?? (platform.architecture === "arm64" ? "v8" : undefined);
+/**
+ * Variants that run where `wanted` does, best first; undefined stands for none named. The lists are those of
+ * containers/image (internal/pkg/platform/platform_matcher.go) and containerd (platforms/compare.go): 32-bit arm
+ * without a variant is v7, arm64 is v8, and an amd64 level includes those below.
+ */
+function variantsFor({ architecture, variant }: Platform): (string | undefined)[] {
+  const below = (lowest: number, highest: number) =>
+    Array.from({ length: highest - lowest + 1 }, (_, i) => `v${highest - i}`);
+  const level = Number(/^v([0-9])$/.exec(variant ?? "")?.[1] ?? Number.NaN);
+  switch (architecture) {
+    case "arm":
+      return variant === undefined ? ["v7", undefined, "v6", "v5"] : [...below(5, level), undefined];
+    case "arm64":
+      return variant === undefined || variant === "v8" ? ["v8", undefined] : [variant, "v8", undefined];
+    case "amd64":
+      return variant === undefined ? [undefined, "v1"] : [...below(1, level), undefined];
+    default:
+      return variant === undefined ? [undefined] : [variant];
+  }
+}
 
-export const matchesPlatform = (offered: Platform, wanted: Platform): boolean =>
-  offered.os === wanted.os &&
-  offered.architecture === wanted.architecture &&
-  (wanted.variant === undefined || variantOf(offered) === variantOf(wanted));
+/** How well an image fits: 0 is best; undefined is not at all. */
+function rankOf(offered: Platform, wanted: Platform): number | undefined {
+  if (offered.os !== wanted.os || offered.architecture !== wanted.architecture) return undefined;
+  const rank = variantsFor(wanted).indexOf(offered.variant);
+  return rank < 0 ? undefined : rank;
+}
+
+export const matchesPlatform = (offered: Platform, wanted: Platform): boolean => rankOf(offered, wanted) !== undefined;
 
 function choosePlatform(entries: readonly IndexEntry[], wanted: Platform, where: string): IndexEntry {
-  const found = entries.find((entry) => entry.platform !== undefined && matchesPlatform(entry.platform, wanted));
-  if (found !== undefined) return found;
+  const ranked = entries.flatMap((entry) => {
+    const rank = entry.platform && rankOf(entry.platform, wanted);
+    return rank === undefined ? [] : [{ entry, rank }];
+  });
+  // The first of those that fit best: sorting keeps the order of equals.
+  const [best] = ranked.sort((a, b) => a.rank - b.rank);
+  if (best !== undefined) return best.entry;
   // Indexes of a single image, and those that lead to further indexes, often say no platform.
   const unstated = entries.filter((entry) => entry.platform === undefined);
   const [only] = unstated;
@@ -180,6 +206,12 @@ export function parseConfig(bytes: Buffer, layers: number, where: string): Image
 const LISTS = ["Env", "Entrypoint", "Cmd"] as const;
 const TEXTS = ["WorkingDir", "User", "StopSignal"] as const;
 const OBJECTS = ["Volumes", "Labels"] as const;
+
+/** How to run an image, and where, of a configuration whose layers are no longer what it says. Throws E_MANIFEST. */
+export function parseRun(bytes: Buffer, where: string): Pick<ImageConfig, "run" | "platform"> {
+  const json = parseJson(bytes, where);
+  return { run: parseRunConfig(isObject(json.config) ? json.config : {}, where), platform: readPlatform(json) };
+}
 
 /** OCI's `config` object; null and absent are the same. Throws E_MANIFEST. */
 function parseRunConfig(json: JsonObject, where: string): RunConfig {

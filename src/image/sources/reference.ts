@@ -15,21 +15,30 @@ export interface DockerReference {
   name: string;
   tag: string | undefined;
   digest: Digest | undefined;
+  /** The name as it was written, where no registry was: registries.conf may say which it means. */
+  short?: string;
 }
 
 export type SourceReference =
   | DockerReference
   /** An OCI image layout; without `reference`, its only image. */
   | { kind: "oci"; directory: string; reference: string | undefined }
-  /** A tar file of a root file system. */
-  | { kind: "tarball"; file: string }
+  /** A tar of an OCI image layout, or of `docker save`; without `reference`, its only image. */
+  | { kind: "oci-archive" | "docker-archive"; file: string; reference: string | undefined }
+  /** A tar file of a root file system, or a squashfs file. */
+  | { kind: "file"; file: string }
+  /** A tar of a root file system from standard input. */
+  | { kind: "stdin" }
+  | { kind: "directory"; directory: string }
   /** The root of this machine: boots without an import. */
   | { kind: "host" };
 
 const DEFAULT_REGISTRY = "registry-1.docker.io";
 const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
 
-const SOURCES = "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], a tar FILE such as ./rootfs.tar.gz, or host:";
+const SOURCES =
+  "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIRECTORY, " +
+  "a tar or squashfs FILE such as ./rootfs.tar.gz, - for standard input, or host:";
 
 // distribution-spec and docker's reference grammar.
 const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
@@ -40,13 +49,15 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?
 export function parseSource(text: string): SourceReference {
   if (text === "host:") return { kind: "host" };
   if (text.startsWith("docker://")) return parseDocker(text);
-  if (text.startsWith("oci:")) return parseLayout(text);
-  if (text.startsWith("file://")) return { kind: "tarball", file: text.slice("file://".length) };
+  if (text === "-") return { kind: "stdin" };
+  const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
+  if (local !== undefined) return parseLocal(text, local, rest);
+  if (text.startsWith("file://")) return { kind: "file", file: text.slice("file://".length) };
   const scheme = /^([a-z][a-z0-9-]*):(?:\/\/)?/.exec(text)?.[1];
   if (text === "" || text.includes("\0") || (scheme !== undefined && !text.includes("/")) || text.includes("://")) {
     throw sourceFailure(text, "not a source that is known");
   }
-  return { kind: "tarball", file: text };
+  return { kind: "file", file: text };
 }
 
 function sourceFailure(text: string, why: string): Failure {
@@ -69,7 +80,7 @@ function parseDocker(text: string): DockerReference {
     rest = rest.slice(userAt + 1);
     if (user === "" || /[\s:/@\p{Cc}]/u.test(user)) throw fail("not a user name");
   }
-  const { registry, path } = splitRegistry(rest);
+  const { registry, path, short } = splitRegistry(rest);
   const [, name = "", tag] = /^([^:]*)(?::(.*))?$/s.exec(path) ?? [];
   if (!HOST.test(registry)) throw fail("not a registry's host name");
   if (!NAME.test(name) || name.length > 255) throw fail("not the name of an image");
@@ -82,27 +93,44 @@ function parseDocker(text: string): DockerReference {
     name: hub && !name.includes("/") ? `library/${name}` : name,
     tag: tag ?? (digest === undefined ? "latest" : undefined),
     digest,
+    ...(short ? { short: name } : {}),
   };
 }
 
 /** `REGISTRY#NAME`, or `REGISTRY/NAME` where the first part can only be a host. */
-function splitRegistry(text: string): { registry: string; path: string } {
+function splitRegistry(text: string): { registry: string; path: string; short: boolean } {
   const hash = text.indexOf("#");
-  if (hash >= 0) return { registry: text.slice(0, hash), path: text.slice(hash + 1) };
+  if (hash >= 0) return { registry: text.slice(0, hash), path: text.slice(hash + 1), short: false };
   const slash = text.indexOf("/");
   const first = text.slice(0, slash);
   if (slash > 0 && (/[.:]/.test(first) || first === "localhost")) {
-    return { registry: first, path: text.slice(slash + 1) };
+    return { registry: first, path: text.slice(slash + 1), short: false };
   }
-  return { registry: DEFAULT_REGISTRY, path: text };
+  return { registry: DEFAULT_REGISTRY, path: text, short: true };
 }
 
-function parseLayout(text: string): SourceReference {
-  const rest = text.slice("oci:".length);
-  // A REF has no slash, so that a colon in a directory's name does no harm.
-  const [, directory = "", reference] = /^(.*?)(?::([^/:]+))?$/s.exec(rest) ?? [];
-  if (directory === "" || rest.includes("\0")) throw sourceFailure(text, "no directory is given");
-  return { kind: "oci", directory, reference };
+/** Host and repository of a location in registries.conf. `where` is the file. */
+export function splitLocation(text: string, where: string): { host: string; repository: string } {
+  // A prefix, and so a location, may end with a tag or digest: which one is fetched is said elsewhere.
+  const [, host = "", repository = ""] = /^([^/]+)\/(.+?)(?:@.*|:[^/]*)?$/s.exec(text) ?? [];
+  if (HOST.test(host) && NAME.test(repository)) {
+    return { host: HUB.has(host) ? DEFAULT_REGISTRY : host, repository };
+  }
+  throw new Failure("E_SETTING", `not a location of images: ${escapeText(text.slice(0, 300))}`, {
+    where,
+    mend: "write it like registry.example:5000/namespace",
+  });
+}
+
+function parseLocal(text: string, scheme: string, rest: string): SourceReference {
+  if (rest === "" || rest.includes("\0")) throw sourceFailure(text, "no path is given");
+  if (scheme === "dir") return { kind: "directory", directory: rest };
+  // An OCI layout's REF has no slash, so that a colon in a directory's name does no harm. Docker's may have any.
+  const form = scheme === "docker-archive" ? /^(.*?)(?::(.+))?$/s : /^(.*?)(?::([^/:]+))?$/s;
+  const [, path = "", reference] = form.exec(rest) ?? [];
+  if (path === "") throw sourceFailure(text, "no path is given");
+  if (scheme === "oci") return { kind: "oci", directory: path, reference };
+  return { kind: scheme === "oci-archive" ? "oci-archive" : "docker-archive", file: path, reference };
 }
 
 /** The name that a stored image gets: short for Docker Hub, as people write it. */
@@ -141,5 +169,7 @@ export const formatPlatform = (platform: Platform): string =>
 /** This machine's platform, in Go's words. */
 export function hostPlatform(): Platform {
   const architectures: Record<string, string> = { x64: "amd64", ia32: "386", ppc64: "ppc64le" };
-  return { os: "linux", architecture: architectures[process.arch] ?? process.arch };
+  const architecture = architectures[process.arch] ?? process.arch;
+  const { arm_version: version } = process.config.variables as { arm_version?: unknown };
+  return { os: "linux", architecture, ...(architecture === "arm" && version ? { variant: `v${version}` } : {}) };
 }

@@ -1,22 +1,35 @@
 /** The front of all sources: from a SOURCE text to an image. */
 import type { Context } from "../../base/context.ts";
-import { Failure } from "../../base/errors.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
+import { openOciArchive } from "./archive.ts";
+import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
+import { openDockerArchive } from "./docker-archive.ts";
+import type { RegistryOptions } from "./environment.ts";
 import { openLayout } from "./layout.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
-import { openTarball } from "./tarball.ts";
+import { isSquashfs, openSquashfs } from "./squashfs.ts";
+import { openStandardInput, openTarball } from "./tarball.ts";
 
 export interface SourceOptions {
   /** The platform to choose; by default this machine's. */
   platform?: Platform;
   cache: BlobCache;
+  /** The image is read once, and its digest is not needed before: sources without manifest need no reading ahead. */
+  once?: boolean;
+  /** What is written: no part of a directory that is read. */
+  output?: string;
+  /** How registries are spoken to. */
+  registry: RegistryOptions;
 }
 
 /** What each source gets. */
 export interface OpenContext extends Context {
   readonly platform: Platform;
   readonly cache: BlobCache;
+  readonly once: boolean;
+  readonly output: string | undefined;
+  readonly registry: RegistryOptions;
 }
 
 /**
@@ -25,17 +38,26 @@ export interface OpenContext extends Context {
  */
 export async function openSource(text: string, options: SourceOptions, context: Context): Promise<SourceImage> {
   const reference = parseSource(text);
-  const open: OpenContext = { ...context, platform: options.platform ?? hostPlatform(), cache: options.cache };
+  const { platform = hostPlatform(), cache, registry, once = false, output } = options;
+  const open: OpenContext = { ...context, platform, cache, registry, once, output };
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);
     case "oci":
       return openLayout(reference.directory, reference.reference, open);
-    case "tarball":
-      return openTarball(reference.file, open);
+    case "oci-archive":
+      return openOciArchive(reference.file, reference.reference, open);
+    case "docker-archive":
+      return openDockerArchive(reference.file, reference.reference, open);
+    case "file":
+      return (await isSquashfs(reference.file))
+        ? openSquashfs(reference.file, open)
+        : openTarball(reference.file, open);
+    case "stdin":
+      return openStandardInput(open);
+    case "directory":
+      return openDirectory(reference.directory, open);
     case "host":
-      throw new Failure("E_SOURCE", "host: is this machine's own root, which needs no import", {
-        mend: "start it with `rootling run`",
-      });
+      return openHost(open);
   }
 }

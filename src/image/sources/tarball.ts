@@ -1,34 +1,56 @@
-/** A tar file of a root file system: one layer, no configuration. */
-
-import { createHash } from "node:crypto";
+/** A tar file of a root file system, or the same from standard input: one layer, no configuration. */
+import { createReadStream, fstatSync } from "node:fs";
 import { basename } from "node:path";
-import { throwIfAborted } from "../../base/context.ts";
-import { verified } from "../digest.ts";
-import type { Digest, SourceImage } from "../types.ts";
-import { openRegular, readChunks } from "./files.ts";
+import type { SourceImage } from "../types.ts";
+import { openRegular, readChunks, readStart } from "./files.ts";
 import type { OpenContext } from "./source.ts";
+import { firstEntryIfRoot, openStream } from "./stream.ts";
 
-/** Opens the file and takes its digest, which is the identity of the image. */
-export async function openTarball(file: string, context: OpenContext): Promise<SourceImage> {
+/** Enough for what comes before the first entry: a global PAX header, and its own. */
+const START_BYTES = 64 << 10;
+
+const ENDINGS = /(\.tar)?\.(tar|tgz|gz|tbz2?|bz2|txz|xz|tzst|zst|zstd)$/;
+
+/** Opens the file; the digest of its bytes is the identity of the image. */
+export async function openTarball(file: string, context: OpenContext, label = basename(file)): Promise<SourceImage> {
   const { handle, size } = await openRegular(file);
   await handle.close();
-  const label = basename(file);
-  const task = context.progress.task(`read ${file}`, `read ${label}`, size);
-  const hash = createHash("sha256");
-  for await (const chunk of readChunks(file)) {
-    throwIfAborted(context.signal);
-    hash.update(chunk);
-    task.advance(chunk.length);
-  }
-  task.done();
-  const digest = `sha256:${hash.digest("hex")}` as Digest;
-  const open = async () => verified(readChunks(file), digest, size, file);
-  return {
-    digest,
-    name: label.replace(/(\.tar)?\.(tar|tgz|gz|zst|zstd)$/, ""),
-    run: {},
-    platform: context.platform,
-    layers: [{ digest, size, label, open }],
-    close: async () => {},
-  };
+  const root = await firstEntryIfRoot(await readStart(file, START_BYTES), label);
+  return openStream(
+    {
+      name: label.replace(ENDINGS, ""),
+      label,
+      size,
+      ...(root === undefined ? {} : { root }),
+      open: () => readChunks(file),
+      again: "same",
+    },
+    context,
+  );
+}
+
+const STANDARD_INPUT = "standard input";
+
+/** Opens standard input. A file there can be read again like any other; anything else only once. */
+export async function openStandardInput(context: OpenContext): Promise<SourceImage> {
+  if (fstatSync(0).isFile()) return openTarball("/proc/self/fd/0", context, "stdin");
+  const input = createReadStream("", { fd: 0, autoClose: false, highWaterMark: 1 << 20 });
+  const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const first = await iterator.next();
+  const start: Buffer = first.done ? Buffer.alloc(0) : first.value;
+  const root = await firstEntryIfRoot(start.subarray(0, START_BYTES), STANDARD_INPUT);
+  return openStream(
+    {
+      name: "stdin",
+      label: STANDARD_INPUT,
+      ...(root === undefined ? {} : { root }),
+      open: async function* () {
+        if (start.length > 0) yield start;
+        for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+      },
+      again: "never",
+      close: async () => void input.destroy(),
+    },
+    context,
+  );
 }

@@ -1,0 +1,84 @@
+/** `rootling info`: the settings in force, and what takes how much space. */
+import { existsSync, statfsSync } from "node:fs";
+import type { Context } from "../base/context.ts";
+import { requireProgram, run } from "../base/process.ts";
+import { settingsTable } from "../base/settings.ts";
+import { formatBytes, formatTable } from "../base/text.ts";
+import { listContainers } from "../store/containers.ts";
+import { listImages } from "../store/images.ts";
+import { containerPaths, type Layout } from "../store/layout.ts";
+import { type Cli, newCommand, showJson } from "./cli.ts";
+
+interface Options {
+  disk?: boolean;
+  json?: boolean;
+}
+
+export const define = (cli: Cli) =>
+  newCommand("info", "Show the settings in force; with --disk what takes how much space.", [
+    "rootling info",
+    "rootling info --disk",
+    "rootling info --disk --json",
+  ])
+    .option("--disk", "show the space that images, containers and downloads take")
+    .option("--json", "as JSON")
+    .action(async ({ disk, json }: Options) => {
+      const context = cli.context("none");
+      if (!disk) return cli.print(json ? showJson(context.settings) : settingsText(context));
+      const usage = await diskUsage(cli.layout);
+      cli.print(json ? showJson(usage) : usageText(usage));
+    });
+
+function settingsText({ settings }: Context): string {
+  const rows = Object.entries(settingsTable).map(([name, { about }]) => {
+    const value = String(settings[name as keyof typeof settings]);
+    return [`ROOTLING_${name}`, value, about];
+  });
+  return formatTable([["SETTING", "VALUE", "ABOUT"], ...rows]);
+}
+
+interface Usage {
+  images: { bytes: number; count: number };
+  containers: { name: string; bytes: number }[];
+  downloads: { bytes: number };
+  /** Uppers of ephemeral containers that are on disk, and unfinished writes. */
+  temporary: { bytes: number };
+  free: number;
+}
+
+/** Bytes on disk, as du(1) counts them: hard links once. */
+async function bytesOn(path: string): Promise<number> {
+  if (!existsSync(path)) return 0;
+  const du = requireProgram("du", "coreutils");
+  const running = run(du, ["--summarize", "--block-size=1", "--one-file-system", path], { stdout: "pipe" });
+  let said = "";
+  running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (said += chunk));
+  // What a container closed to its owner cannot be counted: du says so, and counts the rest.
+  await running.finished.catch(() => {});
+  return Number.parseInt(said, 10) || 0;
+}
+
+async function diskUsage(layout: Layout): Promise<Usage> {
+  const containers: Usage["containers"] = [];
+  for (const { name } of listContainers(layout))
+    containers.push({ name, bytes: await bytesOn(containerPaths(layout, name).upper) });
+  const { bavail, bsize } = statfsSync(existsSync(layout.images) ? layout.images : "/");
+  return {
+    images: { bytes: await bytesOn(layout.images), count: listImages(layout).length },
+    containers,
+    downloads: { bytes: await bytesOn(layout.blobs) },
+    temporary: { bytes: (await bytesOn(layout.ephemeral)) + (await bytesOn(layout.temporary)) },
+    free: bavail * bsize,
+  };
+}
+
+function usageText({ images, containers, downloads, temporary, free }: Usage): string {
+  return formatTable([
+    ["WHAT", "BYTES", "ABOUT"],
+    ["images", formatBytes(images.bytes), `${images.count} stored, shared by their containers`],
+    ...containers.map(({ name, bytes }) => [`container ${name}`, formatBytes(bytes), "what it changed"]),
+    ["downloads", formatBytes(downloads.bytes), "layers that a next import need not fetch: `rootling prune`"],
+    ["temporary", formatBytes(temporary.bytes), "changes of what runs, and unfinished writes"],
+    ["free", formatBytes(free), "on the file system of the images"],
+  ]);
+}

@@ -1,0 +1,70 @@
+/** Passwords from people and pipes. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { ReadStream } from "node:tty";
+import { throwIfAborted } from "../base/context.ts";
+import { Failure } from "../base/errors.ts";
+import { escapeText } from "../base/text.ts";
+
+const LONGEST = 64 << 10;
+
+/** All of a stream but the line end. Throws E_USAGE for none or too much. */
+export async function readPasswordFrom(stream: AsyncIterable<Buffer | string>): Promise<string> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of stream) {
+    parts.push(Buffer.from(part as string));
+    size += part.length;
+    if (size > LONGEST) break;
+  }
+  const password = Buffer.concat(parts)
+    .toString("utf8")
+    .replace(/\r?\n$/, "");
+  if (password !== "" && size <= LONGEST && !/[\r\n]/.test(password)) return password;
+  throw new Failure("E_USAGE", "standard input holds no password", {
+    where: "--password-stdin",
+    mend: "it is to be one line",
+  });
+}
+
+/** Asks on the controlling terminal, without echo; undefined where there is none. */
+export async function askOnTerminal(question: string, signal: AbortSignal): Promise<string | undefined> {
+  let terminal: number;
+  try {
+    terminal = openSync("/dev/tty", "r+");
+  } catch {
+    return undefined;
+  }
+  let stream: ReadStream | undefined;
+  try {
+    stream = new ReadStream(openSync("/dev/tty", "r"));
+    // Without echo from here on: what is typed ahead is not shown either.
+    stream.setRawMode(true);
+    writeSync(terminal, escapeText(question));
+    return await typedLine(stream, signal);
+  } finally {
+    stream?.setRawMode(false);
+    stream?.destroy();
+    writeSync(terminal, "\n");
+    closeSync(terminal);
+  }
+}
+
+/** Keys as a terminal in raw mode sends them (termios(3)): ^C, ^D, ^U and backspace do what they always do. */
+function typedLine(stream: ReadStream, signal: AbortSignal): Promise<string> {
+  const interrupted = () => new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
+  throwIfAborted(signal);
+  return new Promise((resolve, reject) => {
+    let typed: string[] = [];
+    signal.addEventListener("abort", () => reject(interrupted()), { once: true });
+    stream.on("error", reject);
+    stream.setEncoding("utf8").on("data", (keys: string) => {
+      for (const key of keys) {
+        if (key === "\r" || key === "\n" || key === "\u0004") return resolve(typed.join(""));
+        if (key === "\u0003") return reject(interrupted());
+        if (key === "\u007f" || key === "\b") typed.pop();
+        else if (key === "\u0015") typed = [];
+        else if (typed.length < LONGEST) typed.push(key);
+      }
+    });
+  });
+}

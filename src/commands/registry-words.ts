@@ -1,0 +1,46 @@
+/** The flags that say how registries are spoken to, and where the password comes from: never from a command line. */
+import type { Command } from "commander";
+import { Failure } from "../base/errors.ts";
+import type { RegistryOptions } from "../image/sources/environment.ts";
+
+export interface RegistryFlags {
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
+  readonly insecure?: boolean;
+  readonly plainHttp?: boolean;
+}
+
+export const withRegistryFlags = (command: Command): Command =>
+  command
+    .option("--username <name>", "user at the registry; the password is asked for on the terminal")
+    .option("--password-stdin", "read the password of --username from standard input")
+    .option("--insecure", "do not verify the certificate of the registry")
+    .option("--plain-http", "speak to the registry without TLS");
+
+/** What the flags and the process's environment say. `signal` ends the asking. */
+export function registryOptions(flags: RegistryFlags, signal: AbortSignal): RegistryOptions {
+  const { username, passwordStdin, insecure, plainHttp } = flags;
+  const usage = (what: string, where: string, mend: string) => new Failure("E_USAGE", what, { where, mend });
+  if (passwordStdin && username === undefined) {
+    throw usage("a password without a user", "--password-stdin", "add --username");
+  }
+  if (insecure && plainHttp) {
+    throw usage("there is no certificate without TLS", "--insecure", "leave out --insecure or --plain-http");
+  }
+  if (username !== undefined && (username === "" || /[\p{Cc}:]/u.test(username))) {
+    throw usage("not a user name", "--username", "it has no colon and no control characters");
+  }
+  return {
+    env: process.env,
+    uid: process.geteuid?.() ?? 0,
+    ...(username === undefined ? {} : { username }),
+    ...(insecure ? { insecure } : {}),
+    ...(plainHttp ? { plainHttp } : {}),
+    askPassword: async (user, host) => {
+      const { askOnTerminal, readPasswordFrom } = await import("./password.ts");
+      return passwordStdin
+        ? readPasswordFrom(process.stdin)
+        : askOnTerminal(`Password of ${user} at ${host}: `, signal);
+    },
+  };
+}

@@ -1,0 +1,113 @@
+/** What of the store nobody needs: found first, so that it can be shown, then removed. */
+import { rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { removeTree } from "../base/files.ts";
+import { listContainers } from "./containers.ts";
+import { hexOf, listImages, lockImage, removeImage, type StoredImage } from "./images.ts";
+import { imagePaths, type Layout } from "./layout.ts";
+import { clearLeavings, namesIn } from "./leavings.ts";
+import { lastUse, usersIn } from "./use.ts";
+
+export interface PruneOptions {
+  /** Also images that have a name, if no container refers to them. */
+  unused: boolean;
+  /** Milliseconds: only what was not used for longer. */
+  olderThan: number;
+  /** Bytes that downloaded layers may keep; undefined: only those go that belong to no stored image. */
+  cacheBytes: number | undefined;
+}
+
+export interface PrunePlan {
+  images: StoredImage[];
+  /** Downloaded blobs: hexadecimal digest and bytes. */
+  blobs: { hex: string; bytes: number }[];
+  /** Directories of images that were never finished or half removed: hexadecimal digests. */
+  broken: string[];
+}
+
+/**
+ * What could go. Never an image that a container refers to, whatever machine made it, nor one that something runs on,
+ * here or on another machine that shares the store.
+ */
+export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
+  const now = Date.now();
+  const referred = new Set(listContainers(layout).map(({ image }) => image.digest));
+  const all = listImages(layout);
+  const images = all.filter((image) => {
+    const hex = hexOf(image.digest) ?? "";
+    const { alive, foreign } = usersIn(imagePaths(layout, hex).users);
+    const age = now - Math.max(Date.parse(image.created), lastUse(layout, hex));
+    const wanted = referred.has(image.digest) || alive + foreign > 0 || (image.refs.length > 0 && !options.unused);
+    return !wanted && age >= options.olderThan;
+  });
+  const whole = new Set(all.map(({ digest }) => hexOf(digest)));
+  const kept = all.filter((image) => !images.includes(image));
+  return {
+    images,
+    blobs: planBlobs(layout, kept, options, now),
+    broken: namesIn(layout.images).filter((hex) => !whole.has(hex) && /^[0-9a-f]{64}$/.test(hex)),
+  };
+}
+
+interface Blob {
+  hex: string;
+  bytes: number;
+  used: number;
+}
+
+/** Downloads that belong to no kept image, and of the others the longest unused that exceed the limit. */
+function planBlobs(
+  layout: Layout,
+  kept: readonly StoredImage[],
+  options: PruneOptions,
+  now: number,
+): PrunePlan["blobs"] {
+  const needed = new Set(
+    kept.flatMap(({ digest, layers }) => [digest, ...layers.flatMap((layer) => layer.digest ?? [])].map(hexOf)),
+  );
+  const blobs = namesIn(layout.blobs).flatMap((hex): Blob[] => {
+    const status = /^[0-9a-f]{64}$/.test(hex)
+      ? statSync(join(layout.blobs, hex), { throwIfNoEntry: false })
+      : undefined;
+    return status === undefined ? [] : [{ hex, bytes: status.size, used: Math.max(status.atimeMs, status.mtimeMs) }];
+  });
+  blobs.sort((a, b) => b.used - a.used);
+  let room = options.cacheBytes ?? Number.POSITIVE_INFINITY;
+  return blobs
+    .filter(({ hex, bytes, used }) => {
+      if (now - used < options.olderThan) return false;
+      if (!needed.has(hex) && options.cacheBytes === undefined) return true;
+      room -= bytes;
+      return room < 0;
+    })
+    .map(({ hex, bytes }) => ({ hex, bytes }));
+}
+
+/** Removes what was planned; what has come into use since stays. Returns what was removed. */
+export async function prune(layout: Layout, plan: PrunePlan, signal: AbortSignal): Promise<PrunePlan> {
+  await clearLeavings(layout);
+  const images: StoredImage[] = [];
+  for (const image of plan.images) {
+    try {
+      await removeImage(layout, image, signal);
+      images.push(image);
+    } catch (error) {
+      if (!(error instanceof Failure && error.code === "E_BUSY")) throw error;
+    }
+  }
+  for (const { hex } of plan.blobs) rmSync(join(layout.blobs, hex), { force: true });
+  for (const hex of plan.broken) await removeBroken(layout, hex, signal);
+  return { images, blobs: plan.blobs, broken: plan.broken };
+}
+
+/** Under the image's lock: nobody is just making it. */
+async function removeBroken(layout: Layout, hex: string, signal: AbortSignal): Promise<void> {
+  const held = await lockImage(layout, `sha256:${hex}`, signal, () => {});
+  try {
+    const paths = imagePaths(layout, hex);
+    if (statSync(paths.record, { throwIfNoEntry: false }) === undefined) await removeTree(paths.directory);
+  } finally {
+    held.release();
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Marks of running containers on the images below them, one file a start in `images/<hex>/users`, named after its
+ * owner: an image is in use as long as one of its marks is alive, or belongs to another machine that shares the store.
+ */
+import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Failure, fileFailure } from "../base/errors.ts";
+import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName, stateOfName } from "../base/owner.ts";
+import { imagePaths, type Layout } from "./layout.ts";
+import { namesIn } from "./leavings.ts";
+
+/**
+ * Marks the image as used by this process. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the
+ * record away first and then looks for marks, we make the mark first and then look for the record, so one of us sees
+ * the other.
+ */
+export function markUse(layout: Layout, hex: string): void {
+  const { users, record } = imagePaths(layout, hex);
+  try {
+    makePrivateDirectory(users);
+    for (const name of namesIn(users)) if (stateOfName(name) === "dead") rmSync(join(users, name), { force: true });
+    writeFileSync(join(users, ownerName(ourselves())), "", { mode: 0o600 });
+  } catch (error) {
+    throw fileFailure(error, "marking the image as used", users);
+  }
+  if (!existsSync(record)) {
+    throw new Failure("E_NOT_FOUND", "the image was removed just now", { where: record, mend: "import it again" });
+  }
+}
+
+/** How many starts have their marks in this directory: of this machine, and of others that share the store. */
+export function usersIn(directory: string): { alive: number; foreign: number } {
+  const states = namesIn(directory).map(stateOfName);
+  return {
+    alive: states.filter((state) => state === "alive").length,
+    foreign: states.filter((state) => state === "foreign").length,
+  };
+}
+
+/** When a start used it last: milliseconds since 1970, 0 if none did. */
+export function lastUse(layout: Layout, hex: string): number {
+  return statSync(imagePaths(layout, hex).users, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}

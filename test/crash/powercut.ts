@@ -22,6 +22,7 @@ import {
   problemsOfNextImport,
   runAt,
   say,
+  stop,
   withBeds,
 } from "./bed.ts";
 
@@ -131,7 +132,7 @@ async function repeat(
   const disk = new Disk();
   try {
     await disk.make();
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count && !stop.asked; i++) {
       const place = placeIn(user, join(disk.mount, String(i)));
       mkdirSync(place.directory, { mode: 0o700 });
       await chown(place.directory, user.uid, user.gid);

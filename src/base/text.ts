@@ -18,6 +18,12 @@ export function escapeText(text: string): string {
   });
 }
 
+/** JSON with the same characters written as JSON's own escapes: it means the same, and a terminal may show it. */
+export const escapeJson = (json: string): string =>
+  json.replace(UNSAFE, (character) =>
+    character === "\n" ? character : `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,
+  );
+
 /** Bytes as a person reads them: `813.4 MB`. Powers of ten, as disks and networks count. */
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];

@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import { escapeJson } from "../base/text.ts";
 import type { Layout } from "../store/layout.ts";
 
 export interface Cli {
@@ -80,4 +81,4 @@ export const withProgress = (command: Command): Command =>
     return value;
   });
 
-export const showJson = (value: unknown): string => JSON.stringify(value, null, 2);
+export const showJson = (value: unknown): string => escapeJson(JSON.stringify(value, null, 2));

@@ -38,6 +38,10 @@ export function writeSource(directory: string): string {
   return `oci:${directory}`;
 }
 
+/** Set by Ctrl-C: what was begun is ended and cleared, nothing new is begun. A second one ends the test at once. */
+export const stop = { asked: false };
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (stop.asked = true));
+
 /** A store of its own for one run. */
 export interface Place {
   readonly user: TestUser;
@@ -171,7 +175,7 @@ export interface Bed {
 export async function inParallel(jobs: number, attempt: (n: number) => Promise<boolean>): Promise<void> {
   let next = 1;
   const worker = async () => {
-    while (await attempt(next++));
+    while (!stop.asked && (await attempt(next++)));
   };
   await Promise.all(Array.from({ length: jobs }, worker));
 }
@@ -198,7 +202,7 @@ export async function withBeds(
       try {
         const reference = await referenceOf(placeIn(user, join(user.home, "reference")), rootling, source);
         for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, reference }, values))) {
-          if ((values.only ?? name) !== name) continue;
+          if ((values.only ?? name) !== name || stop.asked) continue;
           const begin = performance.now();
           const { points, bad } = await run();
           const seconds = ((performance.now() - begin) / 1000).toFixed(0);
@@ -212,5 +216,5 @@ export async function withBeds(
   } finally {
     await temp.remove();
   }
-  return ok ? 0 : 1;
+  return ok && !stop.asked ? 0 : 1;
 }

@@ -24,6 +24,7 @@ import {
   type Reference,
   runAt,
   say,
+  stop,
   withBeds,
 } from "./bed.ts";
 
@@ -105,7 +106,7 @@ async function sweepScenario({ user, stepper, source, reference }: Bed, name: st
 async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr_inodes", step: number) {
   const total = { points: 0, bad: 0 };
   const words = scenarios(source).create ?? [];
-  for (let amount = step; ; amount += step) {
+  for (let amount = step; !stop.asked; amount += step) {
     const place = await makePlace(user, `size-${amount}`);
     await must(["mount", "-t", "tmpfs", "-o", `${option}=${amount},mode=755`, "none", place.directory]);
     try {
@@ -119,11 +120,12 @@ async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr
       problems.push(...(await problemsAfter(place, reference, source)));
       for (const problem of problems) say(`  tmpfs of ${option}=${amount}: ${problem}`);
       if (problems.length > 0) total.bad++;
-      if (outcome.status === 0) return total;
+      if (outcome.status === 0) break;
     } finally {
       await command(["umount", "--lazy", place.directory]);
     }
   }
+  return total;
 }
 
 process.exitCode = await withBeds(async (bed, values) => {

@@ -29,6 +29,7 @@ import {
   referenceOf,
   runAt,
   say,
+  stop,
   writeSource,
 } from "./bed.ts";
 
@@ -64,7 +65,10 @@ function scenarios(source: string): Record<string, Scenario> {
       },
     },
     remove: {
-      before: [["import", source, "--name", "box", ...progress], create],
+      before: [
+        ["import", source, "--name", "box", ...progress],
+        ["create", "box", "--name", "web"],
+      ],
       words: ["remove", "web", "image:box"],
       also: async (place, { rootling }) => {
         // Whatever is still listed can be removed.
@@ -155,7 +159,7 @@ async function sweepAll(sweep: Sweep, jobs: number): Promise<{ points: number; r
     return was;
   };
   const worker = async () => {
-    while (beyond < BEYOND) {
+    while (beyond < BEYOND && !stop.asked) {
       const n = next++;
       if (await attempt(n)) beyond = 0;
       else {
@@ -193,7 +197,7 @@ async function main(): Promise<boolean> {
         await runAt(whole, [...rootling, "import", source, "-o", output]);
         squashfs.set(kind, hashOf(output));
         for (const [name, scenario] of Object.entries(scenarios(source))) {
-          if ((values.only ?? name) !== name) continue;
+          if ((values.only ?? name) !== name || stop.asked) continue;
           const start = performance.now();
           const result = await sweepAll({ stepper, user, source, reference, scenario }, Number(values.jobs));
           for (const key of ["points", "ran", "failed"] as const) total[key] += result[key];
@@ -209,7 +213,7 @@ async function main(): Promise<boolean> {
   }
   const seconds = ((performance.now() - begin) / 1000).toFixed(0);
   say(`points: ${total.points}, ran: ${total.ran}, bad: ${total.failed} (${seconds} s)`);
-  return total.points > 0 && total.points === total.ran && total.failed === 0;
+  return !stop.asked && total.points > 0 && total.points === total.ran && total.failed === 0;
 }
 
 process.exitCode = (await main()) ? 0 : 1;

@@ -22,6 +22,7 @@ import {
   problemsOfNextImport,
   runAt,
   say,
+  stop,
   withBeds,
 } from "./bed.ts";
 
@@ -101,7 +102,7 @@ function sweepsOf({ source, reference }: Bed, squashfs: string): Record<string, 
       check: async (place) => (existsSync(join(place.data, "containers/web")) ? [] : ["the container is not there"]),
     },
     remove: {
-      before: [store, create],
+      before: [store, ["create", "box", "--name", "web"]],
       words: () => ["remove", "web", "image:box"],
       check: async (place) => {
         const { listed } = await problemsOfListed(place, reference);
@@ -131,7 +132,7 @@ async function repeat(
   const disk = new Disk();
   try {
     await disk.make();
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count && !stop.asked; i++) {
       const place = placeIn(user, join(disk.mount, String(i)));
       mkdirSync(place.directory, { mode: 0o700 });
       await chown(place.directory, user.uid, user.gid);

@@ -35,6 +35,10 @@ interface Report {
   rss: number;
 }
 
+/** Set by Ctrl-C: the archives that are unpacked are the last ones, and all is cleared. */
+const stop = { asked: false };
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => (stop.asked = true));
+
 const BATCH = 250;
 /** No archive takes longer: milliseconds. */
 const PATIENCE = 30_000;
@@ -86,7 +90,7 @@ async function runBatch(
   to: number,
   result: SweepResult,
 ): Promise<void> {
-  for (let next = from; next < to; ) {
+  for (let next = from; next < to && !stop.asked; ) {
     const [file = "", ...args] = user.words([...words, String(next), String(to)]);
     const child = spawn(file, args, {
       env: { ...user.env, TMPDIR: user.home },
@@ -135,7 +139,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
     let begin = from;
     const work = async (job: number) => {
       const directory = makePlace(user, `job-${job}`);
-      while (begin < to) {
+      while (begin < to && !stop.asked) {
         const start = begin;
         begin = Math.min(to, start + BATCH);
         await runBatch(user, [node, worker, directory, String(seed)], start, begin, result);

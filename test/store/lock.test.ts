@@ -1,7 +1,7 @@
 /** Locks: one owner at a time, whatever dies. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { tryLock } from "../../src/store/lock.ts";
@@ -26,4 +26,23 @@ test("fifty processes contend; some die with the lock", async (t) => {
   last.release();
   assert.ok("release" in tryLock(path));
   assert.equal(readdirSync(join(path, "..")).length, 1);
+});
+
+test("a lock that a power cut has emptied is nobody's", (t) => {
+  const path = join(scratch(t), "lock");
+  for (const [generation, damage] of ["", "{", "null", "[]"].entries()) {
+    writeFileSync(`${path}.${generation * 2 + 1}`, damage);
+    const taken = tryLock(path);
+    assert.ok("release" in taken, JSON.stringify(damage));
+    taken.release();
+  }
+});
+
+test("releasing a lock never hides how the work ended", (t) => {
+  const directory = join(scratch(t), "locks");
+  mkdirSync(directory);
+  const taken = tryLock(join(directory, "lock"));
+  assert.ok("release" in taken);
+  rmSync(directory, { recursive: true });
+  taken.release();
 });

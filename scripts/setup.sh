@@ -25,6 +25,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- libarchive-tools bsdtar           archives of another writer: what it means is read alike
 -t- buildah          buildah          layers of another builder: what it means is read alike
 -t- attr             setfattr         xattrs of test images
+-t- openssl          openssl          certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
 -t- chromium         chromium         shows the page of inspect
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import type { Sample } from "./measure.ts";
+import { SCALES, scaleTag } from "./scale.ts";
 
 export interface Bed {
   /** Where subjects work: emptied by `before`. */
@@ -180,7 +181,44 @@ const startCase = (bed: Bed): Case => ({
   ],
 });
 
+/** Where the images of the case `scale` are: made by its preparation. */
+export const scaleLayout = (bed: Bed): string => join(bed.work, "scale");
+
+/** To a tar, so that no other program's way of reading many entries is in the numbers. */
+const scaleCase = (bed: Bed): Case => {
+  const name = (entries: number) => `${OURS}, ${entries.toLocaleString("en")} entries`;
+  const run = (entries: number) => [
+    ...["env", "ROOTLING_MAX_ENTRIES=2000000"],
+    ...rootlingWords("import", `oci:${scaleLayout(bed)}:${scaleTag(entries)}`),
+    ...["-o", join(bed.work, "out.tar"), "--force", "--format", "tar"],
+  ];
+  const per = (medians: ReadonlyMap<string, Sample>, entries: number) =>
+    (medians.get(name(entries))?.cpu ?? Number.NaN) / entries;
+  const memory = (medians: ReadonlyMap<string, Sample>, entries: number) =>
+    (medians.get(name(entries))?.memory ?? Number.NaN) / 1e6;
+  return {
+    name: "scale",
+    about: "images of 10 thousand files in one layer, 100 thousand and a million in 20 layers, to a tar",
+    repetitions: 3,
+    warmups: 0,
+    subjects: SCALES.map(({ entries }) => ({ name: name(entries), run: run(entries) })),
+    bars: [
+      {
+        text: "CPU an entry at a million at most 1.3 × that at 100,000",
+        limit: 1.3,
+        value: (medians) => per(medians, 1_000_000) / per(medians, 100_000),
+      },
+      {
+        text: "MB of memory for 100,000 files in 20 layers at most 256",
+        limit: 256,
+        value: (medians) => memory(medians, 100_000),
+      },
+    ],
+  };
+};
+
 export const casesOf = (bed: Bed): Case[] => [
+  scaleCase(bed),
   ...importCases(bed, "work", "four layers, 800 MB in 17,000 names", 3),
   ...importCases(bed, "busybox", "the busybox image", 7),
   startCase(bed),

@@ -12,9 +12,10 @@ import { command, must } from "../support/command.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
 import { makeTemp, removeTree, tempBase } from "../support/temp.ts";
-import { type Bed, type Case, casesOf, OURS, type Subject, startPreparation } from "./cases.ts";
+import { type Bed, type Case, casesOf, OURS, type Subject, scaleLayout, startPreparation } from "./cases.ts";
 import { buildMeasure, measure, type Sample } from "./measure.ts";
 import { type CaseResult, resultOf, showResult } from "./report.ts";
+import { makeScaleImage, SCALES } from "./scale.ts";
 import { makeWorkImage, WORK_VERSION } from "./work.ts";
 
 const say = (text: string): void => {
@@ -83,6 +84,11 @@ async function floorFiles(registry: string, scratch: string, env: Record<string,
   const read = (file: string) => JSON.parse(readFileSync(file, "utf8"));
   const manifest = read(blob(read(join(layout, "index.json")).manifests[0].digest));
   return { tar, blobs: manifest.layers.map(({ digest }: { digest: string }) => blob(digest)) };
+}
+
+async function makeScaleImages(bed: Bed, scratch: string): Promise<void> {
+  const layout = await ImageLayout.create(scaleLayout(bed));
+  for (const { entries, layers } of SCALES) await makeScaleImage(layout, entries, layers, scratch);
 }
 
 /** On hosts with cgroup v1 and v2 beside each other, crun and podman refuse the v2 tree: theirs is a world without it. */
@@ -171,6 +177,7 @@ async function main(): Promise<number> {
       if (measured.name === "start" && !values["peers-only"]) {
         for (const words of startPreparation(bed)) await must(words, { env });
       }
+      if (measured.name === "scale") await makeScaleImages(bed, scratch);
       const result = await runCase(measured, bed, program, env);
       results.push(result);
       say(`\n${showResult(result)}`);

@@ -33,10 +33,12 @@ export function resultOf(measured: Case, samples: ReadonlyMap<string, Sample[]>)
             },
           }),
     })),
-    bars: (ours === undefined ? [] : measured.bars).map((bar) => {
-      const value = bar.value(medians);
-      return { text: bar.text, limit: bar.limit, value, met: value <= bar.limit };
-    }),
+    bars: (ours === undefined && measured.subjects.some(({ name }) => name === OURS) ? [] : measured.bars).map(
+      (bar) => {
+        const value = bar.value(medians);
+        return { text: bar.text, limit: bar.limit, value, met: value <= bar.limit };
+      },
+    ),
   };
 }
 

@@ -73,8 +73,16 @@ function complaints(): NodeJS.WriteStream {
   return process.stderr;
 }
 
+/** What the system refused, a full disk say, is no defect of ours, wherever it was met. */
+function systemFailure(error: unknown): unknown {
+  const { syscall, path } = (error ?? {}) as { syscall?: unknown; path?: unknown };
+  if (error instanceof Failure || errnoOf(error) === undefined || typeof syscall !== "string") return error;
+  return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
+}
+
 /** Prints a failure, once, escaped for terminals. */
-function report(error: unknown): void {
+function report(thrown: unknown): void {
+  const error = systemFailure(thrown);
   const failure = error instanceof Failure ? error : undefined;
   const lines = [
     `rootling: ${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,

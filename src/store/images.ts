@@ -172,6 +172,7 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
     mkdirSync(base, { mode: 0o700 });
     mkdirSync(tree, { mode: 0o700 });
   } catch (error) {
+    await removeTree(base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
   }
   const discard = async () => {

@@ -20,11 +20,19 @@ const CONTENT = 100;
 function fileEntry(name: string): Buffer {
   const bytes = Buffer.alloc(2 * BLOCK);
   bytes.write(name, 0);
-  bytes.write("0000644\0" + "0000000\0" + "0000000\0", 100);
-  bytes.write(`${CONTENT.toString(8).padStart(11, "0")}\0` + "14524770400\0" + "        0", 124);
-  bytes.write("ustar\0" + "00", 257);
+  const number = (value: number, at: number, digits: number) =>
+    bytes.write(value.toString(8).padStart(digits, "0"), at);
+  number(0o644, 100, 7);
+  number(0, 108, 7);
+  number(0, 116, 7);
+  number(CONTENT, 124, 11);
+  number(1_700_000_000, 136, 11);
+  bytes.write(" ".repeat(8), 148);
+  bytes.write("ustar", 257);
+  bytes.write("00", 263);
   const sum = bytes.subarray(0, BLOCK).reduce((total, byte) => total + byte, 0);
-  bytes.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+  number(sum, 148, 6);
+  bytes[154] = 0;
   bytes.fill(name, BLOCK, BLOCK + CONTENT);
   return bytes;
 }

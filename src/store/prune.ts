@@ -37,7 +37,7 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
   const images = all.filter((image) => {
     const hex = hexOf(image.digest) ?? "";
     const { alive, foreign } = usersIn(imagePaths(layout, hex).users);
-    const age = now - Math.max(Date.parse(image.created), lastUse(layout, hex));
+    const age = ageOf(Math.max(Date.parse(image.created), lastUse(layout, hex)), now);
     const wanted = referred.has(image.digest) || alive + foreign > 0 || (image.refs.length > 0 && !options.unused);
     return !wanted && age >= options.olderThan;
   });
@@ -49,6 +49,9 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
     broken: namesIn(layout.images).filter((hex) => !whole.has(hex) && /^[0-9a-f]{64}$/.test(hex)),
   };
 }
+
+/** Times of files have fractions of the millisecond that the clock has not: what is new has no negative age. */
+const ageOf = (time: number, now: number): number => Math.max(0, now - time);
 
 interface Blob {
   hex: string;
@@ -76,7 +79,7 @@ function planBlobs(
   let room = options.cacheBytes ?? Number.POSITIVE_INFINITY;
   return blobs
     .filter(({ hex, bytes, used }) => {
-      if (now - used < options.olderThan) return false;
+      if (ageOf(used, now) < options.olderThan) return false;
       if (!needed.has(hex) && options.cacheBytes === undefined) return true;
       room -= bytes;
       return room < 0;

@@ -14,9 +14,13 @@ run mount -t devpts -o ptmxmode=0666,gid=5,mode=0620 devpts /dev/pts
 run mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 run mount -t tmpfs -o mode=0755 tmpfs /run
 run mkdir -p /run/lock /run/share /run/etc /run/home
+run mount -t tmpfs -o mode=1777 tmpfs /tmp
 case $ROOTLING_CHECKOUT in
-  /tmp/*) echo "uml: the checkout lies in /tmp: that stays read-only" ;;
-  *) run mount -t tmpfs -o mode=1777 tmpfs /tmp ;;
+  /tmp/*)
+    # What was just covered.
+    run mkdir -p "$ROOTLING_CHECKOUT"
+    run mount -t hostfs -o "$ROOTLING_CHECKOUT" none "$ROOTLING_CHECKOUT"
+    ;;
 esac
 run mount -t hostfs -o "$ROOTLING_SHARE" none /run/share
 run mount -t cgroup2 cgroup /sys/fs/cgroup

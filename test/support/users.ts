@@ -97,7 +97,8 @@ export async function makeUser(kind: UserKind): Promise<{ user: TestUser; remove
   const { name, uid, gid } = account;
   const home = join(temp.path, "home");
   const runtime = join(temp.path, "runtime");
-  for (const directory of [home, runtime]) {
+  const large = join(temp.path, "tmp");
+  for (const directory of [home, runtime, large]) {
     mkdirSync(directory, { mode: 0o700 });
     chownSync(directory, uid, gid);
   }
@@ -111,6 +112,7 @@ export async function makeUser(kind: UserKind): Promise<{ user: TestUser; remove
     XDG_DATA_HOME: join(home, ".local/share"),
     XDG_CACHE_HOME: join(home, ".cache"),
     XDG_RUNTIME_DIR: runtime,
+    TMPDIR: large,
     // root would use /var/lib and its kin; tests of root are as private as those of any user.
     ROOTLING_DATA_PATH: join(home, ".local/share/rootling"),
     ROOTLING_CACHE_PATH: join(home, ".cache/rootling"),

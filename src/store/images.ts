@@ -1,11 +1,9 @@
 /** The image store: merged trees by digest, and the names that point to them. The record comes last. */
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { mkdirSync, promises, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
-import { type Owner, ourselves, ownerName } from "../base/owner.ts";
+import { type Owner, ourselves, ownerName, suffix } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
@@ -98,7 +96,7 @@ export async function addRef(layout: Layout, name: string, digest: string): Prom
 /** Forgets a name; the image stays. False if there was none. */
 export async function removeRef(layout: Layout, name: string): Promise<boolean> {
   try {
-    await rm(refPath(layout, name));
+    await promises.rm(refPath(layout, name));
     await syncDirectory(layout.refs);
     return true;
   } catch (error) {
@@ -117,9 +115,9 @@ export async function removeImage(layout: Layout, image: StoredImage, signal: Ab
     const { directory, users } = imagePaths(layout, hexOf(image.digest) ?? "");
     refuseInUse(image, users);
     makePrivateDirectory(layout.temporary);
-    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+    const trash = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
     // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
-    await rename(directory, trash).catch((error: unknown) => {
+    await promises.rename(directory, trash).catch((error: unknown) => {
       if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", directory);
     });
     try {
@@ -127,7 +125,7 @@ export async function removeImage(layout: Layout, image: StoredImage, signal: Ab
       refuseInUse(image, join(trash, basename(users)));
     } catch (error) {
       await removeTree(directory);
-      await rename(trash, directory);
+      await promises.rename(trash, directory);
       throw error;
     }
     await syncDirectory(layout.images);
@@ -166,7 +164,7 @@ export function lockImage(
 export async function stageImage(layout: Layout): Promise<StagedImage> {
   for (const directory of [layout.images, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
-  const base = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+  const base = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   const tree = join(base, "tree");
   try {
     mkdirSync(base, { mode: 0o700 });
@@ -199,7 +197,7 @@ async function commitImage(
     if (config !== undefined) await writeFileSafely(join(staged, "config.json"), config);
     // An earlier import that died before its record.
     await removeTree(paths.directory);
-    await rename(staged, paths.directory);
+    await promises.rename(staged, paths.directory);
     await syncDirectory(layout.images);
   } catch (error) {
     throw fileFailure(error, "storing the image", paths.directory);

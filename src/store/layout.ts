@@ -40,6 +40,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     directory,
     tree: join(directory, "tree"),
     record: join(directory, "record.json"),
+    /** The record of an image that is being removed, until its tree is out of the way. */
+    withdrawn: join(directory, "withdrawn.json"),
     config: join(directory, "config.json"),
     /** Marks of the starts that use it: `<owner>`. */
     users: join(directory, "users"),

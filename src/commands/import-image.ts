@@ -15,6 +15,7 @@ import { Blobs } from "../store/blobs.ts";
 import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
+import { addTree, type MapFor } from "./mapped-tree.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -22,6 +23,8 @@ export interface ImportOptions {
   name?: string;
   /** How registries are spoken to; by default as this process's environment says. */
   registry?: RegistryOptions;
+  /** The image is unpacked for this id map as well. */
+  map?: MapFor;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -38,6 +41,7 @@ export async function importImage(
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
     const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
+    if (options.map !== undefined) await addTree(context, layout, image, options.map);
     await addRef(layout, name, stored.digest);
     return findImage(layout, stored.digest) ?? stored;
   } finally {

@@ -4,12 +4,13 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { type Owner, ourselves, ownerName } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
+import { removeStored } from "./trees.ts";
 import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
@@ -126,13 +127,13 @@ export async function removeImage(layout: Layout, image: StoredImage, signal: Ab
       // Whoever started just now made their mark before they looked for the record.
       refuseInUse(image, join(trash, basename(users)));
     } catch (error) {
-      await removeTree(directory);
+      await removeStored(layout, directory);
       await rename(trash, directory);
       throw error;
     }
     await syncDirectory(layout.images);
     for (const name of image.refs) await removeRef(layout, name);
-    await removeTree(trash);
+    await removeStored(layout, trash);
   } finally {
     held.release();
   }
@@ -172,11 +173,11 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
     mkdirSync(base, { mode: 0o700 });
     mkdirSync(tree, { mode: 0o700 });
   } catch (error) {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
   }
   const discard = async () => {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
   };
   return {
     tree,
@@ -198,7 +199,7 @@ async function commitImage(
   try {
     if (config !== undefined) await writeFileSafely(join(staged, "config.json"), config);
     // An earlier import that died before its record.
-    await removeTree(paths.directory);
+    await removeStored(layout, paths.directory);
     await rename(staged, paths.directory);
     await syncDirectory(layout.images);
   } catch (error) {

@@ -2,11 +2,11 @@
 import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { removeTree } from "../base/files.ts";
 import { listContainers } from "./containers.ts";
 import { hexOf, listImages, lockImage, removeImage, type StoredImage } from "./images.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
+import { removeStored } from "./trees.ts";
 import { lastUse, usersIn } from "./use.ts";
 
 export interface PruneOptions {
@@ -109,7 +109,7 @@ async function removeBroken(layout: Layout, hex: string, signal: AbortSignal): P
   const held = await lockImage(layout, `sha256:${hex}`, signal, () => {});
   try {
     const paths = imagePaths(layout, hex);
-    if (statSync(paths.record, { throwIfNoEntry: false }) === undefined) await removeTree(paths.directory);
+    if (statSync(paths.record, { throwIfNoEntry: false }) === undefined) await removeStored(layout, paths.directory);
   } finally {
     held.release();
   }

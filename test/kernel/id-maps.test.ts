@@ -201,7 +201,8 @@ for (const kind of ordinaryKinds) {
       test("without subordinate ids the line that is missing is named", async () => {
         const refused = await box.run(["run", "--map", "subids", "busybox", "id"]);
         assert.equal(refused.status, 125);
-        assert.match(refused.stderr, RegExp(`E_SUBUID[sS]*mend: .*/etc/subuid: ${box.user.name}:[0-9]+:65536\n`));
+        assert.match(refused.stderr, /E_SUBUID/);
+        assert.match(refused.stderr, RegExp(`mend: .*/etc/subuid: ${box.user.name}:[0-9]+:65536\n`));
         const foreign = await box.run(["run", "--map", `0:${box.user.uid}:1,1:0:1`, "busybox", "id"]);
         assert.match(foreign.stderr, /E_SUBUID/);
       });

@@ -12,7 +12,7 @@ import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
-import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
+import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
@@ -40,10 +40,14 @@ export async function importImage(
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
-    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
-    if (options.map !== undefined) await addTree(context, layout, image, options.map);
-    await addRef(layout, name, stored.digest);
-    return findImage(layout, stored.digest) ?? stored;
+    for (;;) {
+      const { digest } = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
+      if (options.map !== undefined) await addTree(context, layout, image, options.map);
+      await addRef(layout, name, digest);
+      // Whoever removed it before it had this name takes away names that came later too.
+      const named = findImage(layout, digest);
+      if (named !== undefined) return named;
+    }
   } finally {
     await image.close();
     context.progress.close();
@@ -131,6 +135,7 @@ async function store(
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );
   try {
+    await recoverImage(layout, image.digest);
     const present = findImage(layout, image.digest);
     if (present !== undefined) return present;
     return await merge(context, layout, image, name, sourceText);

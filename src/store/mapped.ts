@@ -2,20 +2,21 @@
  * An ordinary user's further trees of a stored image: one for each way in which id maps give its files owners on disk.
  * A tree that is there is whole: it gets its name in one step, once it is on disk.
  */
-import { hash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync } from "node:fs";
-import { rename } from "node:fs/promises";
+import { existsSync, mkdirSync, promises } from "node:fs";
 import { join } from "node:path";
 import { fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, syncDirectory } from "../base/files.ts";
-import { ourselves, ownerName } from "../base/owner.ts";
+import { ourselves, ownerName, suffix } from "../base/owner.ts";
 import { hexOf } from "./images.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { clearLeavings } from "./leavings.ts";
 import { removeStored } from "./trees.ts";
 
 const directoryOf = (layout: Layout, digest: string, owners: string): string =>
-  join(imagePaths(layout, hexOf(digest) ?? "").mapped, hash("sha256", owners).slice(0, 16));
+  join(
+    imagePaths(layout, hexOf(digest) ?? "").mapped,
+    process.getBuiltinModule("node:crypto").hash("sha256", owners).slice(0, 16),
+  );
 
 /** Where the tree with these owners on disk is, or will be. */
 export const mappedTree = (layout: Layout, digest: string, owners: string): string =>
@@ -37,7 +38,7 @@ export interface StagedTree {
 export async function stageMappedTree(layout: Layout, digest: string, owners: string): Promise<StagedTree> {
   makePrivateDirectory(layout.temporary);
   await clearLeavings(layout);
-  const base = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+  const base = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   const tree = join(base, "tree");
   const final = directoryOf(layout, digest, owners);
   const { mapped } = imagePaths(layout, hexOf(digest) ?? "");
@@ -54,7 +55,7 @@ export async function stageMappedTree(layout: Layout, digest: string, owners: st
       try {
         await syncDirectory(base);
         makePrivateDirectory(mapped);
-        await rename(base, final);
+        await promises.rename(base, final);
         await syncDirectory(mapped);
         await syncDirectory(imagePaths(layout, hexOf(digest) ?? "").directory);
       } catch (error) {

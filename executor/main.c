@@ -64,7 +64,7 @@ static void send_message(struct state *state, const struct message *message) {
    for no more than it may be. */
 static bool receive_message(struct state *state, struct message *message) {
   ssize_t n;
-  do n = read(state->channel, message, sizeof *message);
+  do n = read_channel(state->channel, message, sizeof *message);
   while (n < 0 && errno == EINTR);
   if (n != (ssize_t)sizeof *message || message->op < 0 || message->op >= state->plan->ops) return false;
   message->call[sizeof message->call - 1] = message->detail[sizeof message->detail - 1] = '\0';
@@ -381,7 +381,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1};
+  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1, .users = -1};
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

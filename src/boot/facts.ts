@@ -12,6 +12,8 @@ import {
 import { release } from "node:os";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
+import { wantsSubordinate } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
@@ -62,6 +64,8 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** Only gathered for maps of more than one id. */
+  readonly subordinate?: SubordinateIds;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -193,6 +197,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

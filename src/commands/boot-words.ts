@@ -30,9 +30,10 @@ export function withBootFlags(command: Command): Command {
     .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
-    .option("-u, --user <who>", "USER[:GROUP] of the image (as root only)")
+    .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")
     .option("--hostname <name>", "host name inside")
-    .option("-r, --root", "be root inside")
+    .option("-r, --root", "be root inside: --map root")
+    .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
     .option("--pid [how]", "processes: private (without a value) or host")
     .option("--ipc [how]", "System V IPC and message queues: private or host")
     .option("--uts [how]", "host name: private or host");

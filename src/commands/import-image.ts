@@ -15,6 +15,7 @@ import { Blobs } from "../store/blobs.ts";
 import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
+import { addTree, type MapFor } from "./mapped-tree.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -22,6 +23,8 @@ export interface ImportOptions {
   name?: string;
   /** How registries are spoken to; by default as this process's environment says. */
   registry?: RegistryOptions;
+  /** The image is unpacked for this id map as well. */
+  map?: MapFor;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -39,6 +42,7 @@ export async function importImage(
     checkRef(name, sourceText);
     for (;;) {
       const { digest } = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
+      if (options.map !== undefined) await addTree(context, layout, image, options.map);
       await addRef(layout, name, digest);
       // Whoever removed it before it had this name takes away names that came later too.
       const named = findImage(layout, digest);

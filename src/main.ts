@@ -107,12 +107,11 @@ function makeCli(signal: AbortSignal, createProgress: (mode: ProgressMode) => Pr
     get layout() {
       return layoutOf(settings());
     },
-    context: (progress = "auto"): Context => ({
-      settings: settings(),
-      signal,
-      progress: createProgress(progress),
-      warn: (message) => void complaints().write(`rootling: ${escapeText(message)}\n`),
-    }),
+    context: (mode = "auto"): Context => {
+      const progress = createProgress(mode);
+      const warn = (message: string) => progress.say(`rootling: ${escapeText(message)}`);
+      return { settings: settings(), signal, progress, warn };
+    },
     print,
     report,
     setStatus: (value) => {

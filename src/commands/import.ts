@@ -67,7 +67,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
   }
   const context = cli.context(options.progress);
   const image = await importImage(context, cli.layout, source, {
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -86,7 +86,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const context = cli.context(options.progress);
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),

@@ -59,7 +59,7 @@ describe("--username", () => {
     const keys = `typo${CLEAR}${wrong}${BACKSPACE}${PASSWORD.at(-1)}\r`;
     const seen = await type(keys, { progress: "tty" });
     assert.equal(seen.status, 0, seen.shown);
-    assert.match(seen.shown, /^Password of alice at 127\.0\.0\.1:[0-9]+: \r\n/);
+    assert.match(seen.shown, /Password of alice at 127\.0\.0\.1:[0-9]+: \r\n/);
     assert.match(seen.shown, /in all, /);
     assert.equal(stored().length, 1);
   });

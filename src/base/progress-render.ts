@@ -188,8 +188,10 @@ class TerminalProgress extends Renderer {
   protected beat(): void {
     const { active } = this.tasks;
     const width = Math.max((this.stream.columns || 80) - 1, 10);
-    const lines = [...active].slice(0, BARS).map((state) => bar(partOf(state), width, this.#color));
-    if (active.size > 0) lines.push(bar(this.#whole(), width, this.#color));
+    const bars = [...active].slice(0, BARS).map(partOf);
+    if (active.size > 0) bars.push(this.#whole());
+    const figures = Math.max(...bars.map((bar) => bar.figures.length));
+    const lines = bars.map((bar) => draw(bar, width, figures, this.#color));
     // One write a frame, so that nothing flickers.
     const back = this.#drawn > 0 ? `\r\x1b[${this.#drawn}A` : "";
     if (lines.length + this.#drawn > 0) {
@@ -228,8 +230,9 @@ const partOf = (state: TaskState): Bar => ({
 const BLOCK = 4;
 const SPEED = 12;
 
-function bar({ label, figures, share, seconds }: Bar, width: number, color: boolean): string {
-  const room = width - figures.length - 1;
+/** A line of at most `width` characters. The bars of several begin and end alike if they leave the same `space`. */
+function draw({ label, figures, share, seconds }: Bar, width: number, space: number, color: boolean): string {
+  const room = width - space - 1;
   const labelWidth = Math.min(44, Math.max(8, Math.floor(room * 0.6)));
   const shown = label.slice(0, labelWidth).padEnd(labelWidth);
   const cells = Math.min(30, room - labelWidth - 3);

@@ -17,6 +17,15 @@ export interface Progress {
   close(): void;
 }
 
+/** Made when the first task begins: most starts have none, and a terminal's streams are not for nothing. */
+export function lazyProgress(make: () => Progress): Progress {
+  let made: Progress | undefined;
+  return {
+    task: (...words) => (made ??= make()).task(...words),
+    close: () => made?.close(),
+  };
+}
+
 /** Reports nothing. */
 export const silentProgress: Progress = {
   task: () => ({ advance() {}, setTotal() {}, done() {} }),

@@ -1,5 +1,4 @@
 /** The boot side, step by step: intent and host become facts, facts a plan, the plan is checked and carried out. */
-import { setImmediate } from "node:timers/promises";
 import { type Context, throwIfAborted } from "../base/context.ts";
 import { check } from "../plan/check.ts";
 import { findExecutor, handOver } from "../plan/launch.ts";
@@ -26,9 +25,14 @@ export async function carryOut(context: Context, plan: Plan, wire: string): Prom
   const executor = await findExecutor(context.settings.CACHE_PATH);
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
-  // Signals that arrived until here were turned into an abort; from here on they end the process, as they should.
-  await setImmediate();
+  await listenNoMore(context);
+  return handOver(plan, executor, wire);
+}
+
+/** Signals that arrived until here were turned into an abort; from here on they end the process, as they should. */
+async function listenNoMore(context: Context): Promise<void> {
+  if (process.listenerCount("SIGTERM") === 0) return;
+  await new Promise((go) => setImmediate(go));
   throwIfAborted(context.signal);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
-  return handOver(plan, executor, wire);
 }

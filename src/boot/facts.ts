@@ -10,7 +10,6 @@ import {
   statSync,
 } from "node:fs";
 import { release } from "node:os";
-import { isatty } from "node:tty";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
@@ -159,10 +158,10 @@ const topmost = (mounts: readonly string[]): string[] =>
 
 /** The path of the terminal on standard input, if there is one that has a path. */
 function terminalPath(): string | undefined {
-  if (!isatty(0)) return undefined;
   try {
     const path = readlinkSync("/proc/self/fd/0");
-    return path.startsWith("/dev/") && exists(path) ? path : undefined;
+    if (!path.startsWith("/dev/") || path === "/dev/null" || !exists(path)) return undefined;
+    return process.getBuiltinModule("node:tty").isatty(0) ? path : undefined;
   } catch {
     return undefined;
   }

@@ -39,7 +39,12 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
     ...payload(intent, privileges(map, intent), insideUser(intent, map), isolated),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, map), ...shownNetwork(intent, facts)] };
+  return {
+    version: 1,
+    topology,
+    ops,
+    remarks: [...root.remarks, ...ignoredUser(intent, map), ...shownNetwork(intent, facts)],
+  };
 }
 
 /** Makes the plan of another process in a running container. */

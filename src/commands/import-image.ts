@@ -12,7 +12,7 @@ import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
-import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
+import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 
@@ -37,9 +37,13 @@ export async function importImage(
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
-    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
-    await addRef(layout, name, stored.digest);
-    return findImage(layout, stored.digest) ?? stored;
+    for (;;) {
+      const { digest } = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
+      await addRef(layout, name, digest);
+      // Whoever removed it before it had this name takes away names that came later too.
+      const named = findImage(layout, digest);
+      if (named !== undefined) return named;
+    }
   } finally {
     await image.close();
     context.progress.close();
@@ -127,6 +131,7 @@ async function store(
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );
   try {
+    await recoverImage(layout, image.digest);
     const present = findImage(layout, image.digest);
     if (present !== undefined) return present;
     return await merge(context, layout, image, name, sourceText);

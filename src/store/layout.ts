@@ -5,6 +5,8 @@ import type { Settings } from "../base/settings.ts";
 export interface Layout {
   /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
   readonly blobs: string;
+  /** Code that Node compiled, by its versions. */
+  readonly compiled: string;
   /** Merged images by digest: `images/<hex>/{tree,record.json,config.json}`. */
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
@@ -24,6 +26,7 @@ export interface Layout {
 export function layoutOf(settings: Settings): Layout {
   return {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
+    compiled: join(settings.CACHE_PATH, "compiled"),
     images: join(settings.DATA_PATH, "images"),
     refs: join(settings.DATA_PATH, "refs"),
     containers: join(settings.DATA_PATH, "containers"),
@@ -40,6 +43,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     directory,
     tree: join(directory, "tree"),
     record: join(directory, "record.json"),
+    /** The record of an image that is being removed, until its tree is out of the way. */
+    withdrawn: join(directory, "withdrawn.json"),
     config: join(directory, "config.json"),
     /** Marks of the starts that use it: `<owner>`. */
     users: join(directory, "users"),

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { unescapeOctal } from "../base/bytes.ts";
 
-export interface Hierarchy {
+interface Hierarchy {
   /** Where it is mounted. */
   readonly mount: string;
   /** Our own cgroup in it, from the mount point on, without a slash at its end. */

@@ -28,6 +28,9 @@ export interface RunOptions {
   onStderr?: (chunk: string) => void;
 }
 
+/** From the words of a program to those that run it elsewhere, such as in a user namespace; each result is used once. */
+export type Enter = (words: readonly string[]) => string[];
+
 const STDERR_KEPT = 4096;
 
 /**

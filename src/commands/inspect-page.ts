@@ -68,7 +68,7 @@ td,th{padding:.3rem 1.1rem .3rem 0;border-bottom:1px solid var(--line);vertical-
 #layers tbody tr{cursor:pointer}#layers tr.chosen{background:var(--chosen)}td:first-child{white-space:nowrap}
 .swatch{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.5em;vertical-align:-.1em}
 .bar{display:flex;gap:1px;width:14rem;height:.9em;margin-top:.25em}.bar i{display:block;min-width:1px;border-radius:2px}
-.wasted{background-image:repeating-linear-gradient(135deg,#0000 0 3px,#0006 3px 6px)}th .wasted{padding:0 .3em;border-radius:2px}`;
+.wasted{background-image:repeating-linear-gradient(135deg,#0000 0 3px,#0006 3px 6px)}th .wasted{background-color:var(--edge);padding:0 .3em;border-radius:2px}`;
 
 /** A layer that is chosen dims the bytes of the others; what the pointer is on is told below the picture. */
 const SCRIPT = `

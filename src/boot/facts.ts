@@ -12,6 +12,7 @@ import {
 import { release } from "node:os";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { findProgram } from "../base/process.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
@@ -66,6 +67,8 @@ export interface Facts {
   readonly realPaths: Readonly<Record<string, string>>;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
+  /** squashfuse(1), where root is a squashfs file and the caller is not root. */
+  readonly squashfuse?: string;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -178,6 +181,11 @@ function realPathsOf(intent: Intent): Record<string, string> {
   return paths;
 }
 
+const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
+  const squashfuse = findProgram("squashfuse");
+  return squashfuse === undefined ? {} : { squashfuse };
+};
+
 /** Looks at the host for what this intent needs. Throws E_NOT_FOUND for a bind source that does not exist. */
 export function gatherFacts(intent: Intent, places: Places): Facts {
   const uid = process.geteuid?.() ?? 0;
@@ -197,6 +205,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };

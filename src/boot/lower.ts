@@ -21,7 +21,8 @@ export function lower(intent: Intent, facts: Facts): Plan {
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
-  const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
+  const served = root.ops.some(({ verb }) => verb === "serve");
+  const topology: Topology = isolated || served || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
     ...namespaces(intent, facts, map),

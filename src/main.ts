@@ -107,14 +107,17 @@ function makeCli(): Cli & { status(): number } {
     get layout() {
       return layoutOf(settings());
     },
-    context: (progress = "auto"): Context => ({
-      settings: settings(),
-      get signal() {
-        return (signal ??= stopOnSignals());
-      },
-      progress: lazyProgress(() => createProgress(progress, complaints())),
-      warn: (message) => void complaints().write(`rootling: ${escapeText(message)}\n`),
-    }),
+    context: (mode = "auto"): Context => {
+      const progress = lazyProgress(() => createProgress(mode, complaints()));
+      return {
+        settings: settings(),
+        get signal() {
+          return (signal ??= stopOnSignals());
+        },
+        progress,
+        warn: (message) => progress.say(`rootling: ${escapeText(message)}`),
+      };
+    },
     print,
     report,
     setStatus: (value) => {

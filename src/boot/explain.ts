@@ -35,6 +35,14 @@ export function userNamespaceMend(): string {
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {
   const name = getSystemErrorName(-errno);
+  if (call === "setns" || call === "pidfd_open" || call === "start time") {
+    const pids = fields.slice(1).map((join) => join.split(" ")[0]);
+    return {
+      code: name === "EPERM" ? "E_USERNS" : "E_NOT_FOUND",
+      what: `the namespaces of process ${escapeText(pids.join(", "))} cannot be entered: ${reason(errno, call)}`,
+      mend: "it may have ended: see `rootling list`; only its owner and root may enter its namespaces",
+    };
+  }
   const user = fields[0]?.split(",").includes("user");
   if (user && (name === "EPERM" || name === "ENOSPC" || name === "EUSERS")) {
     return { code: "E_USERNS", what: "this user may not make user namespaces", mend: userNamespaceMend() };
@@ -112,6 +120,12 @@ const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
 };
 
 const KINDS_DIFFER = "source and target must both be directories, or both be files";
+
+const loopback = ({ errno, call }: StepFailure): Words => ({
+  code: "E_NAMESPACE",
+  what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
+  mend: "start it without --net, to use the host's network",
+});
 
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
@@ -207,6 +221,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  loopback,
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,

@@ -5,28 +5,30 @@
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
 import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
-import { resolveMap } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lender } from "./lower-lend.ts";
-import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
-import { namespaces } from "./lower-namespaces.ts";
+import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
+import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
-export function lower(intent: Intent, facts: Facts): Plan {
-  const map = resolveMap(intent.idMap.value, facts, intent.idMap.origin);
+export function lower(asked: Intent, facts: Facts): Plan {
+  const who = identity(asked, facts);
+  const { intent, map } = who;
   refuseUser(intent, map);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
-  const served = root.ops.some(({ verb }) => verb === "serve");
-  const topology: Topology = isolated || served || root.undo.length > 0 ? "supervised" : "in-place";
+  const { early, late } = namespaces(who, facts);
+  const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
+  const topology: Topology = watched || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
-    ...namespaces(intent, facts, map),
+    ...early,
     ...(topology === "supervised" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...late,
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
@@ -38,7 +40,12 @@ export function lower(intent: Intent, facts: Facts): Plan {
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
     ...payload(intent, privileges(map, intent), insideUser(intent, map), isolated),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, map)] };
+  return {
+    version: 1,
+    topology,
+    ops,
+    remarks: [...root.remarks, ...ignoredUser(intent, map), ...shownNetwork(intent, facts)],
+  };
 }
 
 /** Makes the plan of another process in a running container. */

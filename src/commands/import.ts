@@ -74,7 +74,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
   const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
   const image = await importImage(context, cli.layout, source, {
     ...(wish === undefined ? {} : { map: { map: mapOf(wish), origin: "--map" } }),
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -96,7 +96,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const context = cli.context(options.progress);
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),

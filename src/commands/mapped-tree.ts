@@ -40,7 +40,7 @@ export async function treeToStart(
   if (options.dryRun || ownersOnDisk(map, uid()) === "") return treeOf(cli.layout, image, map);
   const context = cli.context(options.progress);
   const how = { map, origin: idMap.origin };
-  return treeFor(context, cli.layout, image, how, registryOptions(options, context.signal));
+  return treeFor(context, cli.layout, image, how, registryOptions(options, context));
 }
 
 /** The tree for the map; read again from the image's source, or from the blob cache, where it is not there yet. */

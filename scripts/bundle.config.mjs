@@ -3,7 +3,7 @@ import { defineConfig } from "rolldown";
 
 /** What every start, run and exec reads: one file is read faster than twenty. */
 const BOOT =
-  /\/(commander\/|src\/main\.ts|src\/(base|boot|plan|store)\/(?!errors|settings|layout|blobs|prune)|src\/image\/(digest|sources\/reference)\.ts|src\/commands\/(boot-words|cli|exec|image-for|mapped-tree|registry-words|run|start)\.ts)/;
+  /\/(commander\/|src\/main\.ts|src\/(base|boot|plan|store)\/(?!errors|settings|layout|blobs|prune)|src\/image\/(digest|sources\/reference)\.ts|src\/commands\/(boot-words|cli|exec|image-for|mapped-tree|direct-root|registry-words|run|start)\.ts)/;
 
 /**
  * commander starts programs for commands of their own files, and ours have none: without this, child_process, net and

@@ -82,6 +82,22 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
         mend: "check the path",
       };
 
+const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail.trim())})` : "";
+  const mends: Record<string, string> = {
+    "open /dev/fuse": "ask the administrator to give /dev/fuse the mode 0666, or import the file into the store",
+    "open /dev/loop-control": "this machine has no loop devices for root: import the file into the store",
+    open: "check the path, and that you may read the file",
+    fsopen: `the kernel does not know this file system: ask the administrator for: modprobe ${verb === "fuse" ? "fuse" : "squashfs"}`,
+  };
+  return {
+    code: "E_MOUNT",
+    what: `the squashfs file ${escapeText(fields[verb === "serve" ? 2 : 1] ?? "")} cannot be mounted: ${reason(errno, call)}${said}`,
+    mend: mends[call] ?? (name === "EINVAL" ? "the file is damaged, or no squashfs" : "see `rootling doctor`"),
+  };
+};
+
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
@@ -208,6 +224,9 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   loopback,
   "subordinate-map": subordinateMap,
   lend,
+  "lend-squashfs": squashfs,
+  fuse: squashfs,
+  serve: squashfs,
   "take-ids": takeIds,
   owner: takeIds,
 };

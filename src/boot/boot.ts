@@ -18,7 +18,7 @@ export function planStart(intent: Intent, places: Places): Plan {
 /** The plan of `exec`; nothing is changed. */
 export function planExec(intent: ExecIntent): Plan {
   const facts: ExecFacts = gatherExecFacts(intent.target);
-  return check(lowerExec(intent, facts.joins, facts.uid, facts.rootInside));
+  return check(lowerExec(intent, facts));
 }
 
 /** Carries a plan out: this process becomes the executor. `wire`: a path for the plan on its way. */

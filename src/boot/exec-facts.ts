@@ -9,6 +9,8 @@ export interface ExecFacts {
   readonly joins: readonly string[];
   /** The target's user namespace shows its user as root. */
   readonly rootInside: boolean;
+  /** The processor as Node names it. */
+  readonly architecture: string;
 }
 
 /** Names in /proc/PID/ns, and what the executor calls them. */
@@ -35,7 +37,7 @@ export function gatherExecFacts(target: ExecIntent["target"]): ExecFacts {
     }
     const map = readFileSync(`${directory}/uid_map`, "utf8").trim().split(/\s+/);
     const uid = process.geteuid?.() ?? 0;
-    return { uid, joins, rootInside: uid !== 0 && map[0] === "0" };
+    return { uid, joins, rootInside: uid !== 0 && map[0] === "0", architecture: process.arch };
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
     const gone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ESRCH";

@@ -63,6 +63,10 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** The processor as Node names it; only gathered for a seccomp filter. */
+  readonly architecture?: string;
+  /** Capabilities that we have, as a mask; only gathered where some are asked for. */
+  readonly capabilities?: string;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -156,6 +160,10 @@ function terminalPath(): string | undefined {
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
 
+/** The permitted set of proc_pid_status(5). */
+const ownCapabilities = (): string =>
+  /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const mount of intent.mounts) {
@@ -194,6 +202,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(intent.seccomp ? { architecture: process.arch } : {}),
+    ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

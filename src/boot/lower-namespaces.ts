@@ -8,7 +8,7 @@ import type { Intent } from "./intent.ts";
 export function namespaces(intent: Intent, facts: Facts): Op[] {
   const list = facts.uid === 0 ? ["mount"] : ["user", "mount"];
   const origins = new Set<string>();
-  for (const kind of ["pid", "ipc", "uts"] as const) {
+  for (const kind of ["pid", "net", "ipc", "uts", "cgroup"] as const) {
     const wish = intent.namespaces[kind];
     if (kind === "uts" && intent.hostname && wish?.value === "host") {
       throw new Failure("E_CONFLICT", `a host name (${intent.hostname.origin}) needs a uts namespace of its own`, {

@@ -3,6 +3,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Value } from "./intent.ts";
+import type { Privileges } from "./lower-confine.ts";
 
 /** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
 export function refuseUser({ user }: Pick<Intent, "user">, { uid }: Pick<Facts, "uid">): void {
@@ -16,12 +17,6 @@ export function refuseUser({ user }: Pick<Intent, "user">, { uid }: Pick<Facts, 
 /** What is said aloud where the image asks for a user that cannot be had. */
 export const ignoredUser = ({ user }: Intent, { uid }: Facts): string[] =>
   uid === 0 || user === undefined ? [] : [`the image asks for the user ${user.value}; it runs as you`];
-
-interface Privileges {
-  /** Hexadecimal capability masks. */
-  readonly bounding: string;
-  readonly own: string;
-}
 
 const NO_CAPABILITIES: Privileges = { bounding: "0", own: "0" };
 const ALL_CAPABILITIES: Privileges = { bounding: "ffffffffffffffff", own: "ffffffffffffffff" };
@@ -48,13 +43,14 @@ interface Payload {
 }
 
 /** From the finished root to the program that runs in it. */
-export function payload(intent: Payload, allowed: Privileges, uid: number, reaper: boolean): Op[] {
+export function payload(intent: Payload, allowed: Privileges, uid: number, confined: Op[], reaper: boolean): Op[] {
   return [
     environment(intent),
     uid === 0 ? op("user", intent.user?.origin ?? OURSELVES, intent.user?.value || "0") : op("user", OURSELVES, ""),
     op("capabilities", OURSELVES, allowed.bounding, allowed.own),
     op("no-new-privileges", OURSELVES),
     op("workdir", intent.workdir.origin, intent.workdir.value),
+    ...confined,
     ...(reaper ? [op("reaper", OURSELVES)] : []),
     op("exec", intent.command.origin, ...intent.command.value),
   ];

@@ -3,8 +3,10 @@
  * environment, no clock.
  */
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
+import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
+import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
 import { namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, payload, privileges, refuseUser } from "./lower-payload.ts";
@@ -13,6 +15,7 @@ import { lowerRoot } from "./lower-root.ts";
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
 export function lower(intent: Intent, facts: Facts): Plan {
   refuseUser(intent, facts);
+  refuseIsolation(intent);
   const root = lowerRoot(intent, facts);
   const isolated = intent.namespaces.pid?.value === "private";
   const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
@@ -27,19 +30,27 @@ export function lower(intent: Intent, facts: Facts): Plan {
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
+    op("expect", OURSELVES, "/proc", "proc"),
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
-    ...payload(intent, privileges(facts.uid, intent.idMap.value), facts.uid, isolated),
+    ...payload(
+      intent,
+      confinedPrivileges(privileges(facts.uid, intent.idMap.value), intent, facts),
+      facts.uid,
+      confine(intent, facts),
+      isolated,
+    ),
   ];
   return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, facts)] };
 }
 
-/** Makes the plan of another process in a running container. `joins`: the namespaces that differ from ours. */
-export function lowerExec(intent: ExecIntent, joins: readonly string[], uid: number, rootInside: boolean): Plan {
+/** Makes the plan of another process in a running container. */
+export function lowerExec(intent: ExecIntent, { joins, uid, rootInside, architecture }: ExecFacts): Plan {
   const { pid, start, origin } = intent.target;
   refuseUser(intent, { uid });
+  const allowed = intent.isolate ? NOTHING : privileges(uid, rootInside ? "root" : "caller");
   const ops: Op[] = [
     op("join", origin, String(pid), start, joins.join(",")),
-    ...payload(intent, privileges(uid, rootInside ? "root" : "caller"), uid, false),
+    ...payload(intent, allowed, uid, confineExec(intent, architecture), false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };

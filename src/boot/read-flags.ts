@@ -2,8 +2,9 @@
 import { Failure } from "../base/errors.ts";
 import { readMountFlag } from "./fstab.ts";
 import { from, type Intent, type Mount, type NamespaceKind, type Variable } from "./intent.ts";
+import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags {
+export interface BootFlags extends ConfinementFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -17,7 +18,7 @@ export interface BootFlags {
 }
 
 /** What a caller's flags add to an image's own configuration. */
-export interface FlagIntent {
+export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
@@ -69,10 +70,12 @@ function readWorkdir(path: string): string {
 
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const confinement = readConfinement(flags);
   return {
+    ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
-    namespaces: readNamespaces(flags),
+    namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     idMap: flags.root ? from("root", "--root") : from("caller", "rootling"),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),

@@ -35,7 +35,11 @@ export function withBootFlags(command: Command): Command {
     .option("-r, --root", "be root inside")
     .option("--pid [how]", "processes: private (without a value) or host")
     .option("--ipc [how]", "System V IPC and message queues: private or host")
-    .option("--uts [how]", "host name: private or host");
+    .option("--uts [how]", "host name: private or host")
+    .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
+    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect);
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -128,4 +132,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
 });

@@ -74,8 +74,16 @@ int remove_tree(const char *path);
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
 
+/* mount.c */
+bool has_word(const char *list, const char *word);
+
+/* lend.c */
+ssize_t read_channel(int channel, void *buffer, size_t size);
+int take_lent(const char *name);
+
 /* process.c */
 void default_signals(void);
+int raise_capabilities(void);
 void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 
 /* text to number; false if it is not a plain decimal number of at most `most` */

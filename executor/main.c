@@ -64,7 +64,7 @@ static void send_message(struct state *state, const struct message *message) {
    for no more than it may be. */
 static bool receive_message(struct state *state, struct message *message) {
   ssize_t n;
-  do n = read(state->channel, message, sizeof *message);
+  do n = read_channel(state->channel, message, sizeof *message);
   while (n < 0 && errno == EINTR);
   if (n != (ssize_t)sizeof *message || message->op < 0 || message->op >= state->plan->ops) return false;
   message->call[sizeof message->call - 1] = message->detail[sizeof message->detail - 1] = '\0';

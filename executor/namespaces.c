@@ -89,7 +89,7 @@ static int write_once(const char *path, const char *text) {
   return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* id-map UIDS GIDS SETGROUPS: lines of user_namespaces(7), and "deny" or "allow". */
+/* id-map UIDS GIDS SETGROUPS: lines of user_namespaces(7), separated by commas, and "deny" or "allow". */
 int op_id_map(struct state *state, struct op *op) {
   char path[64];
   static const char *const files[] = {"uid_map", "gid_map"};
@@ -98,6 +98,7 @@ int op_id_map(struct state *state, struct op *op) {
   if (strcmp(op->field[2], "deny") == 0 && write_once(path, "deny") != 0) return failed("setgroups");
   for (int i = 0; i < 2; i++) {
     snprintf(path, sizeof path, "/proc/%d/%s", state->inside, files[i]);
+    for (char *comma = op->field[i]; (comma = strchr(comma, ',')) != NULL;) *comma = '\n';
     if (write_once(path, op->field[i]) != 0) return failed(files[i]);
   }
   return 0;

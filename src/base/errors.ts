@@ -59,6 +59,7 @@ export const failureCodes = {
   E_READ_ONLY: "a file system or directory cannot be written to",
   E_IO: "reading or writing a file failed",
   E_PROGRAM: "a system program is missing or failed",
+  E_SUBUID: "the ids that a map names are not this user's",
   E_USERNS: "user namespaces are not available to this user",
   E_OVERLAY: "overlayfs cannot be mounted here",
   E_MOUNT: "a mount failed",

@@ -52,6 +52,34 @@ const idMap = ({ errno, call }: StepFailure): Words => ({
   mend: userNamespaceMend(),
 });
 
+const subordinateMap = ({ errno, call, detail, fields }: StepFailure): Words => {
+  const said = detail ? `: ${escapeText(detail.trim())}` : ` (${getSystemErrorName(-errno)})`;
+  return {
+    code: "E_SUBUID",
+    what: `${call} refuses the map${said}`,
+    mend: `check that ${fields[0]} and ${fields[1]} are set-id root or have file capabilities, and that /etc/subuid and /etc/subgid give the ids`,
+  };
+};
+
+const lend = ({ fields, errno, call }: StepFailure): Words =>
+  call === "mount_setattr"
+    ? {
+        code: "E_MOUNT",
+        what: `the owners of ${escapeText(fields[1] ?? "")} cannot be mapped: ${reason(errno, call)}`,
+        mend: "its file system takes no idmapped mounts on this kernel (tmpfs: Linux 6.3): choose another with ROOTLING_DATA_PATH",
+      }
+    : {
+        code: "E_MOUNT",
+        what: `${escapeText(fields[1] ?? "")} cannot be opened as a mount: ${reason(errno, call)}`,
+        mend: "check the path",
+      };
+
+const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_USERNS",
+  what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
+  mend: "choose another map with --map",
+});
+
 const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
   const name = getSystemErrorName(-errno);
   const said = detail ? ` (${escapeText(detail)})` : "";
@@ -195,6 +223,10 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   expect,
   keyring,
   seccomp,
+  "subordinate-map": subordinateMap,
+  lend,
+  "take-ids": takeIds,
+  owner: takeIds,
 };
 
 const reason = (errno: number, call: string): string =>

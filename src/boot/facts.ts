@@ -13,6 +13,8 @@ import { release } from "node:os";
 import { isatty } from "node:tty";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
+import { wantsSubordinate } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
@@ -67,6 +69,8 @@ export interface Facts {
   readonly architecture?: string;
   /** Capabilities that we have, as a mask; only gathered where some are asked for. */
   readonly capabilities?: string;
+  /** Only gathered for maps of more than one id. */
+  readonly subordinate?: SubordinateIds;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -204,6 +208,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     realPaths: realPathsOf(intent),
     ...(intent.seccomp ? { architecture: process.arch } : {}),
     ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
+    ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

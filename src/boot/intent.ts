@@ -4,6 +4,8 @@
  * only lower.ts knows in what order things happen.
  */
 
+import type { MapWish } from "./id-map.ts";
+
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
   readonly value: T;
@@ -58,8 +60,8 @@ export interface Intent {
   readonly root: Value<Root>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
-  /** `caller`: ids stay what they are; `root`: the caller is root inside. Means nothing to real root. */
-  readonly idMap: Value<"caller" | "root">;
+  /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
+  readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<"private" | "host">>>>;
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
@@ -70,7 +72,7 @@ export interface Intent {
   readonly environment: readonly Variable[];
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
-  /** USER[:GROUP] for real root; an ordinary user's one-id map holds nobody else. */
+  /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
   /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */
   readonly isolate?: Value<true>;

@@ -6,6 +6,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, op } from "../plan/plan.ts";
 import { asMask, type CapabilitySet, capabilitySet, EVERY, fromMask, NONE } from "./capabilities.ts";
 import type { Facts } from "./facts.ts";
+import type { IdMap } from "./id-map.ts";
 import type { Intent, SeccompName, Value } from "./intent.ts";
 import { seccompProgram } from "./seccomp.ts";
 import { STRICT } from "./seccomp-profile.ts";
@@ -72,11 +73,11 @@ function filter(wish: Confined["seccomp"], architecture: string | undefined): Op
  * The capabilities that are left. Throws E_CONFLICT early for one that cannot be had: the kernel would refuse it, or,
  * worse, pass it over.
  */
-export function confinedPrivileges(usual: Privileges, intent: Intent, facts: Facts): Privileges {
+export function confinedPrivileges(usual: Privileges, intent: Intent, map: IdMap, facts: Facts): Privileges {
   if (intent.isolate) return NOTHING;
   const { capabilities } = intent;
   if (capabilities === undefined) return usual;
-  for (const wish of capabilities.add) refuseUnavailable(wish, usual, intent, facts);
+  for (const wish of capabilities.add) refuseUnavailable(wish, usual, intent, map, facts);
   const change = (mask: string): string => {
     let set: CapabilitySet = fromMask(mask);
     for (const { value } of capabilities.add) set |= capabilitySet(value);
@@ -86,7 +87,13 @@ export function confinedPrivileges(usual: Privileges, intent: Intent, facts: Fac
   return { bounding: change(usual.bounding), own: change(usual.own) };
 }
 
-function refuseUnavailable({ value, origin }: Value<string>, usual: Privileges, { user }: Intent, facts: Facts): void {
+function refuseUnavailable(
+  { value, origin }: Value<string>,
+  usual: Privileges,
+  { user }: Intent,
+  map: IdMap,
+  facts: Facts,
+): void {
   // Without uid 0 inside, the kernel takes the permitted set away at exec; the ambient set, which would survive it,
   // hands capabilities on to every program.
   if (fromMask(usual.own) === NONE || !/^(0|root)?(:|$)/.test(user?.value ?? "")) {
@@ -96,7 +103,7 @@ function refuseUnavailable({ value, origin }: Value<string>, usual: Privileges, 
     });
   }
   const had = facts.capabilities === undefined ? EVERY : fromMask(facts.capabilities);
-  if (facts.uid !== 0 || value === "all" || (capabilitySet(value) & ~had) === NONE) return;
+  if (map.kind !== "none" || value === "all" || (capabilitySet(value) & ~had) === NONE) return;
   throw new Failure("E_CONFLICT", `${value} cannot be had: this root does not have it itself`, {
     where: origin,
     mend: "start rootling where root has it, outside of the container or service that took it away",

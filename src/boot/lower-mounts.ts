@@ -3,6 +3,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
+import type { Lender } from "./lower-lend.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts): Op[] {
@@ -106,9 +107,9 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
   ];
 }
 
-export function lowerMounts(intent: Intent, facts: Facts): Op[] {
+export function lowerMounts(intent: Intent, facts: Facts, lent: Lender): Op[] {
   for (const mount of intent.mounts) refuseSystem(mount, intent.isolate);
-  return [...intent.mounts.map((mount) => lowerMount(mount, facts)), ...masks(intent, facts)];
+  return [...intent.mounts.map((mount) => lowerMount(mount, facts, lent)), ...masks(intent, facts)];
 }
 
 /** What lies over /proc, or in an isolated sandbox over /sys and /dev, would undo what guards them. */
@@ -122,22 +123,22 @@ function refuseSystem({ target, origin }: Mount, isolate: Intent["isolate"]): vo
   });
 }
 
-function lowerMount(mount: Mount, facts: Facts): Op {
+function lowerMount(mount: Mount, facts: Facts, lent: Lender): Op {
   if (mount.type !== "bind") {
     const set = mount.set.join(",");
     return op("mount", mount.origin, mount.type, mount.source, mount.target, set, mount.data.join(","), mount.create);
   }
-  const words = [...(mount.recursive ? ["rec"] : []), ...(mount.nofail ? ["nofail"] : [])].join(",");
+  const words = [...(mount.recursive ? ["rec"] : []), ...(mount.nofail ? ["nofail"] : [])];
   // A mount point that is made gets mode 0, the mark by which exports leave it out.
   return op(
     "bind",
     mount.origin,
     // The path that was checked against the store, not one that may lead elsewhere by now.
-    facts.realPaths[mount.source] ?? mount.source,
+    lent.source(mount.origin, facts.realPaths[mount.source] ?? mount.source, words),
     mount.target,
     mount.set.join(","),
     mount.clear.join(","),
-    words,
+    words.join(","),
     mount.create,
     "0",
   );

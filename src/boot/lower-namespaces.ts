@@ -2,11 +2,12 @@
 import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
+import { type IdMap, mapOp } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
 
 /** The ops that make the namespaces. Throws E_CONFLICT for wishes that contradict each other. */
-export function namespaces(intent: Intent, facts: Facts): Op[] {
-  const list = facts.uid === 0 ? ["mount"] : ["user", "mount"];
+export function namespaces(intent: Intent, facts: Facts, map: IdMap): Op[] {
+  const list = map.kind === "none" ? ["mount"] : ["user", "mount"];
   const origins = new Set<string>();
   for (const kind of ["pid", "net", "ipc", "uts", "cgroup"] as const) {
     const wish = intent.namespaces[kind];
@@ -22,11 +23,6 @@ export function namespaces(intent: Intent, facts: Facts): Op[] {
     origins.add((wish ?? implied)?.origin ?? OURSELVES);
   }
   const ops = [op("namespaces", [...origins].join(", ") || OURSELVES, list.join(","))];
-  if (facts.uid !== 0) {
-    // One id: the only map that an unprivileged process may write itself (user_namespaces(7)).
-    const inside = (id: number) => (intent.idMap.value === "root" ? 0 : id);
-    const line = (id: number) => `${inside(id)} ${id} 1`;
-    ops.push(op("id-map", intent.idMap.origin, line(facts.uid), line(facts.gid), "deny"));
-  }
+  if (map.kind !== "none") ops.push(mapOp(map, facts.uid, intent.idMap.origin));
   return ops;
 }

@@ -5,28 +5,34 @@
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
 import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
+import { resolveMap } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
+import { lender } from "./lower-lend.ts";
 import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
 import { namespaces } from "./lower-namespaces.ts";
-import { ignoredUser, payload, privileges, refuseUser } from "./lower-payload.ts";
+import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
 export function lower(intent: Intent, facts: Facts): Plan {
-  refuseUser(intent, facts);
+  const map = resolveMap(intent.idMap.value, facts, intent.idMap.origin);
+  refuseUser(intent, map);
   refuseIsolation(intent);
-  const root = lowerRoot(intent, facts);
+  const lent = lender(facts.uid === 0 && map.kind === "many");
+  const root = lowerRoot(intent, facts, map, lent);
+  const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
   const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
-    ...namespaces(intent, facts),
+    ...namespaces(intent, facts, map),
     ...(topology === "supervised" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
     ...lowerSystem(intent, facts),
-    ...lowerMounts(intent, facts),
+    ...mounts,
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
@@ -34,23 +40,25 @@ export function lower(intent: Intent, facts: Facts): Plan {
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
     ...payload(
       intent,
-      confinedPrivileges(privileges(facts.uid, intent.idMap.value), intent, facts),
-      facts.uid,
+      confinedPrivileges(privileges(map, intent), intent, map, facts),
+      insideUser(intent, map),
       confine(intent, facts),
       isolated,
     ),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, facts)] };
+  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, map)] };
 }
 
 /** Makes the plan of another process in a running container. */
-export function lowerExec(intent: ExecIntent, { joins, uid, rootInside, architecture }: ExecFacts): Plan {
+export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign, architecture }: ExecFacts): Plan {
   const { pid, start, origin } = intent.target;
-  refuseUser(intent, { uid });
-  const allowed = intent.isolate ? NOTHING : privileges(uid, rootInside ? "root" : "caller");
+  refuseUser(intent, map);
+  const joined = { ...intent, idMap: { value: wish, origin } };
+  const user = foreign ? { value: `${map.uids[0]?.inside}:${map.gids[0]?.inside}`, origin } : insideUser(joined, map);
+  const allowed = intent.isolate ? NOTHING : privileges(map, joined);
   const ops: Op[] = [
     op("join", origin, String(pid), start, joins.join(",")),
-    ...payload(intent, allowed, uid, confineExec(intent, architecture), false),
+    ...payload(intent, allowed, user, confineExec(intent, architecture), false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };

@@ -53,6 +53,19 @@ export function readConfinement(flags: ConfinementFlags): Confinement {
   };
 }
 
+/**
+ * Root that isolates is nobody's root: its sandbox gets the ids that --map subids means, unless --map says others.
+ * `uid` is the caller's. Throws E_CONFLICT for a map that would leave the sandbox root's own ids.
+ */
+export function isolateIds(isolate: Intent["isolate"], ids: Intent["idMap"], uid: number): Intent["idMap"] {
+  if (isolate === undefined || uid !== 0 || (ids.value !== "caller" && ids.value !== "root")) return ids;
+  if (ids.origin !== "--map") return from("subids", isolate.origin);
+  throw new Failure("E_CONFLICT", "an isolated sandbox of root has ids of its own, which this map does not give", {
+    where: ids.origin,
+    mend: "leave it out, or use --map subids or ranges",
+  });
+}
+
 const ISOLATED = ["pid", "net", "ipc", "uts", "cgroup"] as const;
 
 /** `--isolate` makes every namespace private. Throws E_CONFLICT where another flag asks to share one with the host. */

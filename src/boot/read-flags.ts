@@ -1,6 +1,7 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
 import { Failure } from "../base/errors.ts";
 import { readMountFlag } from "./fstab.ts";
+import { parseMap } from "./id-map.ts";
 import { from, type Intent, type Mount, type NamespaceKind, type Variable } from "./intent.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
@@ -11,6 +12,7 @@ export interface BootFlags extends ConfinementFlags {
   readonly user?: string;
   readonly hostname?: string;
   readonly root?: boolean;
+  readonly map?: string;
   readonly rw?: boolean;
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
@@ -68,6 +70,13 @@ function readWorkdir(path: string): string {
   throw usage(`the directory ${JSON.stringify(path)} is not absolute`, "--workdir", "begin it with /");
 }
 
+function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
+  if (map === undefined) return root ? from("root", "--root") : from("caller", "rootling");
+  const wish = parseMap(map, "--map");
+  if (!root || wish === "root") return from(wish, "--map");
+  throw new Failure("E_CONFLICT", "--root is --map root", { where: "--root", mend: "leave out one of the two" });
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const confinement = readConfinement(flags);
@@ -76,7 +85,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
-    idMap: flags.root ? from("root", "--root") : from("caller", "rootling"),
+    idMap: readIdMap(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),

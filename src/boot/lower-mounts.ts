@@ -57,7 +57,7 @@ const PROCESSORS = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
 /** The same for an isolated sandbox: nothing of /sys but the processors, and no file of the host's network. */
 const isolatedSystem = (intent: Intent, facts: Facts, origin: string): Op[] => [
   op("mount", origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "own"),
-  ...kernelGuards(),
+  ...kernelGuards().filter(({ fields }) => fields.some((field) => field.startsWith("/proc/"))),
   ...FURTHER_FILES.map(hide),
   ...FURTHER_DIRECTORIES.map((path) => cover(OURSELVES, path)),
   op("mount", origin, "tmpfs", "rootling", "/sys", "nosuid,nodev,noexec", "mode=755,size=64k", "own"),
@@ -66,6 +66,7 @@ const isolatedSystem = (intent: Intent, facts: Facts, origin: string): Op[] => [
   ),
   op("attributes", origin, "/sys", "ro", ""),
   ...freshDevices(intent, facts),
+  op("attributes", origin, "/", "nosuid,nodev", ""),
 ];
 
 /** An empty directory over one that exists. */

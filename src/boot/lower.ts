@@ -37,7 +37,7 @@ export function lower(intent: Intent, facts: Facts): Plan {
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
-    ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
+    ...hostname(intent),
     ...payload(
       intent,
       confinedPrivileges(privileges(map, intent), intent, map, facts),
@@ -62,6 +62,12 @@ export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign, archi
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };
+}
+
+/** The host's own name is nothing that an isolated sandbox gets to see. */
+function hostname({ hostname, isolate }: Intent): Op[] {
+  const { value, origin } = hostname ?? (isolate ? { value: "rootling", origin: isolate.origin } : {});
+  return value === undefined || origin === undefined ? [] : [op("hostname", origin, value)];
 }
 
 /** The working directory is made where the image forgot it, as every container runtime does. */

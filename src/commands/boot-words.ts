@@ -60,7 +60,12 @@ export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boo
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
-    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+    // A program in hexadecimal is nothing that a person reads; --json has it whole.
+    /^[0-9a-f]{200,}$/.test(field)
+      ? `${field.slice(0, 16)}…`
+      : /^[\w@%+=:,./-]+$/.test(field)
+        ? field
+        : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
   const digits = String(plan.ops.length - 1).length;
   const steps = plan.ops.map(({ verb, fields, origin }, index) => {
     const line = [verb, ...fields.map(quote)].join(" ");

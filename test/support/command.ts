@@ -81,7 +81,11 @@ export interface Background {
 export function background(argv: readonly string[], options: CommandOptions = {}): Background {
   let child: ChildProcess | undefined;
   let over = false;
-  const ended = command(argv, { ...options, onStart: (started) => (child = started) }).finally(() => (over = true));
+  const onStart = (started: ChildProcess) => {
+    child = started;
+    options.onStart?.(started);
+  };
+  const ended = command(argv, { ...options, onStart }).finally(() => (over = true));
   const kill = (signal: NodeJS.Signals) => void child?.kill(signal);
   return {
     pid: child?.pid ?? -1,

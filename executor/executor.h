@@ -33,6 +33,7 @@ struct state {
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
+  int users;        /* outside: the user namespace, where its ids are more than the caller's own; else -1 */
   mode_t umask;     /* the caller's */
   char **environment;
 };
@@ -80,6 +81,9 @@ bool has_word(const char *list, const char *word);
 /* lend.c */
 ssize_t read_channel(int channel, void *buffer, size_t size);
 int take_lent(const char *name);
+
+/* ids.c */
+int remove_mapped(struct state *, const char *path);
 
 /* process.c */
 void default_signals(void);

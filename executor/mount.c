@@ -214,7 +214,8 @@ int op_mount(struct state *state, struct op *op) {
   close(fs);
   int target = root_target(state, op->field[2], skip ? CREATE_NONE : creation(op->field[5], true), 0755);
   if (target < 0) return -1;
-  if (!skip && strcmp(op->field[5], "own") != 0 && is_kernel_file(target)) {
+  bool ours = skip || strcmp(op->field[5], "own") == 0 || strcmp(op->field[0], "cgroup2") == 0;
+  if (!ours && is_kernel_file(target)) {
     errno = EXDEV;
     return failed("target check");
   }

@@ -35,6 +35,14 @@ export function userNamespaceMend(): string {
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {
   const name = getSystemErrorName(-errno);
+  if (call === "setns" || call === "pidfd_open" || call === "start time") {
+    const pids = fields.slice(1).map((join) => join.split(" ")[0]);
+    return {
+      code: name === "EPERM" ? "E_USERNS" : "E_NOT_FOUND",
+      what: `the namespaces of process ${escapeText(pids.join(", "))} cannot be entered: ${reason(errno, call)}`,
+      mend: "it may have ended: see `rootling list`; only its owner and root may enter its namespaces",
+    };
+  }
   const user = fields[0]?.split(",").includes("user");
   if (user && (name === "EPERM" || name === "ENOSPC" || name === "EUSERS")) {
     return { code: "E_USERNS", what: "this user may not make user namespaces", mend: userNamespaceMend() };
@@ -119,6 +127,12 @@ const seccomp = ({ errno, call }: StepFailure): Words => ({
   code: "E_EXECUTOR",
   what: `the system call filter cannot be loaded: ${reason(errno, call)}`,
   mend: "the kernel needs CONFIG_SECCOMP_FILTER; --seccomp=none does without the filter",
+});
+
+const loopback = ({ errno, call }: StepFailure): Words => ({
+  code: "E_NAMESPACE",
+  what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
+  mend: "start it without --net, to use the host's network",
 });
 
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
@@ -223,6 +237,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   expect,
   keyring,
   seccomp,
+  loopback,
   "subordinate-map": subordinateMap,
   lend,
   "take-ids": takeIds,

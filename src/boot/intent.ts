@@ -54,7 +54,13 @@ export interface Variable {
 }
 
 /** Namespaces that can be asked for; user and mount namespaces follow from the id map and the root. */
-export type NamespaceKind = "pid" | "net" | "ipc" | "uts" | "cgroup";
+export type NamespaceKind = "pid" | "ipc" | "uts" | "net" | "cgroup" | "time";
+
+/** The namespace of a container that runs, by its name, or of a process. */
+export type JoinWish = `container:${string}` | `pid:${string}`;
+
+/** `user`, of the network only: one of its own, connected by pasta. */
+export type NamespaceWish = "private" | "host" | "user" | JoinWish;
 
 export interface Intent {
   readonly root: Value<Root>;
@@ -62,7 +68,7 @@ export interface Intent {
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
-  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<"private" | "host">>>>;
+  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;

@@ -8,18 +8,50 @@ import type { Lender } from "./lower-lend.ts";
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts): Op[] {
   if (intent.isolate) return isolatedSystem(intent, facts, intent.isolate.origin);
-  const isolated = intent.namespaces.pid;
+  const pids = intent.namespaces.pid;
   return [
-    isolated?.value === "private"
-      ? op("mount", isolated.origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "own")
+    pids !== undefined && pids.value !== "host"
+      ? op("mount", pids.origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "own")
       : // A user namespace alone may not mount procfs: it would show what the mount namespace hides.
         op("bind", OURSELVES, "/proc", "/proc", "", "", "rec", "own", "755"),
-    op("bind", OURSELVES, "/sys", "/sys", "ro", "", "rec", "own", "755"),
+    ...system(intent, facts),
     ...(facts.uid === 0 ? kernelGuards() : []),
-    ...(intent.devices.value === "host" ? hostDevices(intent) : freshDevices(intent, facts)),
+    ...(intent.devices.value === "host"
+      ? [...hostDevices(intent), ...freshQueues(intent)]
+      : freshDevices(intent, facts)),
     ...(intent.root.value.kind === "host" ? [] : facts.networkFiles.map(networkFile)),
   ];
 }
+
+const hostSystem = (path: string): Op => op("bind", OURSELVES, path, path, "ro", "", "rec", "own", "755");
+
+/** /sys shows the network of whoever mounted it; the host's is shown where a new one cannot be mounted. */
+function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
+  const fresh = net !== undefined && net.value !== "host" && facts.freshSys !== false;
+  const cgroups = "/sys/fs/cgroup";
+  // Only where nothing but version 2 is in use can what a cgroup namespace shows be mounted in one go.
+  const own = cgroup !== undefined && cgroup.value !== "host" && facts.cgroups?.unified === cgroups;
+  return [
+    fresh ? op("mount", net.origin, "sysfs", "sysfs", "/sys", "ro,nosuid,nodev,noexec", "", "own") : hostSystem("/sys"),
+    ...(own
+      ? [op("mount", cgroup.origin, "cgroup2", "cgroup2", cgroups, "ro,nosuid,nodev,noexec", "", "none")]
+      : fresh
+        ? [op("bind", net.origin, cgroups, cgroups, "ro", "", "rec,if-there", "none", "0")]
+        : []),
+  ];
+}
+
+/** What is said aloud where the host's /sys has to do. */
+export const shownNetwork = ({ namespaces: { net }, isolate }: Intent, facts: Facts): string[] =>
+  isolate === undefined && net !== undefined && net.value !== "host" && facts.freshSys === false
+    ? ["/sys shows the host's network interfaces: something is mounted over parts of the host's /sys"]
+    : [];
+
+/** The host's /dev shows the message queues of the host's ipc namespace. */
+const freshQueues = ({ namespaces: { ipc } }: Intent): Op[] =>
+  ipc === undefined || ipc.value === "host"
+    ? []
+    : [op("mount", ipc.origin, "mqueue", "mqueue", "/dev/mqueue", "nosuid,nodev,noexec", "", "skip")];
 
 /** What the kernel lets uid 0 write without any capability: /proc/sys/kernel/core_pattern alone is the whole host. */
 const READ_ONLY = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound"];

@@ -5,29 +5,31 @@
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
 import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
-import { resolveMap } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
-import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
-import { namespaces } from "./lower-namespaces.ts";
+import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
+import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
-export function lower(intent: Intent, facts: Facts): Plan {
-  const map = resolveMap(intent.idMap.value, facts, intent.idMap.origin);
+export function lower(asked: Intent, facts: Facts): Plan {
+  const who = identity(asked, facts);
+  const { intent, map } = who;
   refuseUser(intent, map);
   refuseIsolation(intent);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
-  const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
+  const { early, late } = namespaces(who, facts);
+  const topology: Topology = isolated || joinsPids(intent, facts) || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
-    ...namespaces(intent, facts, map),
+    ...early,
     ...(topology === "supervised" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...late,
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
@@ -46,7 +48,12 @@ export function lower(intent: Intent, facts: Facts): Plan {
       isolated,
     ),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, map)] };
+  return {
+    version: 1,
+    topology,
+    ops,
+    remarks: [...root.remarks, ...ignoredUser(intent, map), ...shownNetwork(intent, facts)],
+  };
 }
 
 /** Makes the plan of another process in a running container. */

@@ -66,21 +66,21 @@ export function isolateIds(isolate: Intent["isolate"], ids: Intent["idMap"], uid
   });
 }
 
-const ISOLATED = ["pid", "net", "ipc", "uts", "cgroup"] as const;
+const ISOLATED = ["pid", "net", "ipc", "uts", "cgroup", "time"] as const;
 
-/** `--isolate` makes every namespace private. Throws E_CONFLICT where another flag asks to share one with the host. */
+/** `--isolate` makes every namespace private. Throws E_CONFLICT where another flag asks to share one. */
 export function isolateNamespaces(isolate: Intent["isolate"], namespaces: Intent["namespaces"]): Intent["namespaces"] {
   if (isolate === undefined) return namespaces;
-  const all: Record<string, unknown> = { ...namespaces };
+  const all = { ...namespaces };
   for (const kind of ISOLATED) {
     const wish = namespaces[kind];
-    if (wish?.value === "host") {
-      throw new Failure("E_CONFLICT", `an isolated sandbox (${isolate.origin}) shares nothing with the host`, {
+    if (wish !== undefined && wish.value !== "private" && wish.value !== "user") {
+      throw new Failure("E_CONFLICT", `an isolated sandbox (${isolate.origin}) has namespaces of its own`, {
         where: wish.origin,
         mend: "leave out one of the two",
       });
     }
     all[kind] ??= from("private", isolate.origin);
   }
-  return all as Intent["namespaces"];
+  return all;
 }

@@ -2,7 +2,16 @@
 import { Failure } from "../base/errors.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
-import { from, type Intent, type Mount, type NamespaceKind, type Variable } from "./intent.ts";
+import {
+  from,
+  type Intent,
+  type JoinWish,
+  type Mount,
+  type NamespaceKind,
+  type NamespaceWish,
+  type Value,
+  type Variable,
+} from "./intent.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
 export interface BootFlags extends ConfinementFlags {
@@ -17,6 +26,9 @@ export interface BootFlags extends ConfinementFlags {
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
+  readonly net?: boolean | string;
+  readonly cgroup?: boolean | string;
+  readonly time?: boolean | string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -41,20 +53,27 @@ export function readVariable(text: string, host: NodeJS.ProcessEnv): Variable[] 
   return value === undefined ? [] : [{ name, value, origin: "--env" }];
 }
 
+const KINDS = ["pid", "ipc", "uts", "net", "cgroup", "time"] as const;
+
+/** The values that a flag of a namespace takes, for mends. */
+const valuesOf = (kind: NamespaceKind): string =>
+  kind === "net" ? "none, host, user, container:NAME or pid:PID" : "private, host, container:NAME or pid:PID";
+
+function readWish(kind: NamespaceKind, text: string): NamespaceWish {
+  if (text === "private" || text === "host") return text;
+  if (kind === "net" && text === "none") return "private";
+  if (kind === "net" && text === "user") return text;
+  if (/^container:./.test(text)) return text as JoinWish;
+  if (/^pid:[1-9][0-9]{0,6}$/.test(text)) return text as JoinWish;
+  throw usage(`--${kind} cannot be ${JSON.stringify(text)}`, `--${kind}`, `use ${valuesOf(kind)}`);
+}
+
 function readNamespaces(flags: BootFlags): Intent["namespaces"] {
-  const namespaces: Partial<Record<NamespaceKind, { value: "private" | "host"; origin: string }>> = {};
-  for (const kind of ["pid", "ipc", "uts"] as const) {
+  const namespaces: Partial<Record<NamespaceKind, Value<NamespaceWish>>> = {};
+  for (const kind of KINDS) {
     const wish = flags[kind];
     if (wish === undefined || wish === false) continue;
-    const value = wish === true ? "private" : wish;
-    if (value !== "private" && value !== "host") {
-      throw usage(
-        `--${kind} cannot be ${JSON.stringify(value)}`,
-        `--${kind}`,
-        `use --${kind}, --${kind}=private or --${kind}=host`,
-      );
-    }
-    namespaces[kind] = from(value, `--${kind}`);
+    namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
   return namespaces;
 }

@@ -17,6 +17,7 @@ import { clearLeavings } from "../store/leavings.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import { containersToJoin } from "./join-words.ts";
 
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
@@ -34,9 +35,12 @@ export function withBootFlags(command: Command): Command {
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
-    .option("--pid [how]", "processes: private (without a value) or host")
-    .option("--ipc [how]", "System V IPC and message queues: private or host")
-    .option("--uts [how]", "host name: private or host")
+    .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
+    .option("--ipc [how]", "System V IPC and message queues: likewise")
+    .option("--uts [how]", "host name: likewise")
+    .option("--net [how]", "network: none (without a value: only loopback), host, container:NAME or pid:PID")
+    .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
+    .option("--time [how]", "clocks since boot: likewise")
     .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
     .option("--seccomp <profile>", "system calls that are refused: strict or none")
     .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
@@ -103,6 +107,7 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
     stage: runtime.stage,
     ephemeral: join(layout.ephemeral, ownerName(ourselves())),
     record: place.pid,
+    containers: containersToJoin(layout, intent),
     hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);

@@ -48,7 +48,7 @@ export async function imageFor(
   if (shared !== undefined) context.warn(`unpacking the shared image ${shared}`);
   return importImage(context, cli.layout, shared ?? source, {
     ...(shared === undefined ? {} : { name: source }),
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   });
 }
@@ -71,8 +71,11 @@ export function storedImage(cli: Cli, digest: string): StoredImage {
 /** Forgets a name of an image; the image goes with its last name. Throws E_BUSY while a container needs it. */
 export async function forgetImage(cli: Cli, name: string): Promise<void> {
   const image = findImage(cli.layout, name);
-  if (image === undefined)
+  if (image === undefined) {
+    // A damaged image's name goes all the same.
+    if (await removeRef(cli.layout, name)) return;
     throw new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling images`" });
+  }
   if (image.refs.length > 1 && image.refs.includes(name)) return void (await removeRef(cli.layout, name));
   const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
   if (users.length > 0) {

@@ -56,7 +56,7 @@ async function examine(cli: Cli, name: string, options: Options): Promise<ImageR
   const context = cli.context(options.progress);
   const platform = options.platform === undefined ? stored?.platform : parsePlatform(options.platform, "--platform");
   const image = await openImage(context, cli.layout, stored?.source ?? name, {
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   }).catch((cause: unknown) => {
     if (stored === undefined || !(cause instanceof Failure)) throw cause;

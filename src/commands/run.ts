@@ -9,6 +9,7 @@ import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type ImportFlags, imageFor } from "./image-for.ts";
+import { treeToStart } from "./mapped-tree.ts";
 import { withRegistryFlags } from "./registry-words.ts";
 
 type RunOptions = BootOptions & ImportFlags;
@@ -40,7 +41,8 @@ export const define = (cli: Cli) =>
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
       const image = await imageFor(cli, name, options);
-      await launch(cli, imageIntent(image, name, command, options), options, { ...how, digest: image.digest });
+      const intent = await imageIntent(cli, image, name, command, options);
+      await launch(cli, intent, options, { ...how, digest: image.digest });
     });
 
 const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
@@ -75,10 +77,17 @@ function startDirectory(): string {
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-function imageIntent(image: StoredImage, source: string, command: readonly string[], options: RunOptions): Intent {
+async function imageIntent(
+  cli: Cli,
+  image: StoredImage,
+  source: string,
+  command: readonly string[],
+  options: RunOptions,
+): Promise<Intent> {
+  const parts = imageParts(image.run, command, options);
   return {
-    ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree] }, source),
+    ...parts,
+    root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, source),
     writes: from("ephemeral", "run"),
   };
 }

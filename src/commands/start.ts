@@ -1,11 +1,15 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
-import { from, type Intent } from "../boot/intent.ts";
+import { Failure } from "../base/errors.ts";
+import { mapOf } from "../boot/boot.ts";
+import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
+import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor, storedImage } from "./image-for.ts";
+import { treeToStart } from "./mapped-tree.ts";
 import { currentDirectory, imageParts } from "./run.ts";
 
 export const define = (cli: Cli) =>
@@ -37,13 +41,16 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs } = containerPaths(cli.layout, name);
-  const copied = container.form === "copied";
+  const parts = imageParts(image.run, command, options);
+  const idMap = mapOfContainer(container, parts.idMap);
+  const lowered = async (): Promise<Root> =>
+    container.form === "copied"
+      ? { kind: "directory", path: root }
+      : { kind: "layers", lowers: [await treeToStart(cli, image, idMap, options)], kept: { upper, work } };
   const intent: Intent = {
-    ...imageParts(image.run, command, options),
-    root: from(
-      copied ? { kind: "directory", path: root } : { kind: "layers", lowers: [image.tree], kept: { upper, work } },
-      `container ${name}`,
-    ),
+    ...parts,
+    idMap,
+    root: from(await lowered(), `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
   const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
@@ -51,11 +58,26 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
 }
 
+/** The container's own map, unless another one that gives its files the same owners is asked for. */
+function mapOfContainer({ name, map }: Container, asked: Intent["idMap"]): Intent["idMap"] {
+  const idMap = asked.origin === "rootling" && map ? from(parseMap(map.words, name), `container ${name}`) : asked;
+  if (keptOwners(mapOf(idMap), process.geteuid?.() ?? 0) === (map?.owners ?? "")) return idMap;
+  const words = map?.words ?? "self";
+  throw new Failure("E_CONFLICT", `the files of the container ${name} have the owners of --map ${words}`, {
+    where: idMap.origin,
+    mend:
+      idMap === asked
+        ? `leave out the map, or make another container with \`rootling create --map ${formatMap(idMap.value)}\``
+        : "the subordinate ids of /etc/subuid or /etc/subgid are no longer those that it was made with: restore them",
+  });
+}
+
 async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {
   const image = await imageFor(cli, name, options);
+  const parts = imageParts(image.run, command, options);
   const intent: Intent = {
-    ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree] }, name),
+    ...parts,
+    root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
   await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });

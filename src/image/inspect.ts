@@ -56,6 +56,7 @@ const newDirectory = (name: string): DirectoryReport => ({ name, own: [], childr
 /** Reads every layer, top first, without writing anything. Throws as an import would. */
 export async function inspectImage(image: SourceImage, context: Context): Promise<Inspection> {
   const inspector = new Inspector(context.settings.MAX_ENTRIES);
+  context.progress.expect(image.layers.reduce((sum, { size = 0 }) => sum + size, 0));
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = context.progress.task(`read ${layer.digest ?? layer.label}`, `read ${layer.label}`, layer.size);
     await readLayer(layer, inspector.layer(index, layer), context, task, () => undefined);

@@ -19,7 +19,13 @@ interface VerbEntry {
 
 const verbs = {
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
-  namespaces: { side: "inside", fields: ["list"], about: "make new namespaces" },
+  namespaces: {
+    side: "inside",
+    fields: ["list", "join"],
+    repeats: "any",
+    about: "enter namespaces of processes (PID START LIST), then make new ones",
+  },
+  loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },
   join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
   "id-map": { side: "outside", fields: ["uids", "gids", "setgroups"], about: "write the id maps" },
   "subordinate-map": {

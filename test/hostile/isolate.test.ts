@@ -150,6 +150,7 @@ const protections: readonly {
     change: all(shared("net"), without("landlock", "loopback")),
     facts: ["namespace.net", "host.abstract-socket", "host.loopback", "host.interfaces"],
   },
+  { name: "clocks", change: shared("time"), facts: ["namespace.time"] },
   { name: "IPC", change: shared("ipc"), facts: ["namespace.ipc"] },
   { name: "the host name", change: all(shared("uts"), without("hostname")), facts: ["namespace.uts", "host.name"] },
   { name: "cgroups", change: shared("cgroup"), facts: ["namespace.cgroup", "proc.cgroup"] },

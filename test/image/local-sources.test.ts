@@ -18,6 +18,7 @@ import { dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { capture } from "../../src/base/process.ts";
+import { silentProgress } from "../../src/base/progress.ts";
 import { importImage, importToFile } from "../../src/commands/import-image.ts";
 import { digestOf } from "../../src/image/digest.ts";
 import { parseSource } from "../../src/image/sources/reference.ts";
@@ -304,8 +305,8 @@ test("a directory: not what is mounted in it, nor the store, nor the output; a c
   const grows = {
     ...context,
     progress: {
+      ...silentProgress,
       task: () => ({ advance() {}, setTotal() {}, done: () => appendFileSync(join(tree, "etc/file"), "x") }),
-      close() {},
     },
   };
   await assert.rejects(importImage(grows, layout, `dir:${tree}`, { name: "x" }), failsWith("E_DIGEST", /changed/));

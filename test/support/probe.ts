@@ -22,9 +22,10 @@ const PLACES =
   /proc/diskstats /proc/acpi /proc/scsi /proc/driver /proc/pressure /proc/tty /sys/firmware /sys/kernel /sys/class
   /sys/block /sys/bus /sys/fs /sys/module /sys/devices/virtual /dev/kmsg /dev/kvm /dev/fuse /dev/net /dev/vda /dev/loop0
   /dev/loop-control /dev/vsock /dev/userfaultfd /dev/ttyS0 /dev/tty0 /dev/hwrng /dev/cpu_dma_latency /dev/mem
-  /dev/console /dev/btrfs-control /proc/sysrq-trigger`.split(/\s+/);
+  /dev/console /dev/btrfs-control /proc/sysrq-trigger
+  /proc/self/ns/time`.split(/\s+/);
 
-const NAMESPACES = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+const NAMESPACES = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
 export interface Report {
   /** Fact to what was seen of it, for those that hold and those that do not. */
@@ -98,7 +99,9 @@ export class Bed {
     const { host, line } = await listening(box.user.words([program, "host", name, key, name]), box.user.env);
     const [port, pid, keyring] = line.split(" ");
     const given = [
-      ...NAMESPACES.map((one) => `namespace.${one}=${readlinkSync(`/proc/self/ns/${one}`)}`),
+      ...NAMESPACES.filter((one) => existsSync(`/proc/self/ns/${one}`)).map(
+        (one) => `namespace.${one}=${readlinkSync(`/proc/self/ns/${one}`)}`,
+      ),
       ...[`abstract=${name}`, `port=${port}`, `shm=${key}`, `file=${name}`, `process=${pid}`],
       ...[`host=${hostname()}`, `session=${sessionOf(process.pid)}`, `set-id=${setId}`],
       ...[`store=${box.user.env.ROOTLING_DATA_PATH}`],

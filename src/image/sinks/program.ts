@@ -15,10 +15,10 @@ export function programFailure(error: unknown, doing: string, path: string): Fai
     ["Permission denied", "EACCES"],
   ].find(([said]) => error.what.includes(said ?? ""))?.[1];
   if (errno !== undefined) return fileFailure(Object.assign(new Error(error.what), { code: errno }), doing, path);
-  if (error.what.includes("Cannot hard link to ")) {
-    return new Failure("E_LAYER", `${doing}: a hard link that cannot be made: ${error.what}`, {
+  if (error.what.includes("Too many links")) {
+    return new Failure("E_LIMIT", `${doing}: more hard links to a file than the file system allows`, {
       where: path,
-      mend: "the image is damaged; ask whoever made it",
+      mend: "choose another file system, or another form of output",
       cause: error,
     });
   }

@@ -8,7 +8,7 @@ const BOOT = [
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
   /\/src\/(base|boot|plan|store)\/(?!errors|private-directory|settings|layout|try|blobs|prune)/,
   /\/src\/image\/(digest|sources\/reference)\.ts$/,
-  /\/src\/commands\/(boot-words|cli|exec|image-for|mapped-tree|registry-words|run|start)\.ts$/,
+  /\/src\/commands\/(boot-words|cli|exec|image-for|mapped-tree|direct-root|registry-words|run|start)\.ts$/,
 ];
 
 /**

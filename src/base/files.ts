@@ -4,7 +4,7 @@ import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { ourselves, ownerName, stateOfName, suffix } from "./owner.ts";
-import { capture } from "./process.ts";
+import { capture, saidFailure } from "./process.ts";
 
 export { makePrivateDirectory } from "./private-directory.ts";
 
@@ -146,7 +146,7 @@ export async function removeTree(path: string): Promise<void> {
   } catch {
     await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
     await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
-      throw fileFailure(error, "removing", path);
+      throw saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
     });
   }
 }

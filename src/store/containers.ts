@@ -158,6 +158,18 @@ export function lockWriter(layout: Layout, name: string): Lock {
   });
 }
 
+/** The right to change a directory as a root, among the starts of this store. Throws E_BUSY. */
+export function lockDirectory(layout: Layout, path: string): void {
+  makePrivateDirectory(layout.locks);
+  const name = process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
+  const taken = tryLock(join(layout.locks, `directory-${name}`));
+  if ("release" in taken) return;
+  throw new Failure("E_BUSY", `the directory runs writable already (pid ${taken.pid})`, {
+    where: path,
+    mend: "end it first, or start it without --rw",
+  });
+}
+
 /** Throws E_BUSY while something runs in it. */
 export function refuseRunning({ name, runs: [run] }: Container): void {
   if (run === undefined) return;

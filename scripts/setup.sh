@@ -10,6 +10,7 @@ packages='
 stb squashfs-tools   mksquashfs       writes squashfs images
 stb tar              tar              unpacks trees with owners and xattrs
 stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
+stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with

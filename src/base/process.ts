@@ -1,5 +1,5 @@
 /** The only place that starts other programs. */
-import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { Failure, fileFailure } from "./errors.ts";
@@ -27,6 +27,9 @@ export interface RunOptions {
   /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
   onStderr?: (chunk: string) => void;
 }
+
+/** From the words of a program to those that run it elsewhere, such as in a user namespace; each result is used once. */
+export type Enter = (words: readonly string[]) => string[];
 
 const STDERR_KEPT = 4096;
 
@@ -60,7 +63,8 @@ export function requireProgram(name: string, debianPackage: string): string {
 /** Some errors, such as too many open files, come at once; others as an event. */
 function start(file: string, args: readonly string[], options: SpawnOptions): ChildProcess {
   try {
-    return spawn(file, args, options);
+    // Loaded when first used: net and streams come with it, and a start needs none of them.
+    return process.getBuiltinModule("node:child_process").spawn(file, args, options);
   } catch (error) {
     throw fileFailure(error, "starting a program", file);
   }

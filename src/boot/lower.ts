@@ -3,43 +3,60 @@
  * environment, no clock.
  */
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
+import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
-import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
-import { namespaces } from "./lower-namespaces.ts";
-import { ignoredUser, payload, privileges, refuseUser } from "./lower-payload.ts";
+import { lender } from "./lower-lend.ts";
+import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
+import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
+import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
-export function lower(intent: Intent, facts: Facts): Plan {
-  refuseUser(intent, facts);
-  const root = lowerRoot(intent, facts);
+export function lower(asked: Intent, facts: Facts): Plan {
+  const who = identity(asked, facts);
+  const { intent, map } = who;
+  refuseUser(intent, map);
+  const lent = lender(facts.uid === 0 && map.kind === "many");
+  const root = lowerRoot(intent, facts, map, lent);
+  const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
-  const topology: Topology = isolated || root.undo.length > 0 ? "supervised" : "in-place";
+  const { early, late } = namespaces(who, facts);
+  const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
+  const topology: Topology = watched || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
-    ...namespaces(intent, facts),
+    ...early,
     ...(topology === "supervised" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...late,
+    ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
     ...lowerSystem(intent, facts),
-    ...lowerMounts(intent, facts),
+    ...mounts,
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
     ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
-    ...payload(intent, privileges(facts.uid, intent.idMap.value), facts.uid, isolated),
+    ...payload(intent, privileges(map, intent), insideUser(intent, map), isolated),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, facts)] };
+  return {
+    version: 1,
+    topology,
+    ops,
+    remarks: [...root.remarks, ...ignoredUser(intent, map), ...shownNetwork(intent, facts)],
+  };
 }
 
-/** Makes the plan of another process in a running container. `joins`: the namespaces that differ from ours. */
-export function lowerExec(intent: ExecIntent, joins: readonly string[], uid: number, rootInside: boolean): Plan {
+/** Makes the plan of another process in a running container. */
+export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign }: ExecFacts): Plan {
   const { pid, start, origin } = intent.target;
-  refuseUser(intent, { uid });
+  refuseUser(intent, map);
+  const joined = { ...intent, idMap: { value: wish, origin } };
+  const user = foreign ? { value: `${map.uids[0]?.inside}:${map.gids[0]?.inside}`, origin } : insideUser(joined, map);
   const ops: Op[] = [
     op("join", origin, String(pid), start, joins.join(",")),
-    ...payload(intent, privileges(uid, rootInside ? "root" : "caller"), uid, false),
+    ...payload(intent, privileges(map, joined), user, false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };

@@ -48,7 +48,7 @@ export async function imageFor(
   if (shared !== undefined) context.warn(`unpacking the shared image ${shared}`);
   return importImage(context, cli.layout, shared ?? source, {
     ...(shared === undefined ? {} : { name: source }),
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   });
 }

@@ -3,6 +3,9 @@ import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
+import { mapOf } from "../boot/boot.ts";
+import { parseMap } from "../boot/id-map.ts";
+import { from } from "../boot/intent.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
@@ -16,6 +19,7 @@ interface Options extends RegistryFlags {
   platform?: string;
   force?: boolean;
   json?: boolean;
+  map?: string;
   progress?: ProgressMode;
 }
 
@@ -48,6 +52,7 @@ export const define = (cli: Cli) =>
     )
     .option("-n, --name <name>", "name of the stored image")
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
+    .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
     .action(async (source: string, options: Options) => {
@@ -66,8 +71,10 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
   const context = cli.context(options.progress);
+  const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
   const image = await importImage(context, cli.layout, source, {
-    registry: registryOptions(options, context.signal),
+    ...(wish === undefined ? {} : { map: { map: mapOf(wish), origin: "--map" } }),
+    registry: registryOptions(options, context),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -77,7 +84,10 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
 }
 
 async function intoFile(cli: Cli, source: string, path: string, options: Options): Promise<void> {
-  if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
+  for (const flag of ["name", "map"] as const) {
+    if (options[flag] !== undefined)
+      throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
+  }
   const output = resolve(path);
   const format = options.format ?? "squashfs";
   if (!isFormat(format)) {
@@ -86,7 +96,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const context = cli.context(options.progress);
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),

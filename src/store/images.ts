@@ -1,15 +1,14 @@
 /** The image store: merged trees by digest, and the names that point to them. The record comes last. */
-import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { existsSync, mkdirSync, promises, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
-import { type Owner, ourselves, ownerName } from "../base/owner.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { type Owner, ourselves, ownerName, suffix } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
+import { removeStored } from "./trees.ts";
 import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
@@ -98,7 +97,7 @@ export async function addRef(layout: Layout, name: string, digest: string): Prom
 /** Forgets a name; the image stays. False if there was none. */
 export async function removeRef(layout: Layout, name: string): Promise<boolean> {
   try {
-    await rm(refPath(layout, name));
+    await promises.rm(refPath(layout, name));
     await syncDirectory(layout.refs);
     return true;
   } catch (error) {
@@ -146,7 +145,7 @@ export async function recoverImage(layout: Layout, digest: string): Promise<void
   const { record, withdrawn } = imagePaths(layout, hexOf(digest) ?? "");
   if (!existsSync(withdrawn)) return;
   try {
-    await rename(withdrawn, record);
+    await promises.rename(withdrawn, record);
   } catch (error) {
     throw fileFailure(error, "restoring an image", record);
   }
@@ -155,7 +154,7 @@ export async function recoverImage(layout: Layout, digest: string): Promise<void
 /** Without its record it is no image any more. */
 async function withdrawRecord({ record, withdrawn }: ReturnType<typeof imagePaths>): Promise<void> {
   try {
-    await rename(record, withdrawn);
+    await promises.rename(record, withdrawn);
   } catch (error) {
     // Another process removed it before we had the lock.
     if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", record);
@@ -170,14 +169,14 @@ export async function removeImageDirectory(layout: Layout, hex: string): Promise
   const { directory } = imagePaths(layout, hex);
   if (!existsSync(directory)) return;
   makePrivateDirectory(layout.temporary);
-  const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+  const trash = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   try {
-    await rename(directory, trash);
+    await promises.rename(directory, trash);
     await syncDirectory(layout.images);
   } catch (error) {
     throw fileFailure(error, "removing an image", directory);
   }
-  await removeTree(trash);
+  await removeStored(layout, trash);
 }
 
 /** Forgets all names of an image; returns them. */
@@ -215,17 +214,17 @@ export function lockImage(
 export async function stageImage(layout: Layout): Promise<StagedImage> {
   for (const directory of [layout.images, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
-  const base = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+  const base = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   const tree = join(base, "tree");
   try {
     mkdirSync(base, { mode: 0o700 });
     mkdirSync(tree, { mode: 0o700 });
   } catch (error) {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
   }
   const discard = async () => {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
   };
   return {
     tree,
@@ -248,7 +247,7 @@ async function commitImage(
     if (config !== undefined) await writeFileSafely(join(staged, "config.json"), config);
     // An earlier import that died before its record.
     await removeImageDirectory(layout, hexOf(record.digest) ?? "");
-    await rename(staged, paths.directory);
+    await promises.rename(staged, paths.directory);
     await syncDirectory(layout.images);
   } catch (error) {
     throw fileFailure(error, "storing the image", paths.directory);

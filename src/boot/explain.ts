@@ -20,12 +20,15 @@ const readSysctl = (name: string): string | undefined => {
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 };
 
+/** Whether AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later). */
+export const appArmorRestricts = (): boolean => readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1";
+
 /** How to mend refused user namespaces, by the three switches that distributions know. */
 export function userNamespaceMend(): string {
   if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
-  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+  if (appArmorRestricts()) {
     return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");

@@ -46,7 +46,7 @@ static int move_onto(int mount, int target) {
   return result == 0 ? 0 : failed("move_mount");
 }
 
-static bool has_word(const char *list, const char *word) {
+bool has_word(const char *list, const char *word) {
   size_t length = strlen(word);
   for (const char *at = list; *at;) {
     size_t n = strcspn(at, ",");
@@ -206,12 +206,20 @@ int op_mount(struct state *state, struct op *op) {
   return target < 0 ? -1 : move_onto(mount, target);
 }
 
-/* bind SOURCE TARGET SET CLEAR WORDS CREATE MODE: WORDS of rec, nofail (whatever is wrong
+/* What is bound: a path of the host, or a tree that the outside has lent; -1 with errno if there is none. */
+static int bind_source(const char *source, bool recursive) {
+  int tree = take_lent(source);
+  if (tree == 0) errno = ENOENT;
+  if (tree >= 0) return tree == 0 ? -1 : tree;
+  return open_tree_at(AT_FDCWD, source, recursive ? AT_RECURSIVE : 0);
+}
+
+/* bind SOURCE TARGET SET CLEAR WORDS CREATE MODE: SOURCE may be lent:NUMBER; WORDS of rec, nofail (whatever is wrong
    with source or target), if-there (only where they do not exist); MODE (octal) of a target that is made. */
 int op_bind(struct state *state, struct op *op) {
   bool recursive = has_word(op->field[4], "rec"), nofail = has_word(op->field[4], "nofail");
   bool lenient = nofail || has_word(op->field[4], "if-there");
-  int tree = open_tree_at(AT_FDCWD, op->field[0], recursive ? AT_RECURSIVE : 0);
+  int tree = bind_source(op->field[0], recursive);
   if (tree < 0) return (nofail && errno == EACCES) || (lenient && errno == ENOENT) ? 0 : failed("open_tree");
   struct stat status;
   if (fstat(tree, &status) != 0) return failed("fstat");

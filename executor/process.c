@@ -31,15 +31,22 @@ static int set_capabilities(const struct __user_cap_data_struct data[2]) {
   return (int)syscall(SYS_capset, &head, data);
 }
 
+/* All that is permitted becomes effective: a change of user has taken it away. */
+int raise_capabilities(void) {
+  struct __user_cap_data_struct data[2];
+  if (get_capabilities(data) != 0) return failed("capget");
+  for (int i = 0; i < 2; i++) data[i].effective = data[i].permitted;
+  return set_capabilities(data) == 0 ? 0 : failed("capset");
+}
+
 /* capabilities BOUNDING OWN: hexadecimal masks. OWN becomes the permitted and effective set; the inheritable and
    ambient sets are emptied (CVE-2022-27650). */
 int op_capabilities(struct state *state, struct op *op) {
   (void)state;
   unsigned long long bounding = strtoull(op->field[0], NULL, 16), own = strtoull(op->field[1], NULL, 16);
   struct __user_cap_data_struct data[2];
+  if (raise_capabilities() != 0) return -1; /* CAP_SETPCAP, lost in a change of user */
   if (get_capabilities(data) != 0) return failed("capget");
-  for (int i = 0; i < 2; i++) data[i].effective = data[i].permitted; /* CAP_SETPCAP, lost in a change of user */
-  if (set_capabilities(data) != 0) return failed("capset");
   for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
     if (!(bounding >> capability & 1) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return failed("prctl");
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return failed("prctl");

@@ -26,6 +26,19 @@ export interface Progress {
   close(): void;
 }
 
+/** Made when there is something to show: most starts have nothing, and a terminal's streams are not for nothing. */
+export function lazyProgress(make: () => Progress): Progress {
+  let made: Progress | undefined;
+  const needed = () => (made ??= make());
+  return {
+    task: (...words) => needed().task(...words),
+    expect: (bytes) => needed().expect(bytes),
+    say: (line) => needed().say(line),
+    pause: () => needed().pause(),
+    close: () => made?.close(),
+  };
+}
+
 /** Reports nothing. */
 export const silentProgress: Progress = {
   task: () => ({ advance() {}, setTotal() {}, done() {} }),

@@ -20,12 +20,15 @@ const readSysctl = (name: string): string | undefined => {
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 };
 
+/** Whether AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later). */
+export const appArmorRestricts = (): boolean => readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1";
+
 /** How to mend refused user namespaces, by the three switches that distributions know. */
 export function userNamespaceMend(): string {
   if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
-  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+  if (appArmorRestricts()) {
     return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");
@@ -35,6 +38,14 @@ export function userNamespaceMend(): string {
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {
   const name = getSystemErrorName(-errno);
+  if (call === "setns" || call === "pidfd_open" || call === "start time") {
+    const pids = fields.slice(1).map((join) => join.split(" ")[0]);
+    return {
+      code: name === "EPERM" ? "E_USERNS" : "E_NOT_FOUND",
+      what: `the namespaces of process ${escapeText(pids.join(", "))} cannot be entered: ${reason(errno, call)}`,
+      mend: "it may have ended: see `rootling list`; only its owner and root may enter its namespaces",
+    };
+  }
   const user = fields[0]?.split(",").includes("user");
   if (user && (name === "EPERM" || name === "ENOSPC" || name === "EUSERS")) {
     return { code: "E_USERNS", what: "this user may not make user namespaces", mend: userNamespaceMend() };
@@ -50,6 +61,50 @@ const idMap = ({ errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the id map is refused: ${reason(errno, call)}`,
   mend: userNamespaceMend(),
+});
+
+const subordinateMap = ({ errno, call, detail, fields }: StepFailure): Words => {
+  const said = detail ? `: ${escapeText(detail.trim())}` : ` (${getSystemErrorName(-errno)})`;
+  return {
+    code: "E_SUBUID",
+    what: `${call} refuses the map${said}`,
+    mend: `check that ${fields[0]} and ${fields[1]} are set-id root or have file capabilities, and that /etc/subuid and /etc/subgid give the ids`,
+  };
+};
+
+const lend = ({ fields, errno, call }: StepFailure): Words =>
+  call === "mount_setattr"
+    ? {
+        code: "E_MOUNT",
+        what: `the owners of ${escapeText(fields[1] ?? "")} cannot be mapped: ${reason(errno, call)}`,
+        mend: "its file system takes no idmapped mounts on this kernel (tmpfs: Linux 6.3): choose another with ROOTLING_DATA_PATH",
+      }
+    : {
+        code: "E_MOUNT",
+        what: `${escapeText(fields[1] ?? "")} cannot be opened as a mount: ${reason(errno, call)}`,
+        mend: "check the path",
+      };
+
+const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail.trim())})` : "";
+  const mends: Record<string, string> = {
+    "open /dev/fuse": "ask the administrator to give /dev/fuse the mode 0666, or import the file into the store",
+    "open /dev/loop-control": "this machine has no loop devices for root: import the file into the store",
+    open: "check the path, and that you may read the file",
+    fsopen: `the kernel does not know this file system: ask the administrator for: modprobe ${verb === "fuse" ? "fuse" : "squashfs"}`,
+  };
+  return {
+    code: "E_MOUNT",
+    what: `the squashfs file ${escapeText(fields[verb === "serve" ? 2 : 1] ?? "")} cannot be mounted: ${reason(errno, call)}${said}`,
+    mend: mends[call] ?? (name === "EINVAL" ? "the file is damaged, or no squashfs" : "see `rootling doctor`"),
+  };
+};
+
+const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_USERNS",
+  what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
+  mend: "choose another map with --map",
 });
 
 const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
@@ -68,6 +123,12 @@ const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
 };
 
 const KINDS_DIFFER = "source and target must both be directories, or both be files";
+
+const loopback = ({ errno, call }: StepFailure): Words => ({
+  code: "E_NAMESPACE",
+  what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
+  mend: "start it without --net, to use the host's network",
+});
 
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
@@ -163,6 +224,14 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  loopback,
+  "subordinate-map": subordinateMap,
+  lend,
+  "lend-squashfs": squashfs,
+  fuse: squashfs,
+  serve: squashfs,
+  "take-ids": takeIds,
+  owner: takeIds,
 };
 
 const reason = (errno: number, call: string): string =>

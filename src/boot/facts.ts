@@ -10,10 +10,14 @@ import {
   statSync,
 } from "node:fs";
 import { release } from "node:os";
-import { isatty } from "node:tty";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
-import type { Intent } from "./intent.ts";
+import { findProgram } from "../base/process.ts";
+import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
+import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
+import { wantsSubordinate } from "./id-map.ts";
+import type { Intent, JoinWish } from "./intent.ts";
+import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -25,6 +29,8 @@ export interface Places {
   readonly record: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
+  /** A process inside each container that is to be joined. */
+  readonly containers?: Readonly<Partial<Record<JoinWish, RunningProcess>>>;
 }
 
 export interface Device {
@@ -63,6 +69,18 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** Only gathered for maps of more than one id. */
+  readonly subordinate?: SubordinateIds;
+  /** squashfuse(1), where root is a squashfs file and the caller is not root. */
+  readonly squashfuse?: string;
+  /** What is to be joined; absent where nothing is. */
+  readonly targets?: JoinTargets;
+  /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
+  readonly freshSys?: boolean;
+  /** The kernel has time namespaces; only gathered where one is asked for. */
+  readonly timeNamespaces?: boolean;
+  /** Only gathered for a cgroup namespace, and for limits. */
+  readonly cgroups?: CgroupFacts;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -143,10 +161,10 @@ const topmost = (mounts: readonly string[]): string[] =>
 
 /** The path of the terminal on standard input, if there is one that has a path. */
 function terminalPath(): string | undefined {
-  if (!isatty(0)) return undefined;
   try {
     const path = readlinkSync("/proc/self/fd/0");
-    return path.startsWith("/dev/") && exists(path) ? path : undefined;
+    if (!path.startsWith("/dev/") || path === "/dev/null" || !exists(path)) return undefined;
+    return process.getBuiltinModule("node:tty").isatty(0) ? path : undefined;
   } catch {
     return undefined;
   }
@@ -175,6 +193,21 @@ function realPathsOf(intent: Intent): Record<string, string> {
   return paths;
 }
 
+const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
+  const squashfuse = findProgram("squashfuse");
+  return squashfuse === undefined ? {} : { squashfuse };
+};
+const ownNetwork = ({ namespaces }: Intent): boolean => namespaces.net !== undefined && namespaces.net.value !== "host";
+
+/** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
+const EMPTY_IN_SYS =
+  /^\/sys\/(fs\/(cgroup|fuse\/connections|bpf|pstore|selinux|smackfs)|kernel\/(debug|tracing|security|config)|firmware\/efi\/efivars)(\/|$)/;
+
+/** A user namespace may mount sysfs anew only where the one that is there hides nothing (mount_namespaces(7)). */
+const maySysBeFresh = (mounts: readonly MountPoint[]): boolean =>
+  mounts.some(({ path, type }) => path === "/sys" && type === "sysfs") &&
+  !mounts.some(({ path }) => path.startsWith("/sys/") && !EMPTY_IN_SYS.test(path));
+
 /** Looks at the host for what this intent needs. Throws E_NOT_FOUND for a bind source that does not exist. */
 export function gatherFacts(intent: Intent, places: Places): Facts {
   const uid = process.geteuid?.() ?? 0;
@@ -194,6 +227,12 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
+    ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
+    ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
+    ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
+    ...(intent.namespaces.cgroup ? { cgroups: gatherCgroups() } : {}),
+    ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

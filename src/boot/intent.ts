@@ -4,6 +4,8 @@
  * only lower.ts knows in what order things happen.
  */
 
+import type { MapWish } from "./id-map.ts";
+
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
   readonly value: T;
@@ -20,8 +22,10 @@ export type Root =
       readonly lowers: readonly string[];
       readonly kept?: { readonly upper: string; readonly work: string };
     }
-  /** A directory as it is. */
-  | { readonly kind: "directory"; readonly path: string }
+  /** A directory as it is; `stored`: of the store, for this very container. */
+  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean }
+  /** A squashfs file. */
+  | { readonly kind: "squashfs"; readonly path: string }
   /** The root that rootling itself runs on. */
   | { readonly kind: "host" };
 
@@ -52,15 +56,25 @@ export interface Variable {
 }
 
 /** Namespaces that can be asked for; user and mount namespaces follow from the id map and the root. */
-export type NamespaceKind = "pid" | "ipc" | "uts";
+export type NamespaceKind = "pid" | "ipc" | "uts" | "net" | "cgroup" | "time";
+
+/** The namespace of a container that runs, by its name, or of a process. */
+export type JoinWish = `container:${string}` | `pid:${string}`;
+
+/** `user`, of the network only: one of its own, connected by pasta. */
+export type NamespaceWish = "private" | "host" | "user" | JoinWish;
 
 export interface Intent {
   readonly root: Value<Root>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
-  /** `caller`: ids stay what they are; `root`: the caller is root inside. Means nothing to real root. */
-  readonly idMap: Value<"caller" | "root">;
-  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<"private" | "host">>>>;
+  /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */
+  readonly upper?: Value<"disk" | "tmpfs">;
+  /** Bytes at most, in the words of tmpfs(5), for ephemeral changes in memory. */
+  readonly upperSize?: Value<string>;
+  /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
+  readonly idMap: Value<MapWish>;
+  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;
@@ -70,7 +84,7 @@ export interface Intent {
   readonly environment: readonly Variable[];
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
-  /** USER[:GROUP] for real root; an ordinary user's one-id map holds nobody else. */
+  /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
 }
 

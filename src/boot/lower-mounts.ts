@@ -3,21 +3,54 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
+import type { Lender } from "./lower-lend.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts): Op[] {
-  const isolated = intent.namespaces.pid;
+  const pids = intent.namespaces.pid;
   return [
-    isolated?.value === "private"
-      ? op("mount", isolated.origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "dir")
+    pids !== undefined && pids.value !== "host"
+      ? op("mount", pids.origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "dir")
       : // A user namespace alone may not mount procfs: it would show what the mount namespace hides.
         op("bind", OURSELVES, "/proc", "/proc", "", "", "rec", "dir", "755"),
-    op("bind", OURSELVES, "/sys", "/sys", "ro", "", "rec", "dir", "755"),
+    ...system(intent, facts),
     ...(facts.uid === 0 ? kernelGuards() : []),
-    ...(intent.devices.value === "host" ? hostDevices(intent) : freshDevices(intent, facts)),
+    ...(intent.devices.value === "host"
+      ? [...hostDevices(intent), ...freshQueues(intent)]
+      : freshDevices(intent, facts)),
     ...(intent.root.value.kind === "host" ? [] : facts.networkFiles.map(networkFile)),
   ];
 }
+
+const hostSystem = (path: string): Op => op("bind", OURSELVES, path, path, "ro", "", "rec", "dir", "755");
+
+/** /sys shows the network of whoever mounted it; the host's is shown where a new one cannot be mounted. */
+function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
+  const fresh = net !== undefined && net.value !== "host" && facts.freshSys !== false;
+  const cgroups = "/sys/fs/cgroup";
+  // Only where nothing but version 2 is in use can what a cgroup namespace shows be mounted in one go.
+  const own = cgroup !== undefined && cgroup.value !== "host" && facts.cgroups?.unified === cgroups;
+  return [
+    fresh ? op("mount", net.origin, "sysfs", "sysfs", "/sys", "ro,nosuid,nodev,noexec", "", "dir") : hostSystem("/sys"),
+    ...(own
+      ? [op("mount", cgroup.origin, "cgroup2", "cgroup2", cgroups, "ro,nosuid,nodev,noexec", "", "none")]
+      : fresh
+        ? [op("bind", net.origin, cgroups, cgroups, "ro", "", "rec,if-there", "none", "0")]
+        : []),
+  ];
+}
+
+/** What is said aloud where the host's /sys has to do. */
+export const shownNetwork = ({ namespaces: { net } }: Intent, facts: Facts): string[] =>
+  net !== undefined && net.value !== "host" && facts.freshSys === false
+    ? ["/sys shows the host's network interfaces: something is mounted over parts of the host's /sys"]
+    : [];
+
+/** The host's /dev shows the message queues of the host's ipc namespace. */
+const freshQueues = ({ namespaces: { ipc } }: Intent): Op[] =>
+  ipc === undefined || ipc.value === "host"
+    ? []
+    : [op("mount", ipc.origin, "mqueue", "mqueue", "/dev/mqueue", "nosuid,nodev,noexec", "", "skip")];
 
 /** What the kernel lets uid 0 write without any capability: /proc/sys/kernel/core_pattern alone is the whole host. */
 const READ_ONLY = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound"];
@@ -68,26 +101,26 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
   ];
 }
 
-export function lowerMounts(intent: Intent, facts: Facts): Op[] {
-  return [...intent.mounts.map((mount) => lowerMount(mount, facts)), ...masks(intent, facts)];
+export function lowerMounts(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  return [...intent.mounts.map((mount) => lowerMount(mount, facts, lent)), ...masks(intent, facts)];
 }
 
-function lowerMount(mount: Mount, facts: Facts): Op {
+function lowerMount(mount: Mount, facts: Facts, lent: Lender): Op {
   if (mount.type !== "bind") {
     const set = mount.set.join(",");
     return op("mount", mount.origin, mount.type, mount.source, mount.target, set, mount.data.join(","), mount.create);
   }
-  const words = [...(mount.recursive ? ["rec"] : []), ...(mount.nofail ? ["nofail"] : [])].join(",");
+  const words = [...(mount.recursive ? ["rec"] : []), ...(mount.nofail ? ["nofail"] : [])];
   // A mount point that is made gets mode 0, the mark by which exports leave it out.
   return op(
     "bind",
     mount.origin,
     // The path that was checked against the store, not one that may lead elsewhere by now.
-    facts.realPaths[mount.source] ?? mount.source,
+    lent.source(mount.origin, facts.realPaths[mount.source] ?? mount.source, words),
     mount.target,
     mount.set.join(","),
     mount.clear.join(","),
-    words,
+    words.join(","),
     mount.create,
     "0",
   );
@@ -107,7 +140,12 @@ function masks(intent: Intent, facts: Facts): Op[] {
     .filter(({ type }) => type === "bind")
     .map(({ source, target, origin }) => ({ source: facts.realPaths[source] ?? source, target, origin }));
   for (const { source, origin } of shown) refuseStore(source, origin, facts);
-  if (intent.root.value.kind === "host") shown.unshift({ source: "/", target: "/", origin: intent.root.origin });
+  const { value: root, origin: asked } = intent.root;
+  if (root.kind === "host") shown.unshift({ source: "/", target: "/", origin: asked });
+  if (root.kind === "directory" && root.stored !== true) {
+    refuseStore(root.path, asked, facts);
+    shown.unshift({ source: root.path, target: "/", origin: asked });
+  }
   return shown.flatMap(({ source, target, origin }) =>
     facts.places.hidden
       .filter((path) => path === source || path.startsWith(source === "/" ? "/" : `${source}/`))

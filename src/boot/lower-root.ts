@@ -1,8 +1,12 @@
 /** The root: which directories become the payload's /, and what becomes of its changes. Pure, like lower.ts. */
+import { basename, dirname } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts, HostEntry } from "./facts.ts";
+import type { IdMap } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
+import type { Lender } from "./lower-lend.ts";
+import { lowerSquashfs } from "./lower-squashfs.ts";
 
 export interface LoweredRoot {
   /** Ops outside, undone at the end; their presence asks for a monitor. */
@@ -17,61 +21,136 @@ export interface LoweredRoot {
 /** What is mounted by ourselves: the host's version of these is never shown as it is. */
 const OWN = new Set(["proc", "sys", "dev"]);
 
-export function lowerRoot(intent: Intent, facts: Facts): LoweredRoot {
+/** What the parts of the root are made from. */
+export interface Work {
+  readonly intent: Intent;
+  readonly facts: Facts;
+  readonly map: IdMap;
+  readonly lent: Lender;
+}
+
+export function lowerRoot(intent: Intent, facts: Facts, map: IdMap, lent: Lender): LoweredRoot {
+  const work: Work = { intent, facts, map, lent };
   const { value: root, origin } = intent.root;
   const writes = intent.writes;
-  if (root.kind === "host") return lowerHost(intent, facts);
+  if (root.kind === "host") return lowerHost(work);
   if (root.kind === "directory" && writes.value === "kept") {
-    const bind = op("bind", origin, root.path, stageRoot(facts), "", "", "rec", "none", "0");
-    return { undo: [], ops: [...stage(facts), bind, enterRoot(facts)], remarks: [] };
+    const source = lent.source(origin, root.path, ["rec", "idmap"]);
+    const bind = op("bind", origin, source, stageRoot(work), "", "", "rec", "none", "0");
+    return { undo: [], ops: [...stage(work), bind, enterRoot(work)], remarks: [] };
   }
-  const lowers = root.kind === "directory" ? [root.path] : root.lowers;
+  const lowers = root.kind === "layers" ? root.lowers : [root.path];
   const kept = root.kind === "layers" ? root.kept : undefined;
   if (writes.value === "kept") {
+    refuseSize(intent, true);
     if (kept === undefined) {
       throw new Failure("E_CONFLICT", "there is no place to keep changes of this root", {
         where: writes.origin,
         mend: "make a container of it with `rootling create`",
       });
     }
-    const ops = [
-      ...stage(facts),
-      overlay(facts, origin, stageRoot(facts), kept.upper, kept.work, lowers),
-      enterRoot(facts),
-    ];
-    return { undo: [], ops, remarks: [] };
+    return { undo: [], ops: layered(work, lowers, { upper: kept.upper, work: kept.work }, []), remarks: [] };
   }
   // What an earlier writable start changed lies on top of the image.
   const layers = kept === undefined ? lowers : [kept.upper, ...lowers];
-  const upper = ephemeralUpper(intent, facts);
+  const upper = ephemeralUpper(work);
   return {
     undo: upper.undo,
-    ops: [
-      ...stage(facts),
-      overlay(facts, origin, stageRoot(facts), upper.path("upper"), upper.path("work"), layers),
-      enterRoot(facts),
-    ],
+    ops: layered(
+      work,
+      layers,
+      { upper: upper.path("upper"), work: upper.path("work") },
+      owned(work, upper.path("upper")),
+    ),
     // Sealed only after mount points were made; the upper on tmpfs holds nothing but those.
     ...(writes.value === "refused" ? { sealed: writes.origin } : {}),
     remarks: [],
   };
 }
 
-const stageRoot = (facts: Facts): string => `${facts.places.stage}/root`;
+/** The merged root has the owner of its upper directory. */
+function owned({ map, lent }: Work, upper: string): Op[] {
+  const { uid, gid } = builder(map);
+  return map.kind === "many" && !lent.lends ? [op("owner", OURSELVES, upper, String(uid), String(gid))] : [];
+}
 
-const enterRoot = (facts: Facts): Op => op("root", OURSELVES, stageRoot(facts));
+/** From the empty stage to a root of these layers. `first`: what is done before they are overlaid. */
+function layered(
+  work: Work,
+  lowers: readonly string[],
+  upper: { upper: string; work: string },
+  first: readonly Op[],
+): Op[] {
+  const { value: root, origin } = work.intent.root;
+  const reach = reacher(work);
+  const packed = root.kind === "squashfs" ? lowerSquashfs(root, origin, work, place(work.facts, work.lent)) : undefined;
+  const below = packed ? [packed.directory] : lowers.map((path) => reach.directory(path));
+  const above = reach.pair(upper);
+  return [
+    ...stage(work),
+    ...reach.ops(),
+    ...(packed?.ops ?? []),
+    ...first,
+    overlay(work, origin, stageRoot(work), above.upper, above.work, below),
+    enterRoot(work),
+  ];
+}
+
+/** Paths of layers as the inside reaches them: as they are, or where what was lent has been mounted on the stage. */
+function reacher({ intent, facts, lent }: Work) {
+  const { origin } = intent.root;
+  const ops: Op[] = [];
+  const isStaged = (path: string): boolean => path.startsWith(`${place(facts, lent)}/`);
+  const mounted = (path: string): string => {
+    if (!lent.lends) return path;
+    const target = `${place(facts, lent)}/layer${ops.length / 2}`;
+    const source = lent.source(origin, path, ["idmap"]);
+    ops.push(
+      op("make-directory", OURSELVES, target, "755"),
+      op("bind", origin, source, target, "", "", "", "none", "0"),
+    );
+    return target;
+  };
+  return {
+    directory: mounted,
+    /** An overlay wants both on one mount, so that what is mounted is the directory above them. */
+    pair({ upper, work }: { upper: string; work: string }) {
+      if (!lent.lends || isStaged(upper)) return { upper, work };
+      const above = mounted(dirname(upper));
+      return { upper: `${above}/${basename(upper)}`, work: `${above}/${basename(work)}` };
+    },
+    ops: () => ops,
+  };
+}
+
+/** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
+const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
+
+const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
+
+const enterRoot = (work: Work): Op => op("root", OURSELVES, stageRoot(work));
+
+/** Who owns what is made while the root is put together: root inside, or where the map has none, its first id. */
+const builder = ({ uids, gids }: IdMap) => ({
+  uid: uids.some(({ inside }) => inside === 0) ? 0 : (uids[0]?.inside ?? 0),
+  gid: gids.some(({ inside }) => inside === 0) ? 0 : (gids[0]?.inside ?? 0),
+});
 
 /** A tmpfs that only this mount namespace sees, with a place for the root and for an ephemeral upper. */
-function stage(facts: Facts): Op[] {
+function stage({ intent: { upperSize }, facts, map, lent }: Work): Op[] {
   const { stage } = facts.places;
+  const { uid, gid } = builder(map);
+  const size = upperSize ? `,size=${upperSize.value}` : "";
+  const data = `mode=755${lent.lends ? `,uid=${uid},gid=${gid}` : ""}${size}`;
   return [
-    op("mount", OURSELVES, "tmpfs", "rootling", stage, "nosuid,nodev", "mode=755", "none"),
-    ...["root", "upper", "work"].map((name) => op("make-directory", OURSELVES, `${stage}/${name}`, "755")),
+    op("mount", OURSELVES, "tmpfs", "rootling", stage, "nosuid,nodev", data, "none"),
+    ...(lent.lends ? [op("workdir", OURSELVES, stage), op("take-ids", OURSELVES, String(uid), String(gid))] : []),
+    ...["root", "upper", "work"].map((name) => op("make-directory", OURSELVES, `${place(facts, lent)}/${name}`, "755")),
   ];
 }
 
 function overlay(
-  facts: Facts,
+  { facts, map }: Work,
   origin: string,
   target: string,
   upper: string,
@@ -79,18 +158,46 @@ function overlay(
   lowers: readonly string[],
 ): Op {
   // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*.
-  return op("overlay", origin, target, facts.initialRoot ? "" : "userxattr", upper, work, ...lowers);
+  return op("overlay", origin, target, trusts(facts, map) ? "" : "userxattr", upper, work, ...lowers);
 }
 
+const trusts = (facts: Facts, map: IdMap): boolean => facts.initialRoot && map.kind === "none";
+
 /** Linux 6.6 gave tmpfs user xattrs, without which overlayfs in a user namespace cannot remove merged directories. */
-const tmpfsIsUpper = (facts: Facts): boolean => {
+const tmpfsIsUpper = (facts: Facts, map: IdMap): boolean => {
   const [major, minor] = facts.kernel;
-  return facts.initialRoot || major > 6 || (major === 6 && minor >= 6);
+  return trusts(facts, map) || major > 6 || (major === 6 && minor >= 6);
 };
 
-function ephemeralUpper(intent: Intent, facts: Facts): { undo: readonly Op[]; path(name: string): string } {
-  if (intent.writes.value === "refused" || tmpfsIsUpper(facts)) {
-    return { undo: [], path: (name) => `${facts.places.stage}/${name}` };
+/** Only a tmpfs has a size of its own, and only an ephemeral upper lies on one. */
+function refuseSize({ upperSize, writes }: Intent, onDisk: boolean): void {
+  if (upperSize === undefined || (writes.value === "ephemeral" && !onDisk)) return;
+  const ephemeral = writes.value === "ephemeral";
+  throw new Failure(
+    "E_CONFLICT",
+    ephemeral
+      ? "the changes lie on disk here, where they have no size of their own"
+      : "only ephemeral changes have a size",
+    {
+      where: upperSize.origin,
+      mend: ephemeral
+        ? "leave it out; without --upper disk, on Linux 6.6 or newer, they lie in memory"
+        : "leave it out, or use `rootling run`",
+    },
+  );
+}
+
+function ephemeralUpper({ intent, facts, map, lent }: Work): { undo: readonly Op[]; path(name: string): string } {
+  const onDisk = intent.upper?.value === "disk" || !tmpfsIsUpper(facts, map);
+  if (intent.upper?.value === "tmpfs" && onDisk) {
+    throw new Failure("E_CONFLICT", "changes cannot lie in memory here: that needs Linux 6.6 in a user namespace", {
+      where: intent.upper.origin,
+      mend: "leave it out: they lie on disk, and are removed at the end",
+    });
+  }
+  refuseSize(intent, onDisk);
+  if (intent.writes.value === "refused" || !onDisk) {
+    return { undo: [], path: (name) => `${place(facts, lent)}/${name}` };
   }
   return {
     undo: [op("upper", intent.writes.origin, facts.places.ephemeral)],
@@ -99,14 +206,20 @@ function ephemeralUpper(intent: Intent, facts: Facts): { undo: readonly Op[]; pa
 }
 
 /** The host's own root, overlaid: changes are ephemeral and the host never sees them. */
-function lowerHost(intent: Intent, facts: Facts): LoweredRoot {
+function lowerHost(work: Work): LoweredRoot {
+  const { intent, facts, map } = work;
   if (intent.writes.value !== "ephemeral") {
     throw new Failure("E_CONFLICT", "changes of the host's own root can only be ephemeral", {
       where: intent.writes.origin,
       mend: "leave out the flag",
     });
   }
-  return facts.uid === 0 ? hostAsRoot(intent, facts) : hostAsUser(intent, facts);
+  if (facts.uid !== 0) return hostAsUser(work);
+  if (map.kind === "none") return hostAsRoot(work);
+  throw new Failure("E_CONFLICT", "the host's own root keeps its ids when root starts it", {
+    where: intent.idMap.origin,
+    mend: "leave out the map",
+  });
 }
 
 const quoteList = (names: readonly string[]): string => names.join(" ");
@@ -114,16 +227,17 @@ const quoteList = (names: readonly string[]): string => names.join(" ");
 const isOwn = (path: string): boolean => OWN.has(path.split("/")[1] ?? "");
 
 /** One overlay over /; other file systems of the host, which an overlay does not show, bound read-only. */
-function hostAsRoot(intent: Intent, facts: Facts): LoweredRoot {
+function hostAsRoot(work: Work): LoweredRoot {
+  const { intent, facts } = work;
   const { origin } = intent.root;
-  const upper = ephemeralUpper(intent, facts);
+  const upper = ephemeralUpper(work);
   const others = (facts.hostMounts ?? []).filter((mount) => !isOwn(mount));
   return {
     undo: upper.undo,
     ops: [
-      ...stage(facts),
-      overlay(facts, origin, stageRoot(facts), upper.path("upper"), upper.path("work"), ["/"]),
-      enterRoot(facts),
+      ...stage(work),
+      overlay(work, origin, stageRoot(work), upper.path("upper"), upper.path("work"), ["/"]),
+      enterRoot(work),
       ...others.map((mount) => readOnlyBind(origin, mount)),
     ],
     remarks: [
@@ -140,9 +254,10 @@ const readOnlyBind = (origin: string, path: string): Op =>
  * An overlay over / is refused in a user namespace: the mounts below it came from a more privileged namespace and are
  * locked together (mount_namespaces(7)). So each directory of / that holds no mount gets an overlay of its own.
  */
-function hostAsUser(intent: Intent, facts: Facts): LoweredRoot {
+function hostAsUser(work: Work): LoweredRoot {
+  const { intent, facts } = work;
   const { origin } = intent.root;
-  const upper = ephemeralUpper(intent, facts);
+  const upper = ephemeralUpper(work);
   const entries = (facts.hostRoot ?? []).filter(({ name }) => !OWN.has(name));
   const overlaid = entries.filter((entry) => entry.kind === "directory" && entry.readable && !entry.holdsMounts);
   const bound = entries.filter((entry) => entry.kind !== "symlink" && !overlaid.includes(entry));
@@ -150,18 +265,18 @@ function hostAsUser(intent: Intent, facts: Facts): LoweredRoot {
   return {
     undo: upper.undo,
     ops: [
-      ...stage(facts),
-      op("mount", origin, "tmpfs", "rootling", stageRoot(facts), "nosuid,nodev", "mode=755", "none"),
+      ...stage(work),
+      op("mount", origin, "tmpfs", "rootling", stageRoot(work), "nosuid,nodev", "mode=755", "none"),
       ...overlaid.flatMap((entry) => [
         // The merged directory shows its upper's mode: where the caller may not write, neither may they inside.
         op("make-directory", origin, layer("upper", entry), modeOf(entry)),
         op("make-directory", origin, layer("work", entry), "755"),
-        op("make-directory", origin, `${stageRoot(facts)}/${entry.name}`, "755"),
-        overlay(facts, origin, `${stageRoot(facts)}/${entry.name}`, layer("upper", entry), layer("work", entry), [
+        op("make-directory", origin, `${stageRoot(work)}/${entry.name}`, "755"),
+        overlay(work, origin, `${stageRoot(work)}/${entry.name}`, layer("upper", entry), layer("work", entry), [
           `/${entry.name}`,
         ]),
       ]),
-      enterRoot(facts),
+      enterRoot(work),
       ...entries.flatMap((entry) =>
         entry.kind === "symlink" ? [op("symlink", origin, entry.target ?? "", `/${entry.name}`)] : [],
       ),

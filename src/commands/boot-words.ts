@@ -17,6 +17,7 @@ import { clearLeavings } from "../store/leavings.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import { containersToJoin } from "./join-words.ts";
 
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
@@ -30,12 +31,18 @@ export function withBootFlags(command: Command): Command {
     .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
-    .option("-u, --user <who>", "USER[:GROUP] of the image (as root only)")
+    .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")
     .option("--hostname <name>", "host name inside")
-    .option("-r, --root", "be root inside")
-    .option("--pid [how]", "processes: private (without a value) or host")
-    .option("--ipc [how]", "System V IPC and message queues: private or host")
-    .option("--uts [how]", "host name: private or host");
+    .option("-r, --root", "be root inside: --map root")
+    .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
+    .option("--upper <where>", "where ephemeral changes lie: tmpfs or disk")
+    .option("--upper-size <size>", "how much ephemeral changes may take in memory, such as 512m")
+    .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
+    .option("--ipc [how]", "System V IPC and message queues: likewise")
+    .option("--uts [how]", "host name: likewise")
+    .option("--net [how]", "network: none (without a value: only loopback), host, container:NAME or pid:PID")
+    .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
+    .option("--time [how]", "clocks since boot: likewise");
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -93,6 +100,7 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
     stage: runtime.stage,
     ephemeral: join(layout.ephemeral, ownerName(ourselves())),
     record: place.pid,
+    containers: containersToJoin(layout, intent),
     hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);

@@ -13,9 +13,10 @@ import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
-import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
+import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
+import { addTree, type MapFor } from "./mapped-tree.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -23,6 +24,8 @@ export interface ImportOptions {
   name?: string;
   /** How registries are spoken to; by default as this process's environment says. */
   registry?: RegistryOptions;
+  /** The image is unpacked for this id map as well. */
+  map?: MapFor;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -39,9 +42,14 @@ export async function importImage(
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
     const wanted = { context, layout, image, name, source: sourceText };
-    const stored = findImage(layout, image.digest) ?? (await store(wanted));
-    await addRef(layout, name, stored.digest);
-    return findImage(layout, stored.digest) ?? stored;
+    for (;;) {
+      const { digest } = findImage(layout, image.digest) ?? (await store(wanted));
+      if (options.map !== undefined) await addTree(context, layout, image, options.map);
+      await addRef(layout, name, digest);
+      // Whoever removed it before it had this name takes away names that came later too.
+      const named = findImage(layout, digest);
+      if (named !== undefined) return named;
+    }
   } finally {
     await image.close();
     context.progress.close();
@@ -146,6 +154,7 @@ async function store(wanted: Import): Promise<StoredImage> {
   });
   waiting?.done();
   try {
+    await recoverImage(layout, image.digest);
     return findImage(layout, image.digest) ?? (await merge(wanted));
   } finally {
     lock.release();

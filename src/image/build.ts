@@ -72,8 +72,7 @@ async function mergeLayer(
   const room = () => sink.flush();
   await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room, volume);
   const missed = merge.endLayer();
-  if (missed.size > 0)
-    await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room, volume);
+  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label), context, task, room, volume);
 }
 
 /** Takes in why an attempt had to stop, or throws it on. */

@@ -82,5 +82,7 @@ export function handOver(plan: Plan, executor: string, wire: string): never {
       mend: "use Node 24.15 or newer",
     });
   }
+  // What was compiled for the first time is written at the end of a process, which this one never comes to.
+  process.getBuiltinModule("node:module").flushCompileCache();
   return process.execve(executor, [executor, wire], process.env as Record<string, string>);
 }

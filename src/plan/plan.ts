@@ -19,9 +19,34 @@ interface VerbEntry {
 
 const verbs = {
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
-  namespaces: { side: "inside", fields: ["list"], about: "make new namespaces" },
+  namespaces: {
+    side: "inside",
+    fields: ["list", "join"],
+    repeats: "any",
+    about: "enter namespaces of processes (PID START LIST), then make new ones",
+  },
+  loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },
   join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
   "id-map": { side: "outside", fields: ["uids", "gids", "setgroups"], about: "write the id maps" },
+  "subordinate-map": {
+    side: "outside",
+    fields: ["newuidmap", "newgidmap", "uids", "gids"],
+    about: "have the id maps written by the set-id helpers",
+  },
+  lend: { side: "outside", fields: ["number", "source", "words"], about: "open a tree of mounts for the inside" },
+  "lend-squashfs": {
+    side: "outside",
+    fields: ["number", "file", "words"],
+    about: "mount a squashfs file for the inside, read-only",
+  },
+  fuse: { side: "inside", fields: ["number", "target"], about: "mount a FUSE file system" },
+  serve: {
+    side: "outside",
+    fields: ["number", "program", "file", "options"],
+    about: "have a FUSE file system served by a program; it is ended at the end",
+  },
+  "take-ids": { side: "inside", fields: ["uid", "gid"], about: "become these ids of the new user namespace" },
+  owner: { side: "inside", fields: ["path", "uid", "gid"], about: "give a directory to its owner" },
   record: { side: "outside", fields: ["file"], about: "record the pid inside; removed at the end" },
   propagation: { side: "inside", fields: ["path", "kind"], about: "keep mounts to ourselves" },
   "make-directory": { side: "inside", fields: ["path", "mode"], about: "make a directory" },

@@ -78,6 +78,21 @@ test("flags carry their names as origins", () => {
   assert.equal(flags.mounts[0]?.origin, "--mount");
 });
 
+test("namespaces: of its own, the host's, or another's", () => {
+  const wishes = (flags: object) => readFlags(flags, "/", {}).namespaces;
+  assert.equal(wishes({ net: "none" }).net?.value, "private");
+  assert.equal(wishes({ net: "user" }).net?.value, "user");
+  assert.equal(wishes({ ipc: "container:web" }).ipc?.value, "container:web");
+  assert.deepEqual(wishes({ time: "pid:12" }).time, { value: "pid:12", origin: "--time" });
+  for (const flags of [{ ipc: "user" }, { pid: "none" }, { net: "pid:0" }, { net: "container:" }, { uts: "web" }]) {
+    assert.throws(
+      () => wishes(flags),
+      (error: Failure) => error.code === "E_USAGE",
+      JSON.stringify(flags),
+    );
+  }
+});
+
 test("an option with an optional value does not swallow the next word", () => {
   const command = newCommand("x", "y", []).option("--pid [how]").option("-m, --mount <what>").option("--rw");
   const bind = (...words: string[]) => bindOptionalValues(command, words).join(" ");

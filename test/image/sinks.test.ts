@@ -4,9 +4,11 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Failure } from "../../src/base/errors.ts";
 import { ourselves, ownerName } from "../../src/base/owner.ts";
 import { capture } from "../../src/base/process.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "../../src/commands/import-image.ts";
+import { programFailure } from "../../src/image/sinks/program.ts";
 import { compressionOptions } from "../../src/image/sinks/squashfs.ts";
 import { importWords, preparedImage, startImport } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
@@ -308,4 +310,14 @@ test("compressions", () => {
   for (const text of ["", "zstd:0", "zstd:23", "lz4:1", "gzip:x", "toString", "-x"]) {
     assert.throws(() => compressionOptions(text), failsWith("E_USAGE"), text);
   }
+});
+
+test("more hard links than a file system allows are told of as that", () => {
+  const said = new Failure("E_PROGRAM", "tar: b: Cannot hard link to 'a': Too many links");
+  assert.throws(
+    () => {
+      throw programFailure(said, "unpacking the image", "/out");
+    },
+    failsWith("E_LIMIT", /hard links/),
+  );
 });

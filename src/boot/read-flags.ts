@@ -22,6 +22,8 @@ export interface BootFlags {
   readonly root?: boolean;
   readonly map?: string;
   readonly rw?: boolean;
+  readonly upper?: string;
+  readonly upperSize?: string;
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
@@ -36,6 +38,8 @@ export interface FlagIntent {
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
   readonly idMap: Intent["idMap"];
+  readonly upper?: NonNullable<Intent["upper"]>;
+  readonly upperSize?: NonNullable<Intent["upperSize"]>;
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
@@ -95,6 +99,19 @@ function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
   throw new Failure("E_CONFLICT", "--root is --map root", { where: "--root", mend: "leave out one of the two" });
 }
 
+function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | "upperSize"> {
+  if (upper !== undefined && upper !== "disk" && upper !== "tmpfs") {
+    throw usage(`changes cannot lie on ${JSON.stringify(upper)}`, "--upper", "use --upper disk or --upper tmpfs");
+  }
+  if (upperSize !== undefined && !/^[1-9][0-9]{0,14}[kmg]?$/i.test(upperSize)) {
+    throw usage(`${JSON.stringify(upperSize)} is no size`, "--upper-size", "write it like 512m or 4g");
+  }
+  return {
+    ...(upper === undefined ? {} : { upper: from(upper, "--upper") }),
+    ...(upperSize === undefined ? {} : { upperSize: from(upperSize, "--upper-size") }),
+  };
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   return {
@@ -102,6 +119,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: readNamespaces(flags),
     idMap: readIdMap(flags),
+    ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),

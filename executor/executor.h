@@ -29,6 +29,7 @@ struct state {
   struct plan *plan;
   pid_t inside;     /* outside: pid of the process that walks the inside ops */
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
+  int system[3];    /* what was mounted at /proc, /sys and /dev, or -1: root_open */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
@@ -63,11 +64,12 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan);
 char *wire_read(const char *path, size_t *size);
 
 /* root.c: paths inside the root, never followed by string */
-enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE };
+enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a directory that is no symlink */ };
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
 int existing_parent(struct state *, const char *path, char *name, size_t size);
+void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 
 /* Functions of ops.def */

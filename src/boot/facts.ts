@@ -69,6 +69,10 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** The processor as Node names it; only gathered for a seccomp filter. */
+  readonly architecture?: string;
+  /** Capabilities that we have, as a mask; only gathered where some are asked for. */
+  readonly capabilities?: string;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
   /** squashfuse(1), where root is a squashfs file and the caller is not root. */
@@ -174,6 +178,10 @@ function terminalPath(): string | undefined {
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
 
+/** The permitted set of proc_pid_status(5). */
+const ownCapabilities = (): string =>
+  /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const mount of intent.mounts) {
@@ -228,6 +236,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
     ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
+    ...(intent.seccomp ? { architecture: process.arch } : {}),
+    ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
     ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),

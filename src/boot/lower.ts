@@ -6,6 +6,7 @@ import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.t
 import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
+import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
 import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
@@ -17,6 +18,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const who = identity(asked, facts);
   const { intent, map } = who;
   refuseUser(intent, map);
+  refuseIsolation(intent);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
@@ -37,8 +39,15 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
-    ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
-    ...payload(intent, privileges(map, intent), insideUser(intent, map), isolated),
+    op("expect", OURSELVES, "/proc", "proc"),
+    ...hostname(intent),
+    ...payload(
+      intent,
+      confinedPrivileges(privileges(map, intent), intent, map, facts),
+      insideUser(intent, map),
+      confine(intent, facts),
+      isolated,
+    ),
   ];
   return {
     version: 1,
@@ -49,17 +58,24 @@ export function lower(asked: Intent, facts: Facts): Plan {
 }
 
 /** Makes the plan of another process in a running container. */
-export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign }: ExecFacts): Plan {
+export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign, architecture }: ExecFacts): Plan {
   const { pid, start, origin } = intent.target;
   refuseUser(intent, map);
   const joined = { ...intent, idMap: { value: wish, origin } };
   const user = foreign ? { value: `${map.uids[0]?.inside}:${map.gids[0]?.inside}`, origin } : insideUser(joined, map);
+  const allowed = intent.isolate ? NOTHING : privileges(map, joined);
   const ops: Op[] = [
     op("join", origin, String(pid), start, joins.join(",")),
-    ...payload(intent, privileges(map, joined), user, false),
+    ...payload(intent, allowed, user, confineExec(intent, architecture), false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };
+}
+
+/** The host's own name is nothing that an isolated sandbox gets to see. */
+function hostname({ hostname, isolate }: Intent): Op[] {
+  const { value, origin } = hostname ?? (isolate ? { value: "rootling", origin: isolate.origin } : {});
+  return value === undefined || origin === undefined ? [] : [op("hostname", origin, value)];
 }
 
 /** The working directory is made where the image forgot it, as every container runtime does. */

@@ -12,8 +12,9 @@ import {
   type Value,
   type Variable,
 } from "./intent.ts";
+import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags {
+export interface BootFlags extends ConfinementFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -33,7 +34,7 @@ export interface BootFlags {
 }
 
 /** What a caller's flags add to an image's own configuration. */
-export interface FlagIntent {
+export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
@@ -114,10 +115,12 @@ function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | 
 
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const confinement = readConfinement(flags);
   return {
+    ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
-    namespaces: readNamespaces(flags),
+    namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     idMap: readIdMap(flags),
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),

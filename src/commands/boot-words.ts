@@ -42,7 +42,11 @@ export function withBootFlags(command: Command): Command {
     .option("--uts [how]", "host name: likewise")
     .option("--net [how]", "network: none (without a value: only loopback), host, container:NAME or pid:PID")
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
-    .option("--time [how]", "clocks since boot: likewise");
+    .option("--time [how]", "clocks since boot: likewise")
+    .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
+    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect);
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -62,7 +66,12 @@ export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boo
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
-    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+    // A program in hexadecimal is nothing that a person reads; --json has it whole.
+    /^[0-9a-f]{200,}$/.test(field)
+      ? `${field.slice(0, 16)}…`
+      : /^[\w@%+=:,./-]+$/.test(field)
+        ? field
+        : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
   const digits = String(plan.ops.length - 1).length;
   const steps = plan.ops.map(({ verb, fields, origin }, index) => {
     const line = [verb, ...fields.map(quote)].join(" ");
@@ -136,4 +145,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
 });

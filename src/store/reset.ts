@@ -4,10 +4,10 @@
  */
 import { chmodSync, existsSync, mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { errnoOf, fileFailure } from "../base/errors.ts";
 import { syncDirectory } from "../base/files.ts";
 import { ourselves, ownerName, stateOfName } from "../base/owner.ts";
-import { type Container, getContainer, lockWriter } from "./containers.ts";
+import { type Container, getContainer, lockWriter, refuseRunning } from "./containers.ts";
 import { containerPaths, type Layout } from "./layout.ts";
 import { namesIn } from "./leavings.ts";
 import { copyTree, ownLike, removeStored } from "./trees.ts";
@@ -23,12 +23,7 @@ export async function resetContainer(layout: Layout, container: Container, tree:
   const { directory } = containerPaths(layout, container.name);
   const lock = lockWriter(layout, container.name);
   try {
-    const [run] = getContainer(layout, container.name).runs;
-    if (run !== undefined) {
-      throw new Failure("E_BUSY", `the container ${container.name} is running (pid ${run.pid})`, {
-        mend: "end its processes first",
-      });
-    }
+    refuseRunning(getContainer(layout, container.name));
     await replaceParts(layout, directory, partsOf(container), tree);
   } catch (error) {
     throw fileFailure(error, "resetting the container", directory);

@@ -71,6 +71,12 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_cgroup(struct state *, struct op *);
+void undo_pasta(struct state *, struct op *);
+
+/* namespaces.c */
+bool start_time(unsigned long pid, char *start, size_t size);
+bool same_process(unsigned long pid, const char *start);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);

@@ -4,9 +4,11 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
+import { place } from "./lower-root.ts";
+import { lowerResolver, networkOf } from "./network.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
-export function lowerSystem(intent: Intent, facts: Facts): Op[] {
+export function lowerSystem(intent: Intent, facts: Facts, lent: Lender): Op[] {
   const pids = intent.namespaces.pid;
   return [
     pids !== undefined && pids.value !== "host"
@@ -18,15 +20,17 @@ export function lowerSystem(intent: Intent, facts: Facts): Op[] {
     ...(intent.devices.value === "host"
       ? [...hostDevices(intent), ...freshQueues(intent)]
       : freshDevices(intent, facts)),
-    ...(intent.root.value.kind === "host" ? [] : facts.networkFiles.map(networkFile)),
+    ...networkFiles(intent, facts, lent),
   ];
 }
 
 const hostSystem = (path: string): Op => op("bind", OURSELVES, path, path, "ro", "", "rec", "dir", "755");
 
 /** /sys shows the network of whoever mounted it; the host's is shown where a new one cannot be mounted. */
-function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
-  const fresh = net !== undefined && net.value !== "host" && facts.freshSys !== false;
+function system(intent: Intent, facts: Facts): Op[] {
+  const { cgroup } = intent.namespaces;
+  const net = intent.namespaces.net ?? networkOf(intent);
+  const fresh = facts.freshSys === true;
   const cgroups = "/sys/fs/cgroup";
   // Only where nothing but version 2 is in use can what a cgroup namespace shows be mounted in one go.
   const own = cgroup !== undefined && cgroup.value !== "host" && facts.cgroups?.unified === cgroups;
@@ -41,8 +45,8 @@ function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
 }
 
 /** What is said aloud where the host's /sys has to do. */
-export const shownNetwork = ({ namespaces: { net } }: Intent, facts: Facts): string[] =>
-  net !== undefined && net.value !== "host" && facts.freshSys === false
+export const shownNetwork = (facts: Facts): string[] =>
+  facts.freshSys === false
     ? ["/sys shows the host's network interfaces: something is mounted over parts of the host's /sys"]
     : [];
 
@@ -67,6 +71,15 @@ const kernelGuards = (): Op[] => [
 /** An empty directory over one that exists. */
 const cover = (origin: string, path: string): Op =>
   op("mount", origin, "tmpfs", "rootling", path, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
+
+function networkFiles(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  const shown = intent.root.value.kind === "host" ? [] : facts.networkFiles;
+  if (facts.network === undefined) return shown.map(networkFile);
+  return [
+    ...shown.filter((path) => path !== "/etc/resolv.conf").map(networkFile),
+    ...lowerResolver(intent, facts.network, place(facts, lent)),
+  ];
+}
 
 const networkFile = (path: string): Op =>
   op("bind", OURSELVES, path, path, "ro,nosuid,nodev", "", "nofail", "file", "0");

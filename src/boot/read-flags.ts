@@ -13,7 +13,10 @@ import {
   type Variable,
 } from "./intent.ts";
 
-export interface BootFlags {
+import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
+import { type Publish, readPublish } from "./network.ts";
+
+export interface BootFlags extends LimitFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -26,6 +29,7 @@ export interface BootFlags {
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
   readonly net?: boolean | string;
+  readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
 }
@@ -35,6 +39,8 @@ export interface FlagIntent {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly limits?: Limits;
+  readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
@@ -97,10 +103,13 @@ function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
 
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const limits = readLimits(flags);
   return {
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: readNamespaces(flags),
+    ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),

@@ -34,7 +34,7 @@ export function check(plan: Plan): Plan {
   }
   if (verbs.indexOf("exec") !== verbs.length - 1)
     throw broken(verbs.length - 1, plan.ops.at(-1), "is not exec, or exec comes earlier");
-  const needsUndo = plan.ops.findIndex((op) => op.verb === "upper" || op.verb === "reaper");
+  const needsUndo = plan.ops.findIndex((op) => ["upper", "reaper", "pasta", "cgroup"].includes(op.verb));
   if (plan.topology === "in-place" && needsUndo !== -1) {
     throw broken(needsUndo, plan.ops[needsUndo], "needs a monitor, which a plan in place does not have");
   }

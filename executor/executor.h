@@ -29,9 +29,12 @@ struct state {
   struct plan *plan;
   pid_t inside;     /* outside: pid of the process that walks the inside ops */
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
+  int system[3];    /* what was mounted at /proc, /sys and /dev, or -1: root_open */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
+  int users;        /* outside: the user namespace, where its ids are more than the caller's own; else -1 */
+  pid_t server;     /* outside: what answers for a FUSE root; else 0 */
   mode_t umask;     /* the caller's */
   char **environment;
 };
@@ -59,10 +62,11 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan);
 char *wire_read(const char *path, size_t *size);
 
 /* root.c: paths inside the root, never followed by string */
-enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE };
+enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a directory that is no symlink */ };
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
+void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 
 /* Functions of ops.def */
@@ -77,6 +81,7 @@ void undo_pasta(struct state *, struct op *);
 /* namespaces.c */
 bool start_time(unsigned long pid, char *start, size_t size);
 bool same_process(unsigned long pid, const char *start);
+void undo_serve(struct state *, struct op *);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);
@@ -84,6 +89,11 @@ bool has_word(const char *list, const char *word);
 /* lend.c */
 ssize_t read_channel(int channel, void *buffer, size_t size);
 int take_lent(const char *name);
+int send_lent(struct state *, const char *number, int fd);
+int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
+
+/* ids.c */
+int remove_mapped(struct state *, const char *path);
 
 /* process.c */
 void default_signals(void);

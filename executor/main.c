@@ -385,7 +385,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1};
+  struct state state = {
+      .plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1};
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

@@ -157,8 +157,8 @@ int op_upper(struct state *state, struct op *op) {
 }
 
 void undo_upper(struct state *state, struct op *op) {
-  (void)state;
-  if (remove_tree(op->field[0]) != 0) perror("rootling: removing an ephemeral upper directory");
+  if (remove_tree(op->field[0]) != 0 && remove_mapped(state, op->field[0]) != 0)
+    perror("rootling: removing an ephemeral upper directory");
 }
 
 /* record FILE: the pid inside, for `exec` and `list`; written beside and renamed, so that no reader sees a part. */

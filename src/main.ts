@@ -28,7 +28,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
   info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
-  plan: { about: "print the steps of a run, start or exec", load: () => import("./commands/plan.ts") },
+  plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },
@@ -107,14 +107,17 @@ function makeCli(): Cli & { status(): number } {
     get layout() {
       return layoutOf(settings());
     },
-    context: (progress = "auto"): Context => ({
-      settings: settings(),
-      get signal() {
-        return (signal ??= stopOnSignals());
-      },
-      progress: lazyProgress(() => createProgress(progress, complaints())),
-      warn: (message) => void complaints().write(`rootling: ${escapeText(message)}\n`),
-    }),
+    context: (mode = "auto"): Context => {
+      const progress = lazyProgress(() => createProgress(mode, complaints()));
+      return {
+        settings: settings(),
+        get signal() {
+          return (signal ??= stopOnSignals());
+        },
+        progress,
+        warn: (message) => progress.say(`rootling: ${escapeText(message)}`),
+      };
+    },
     print,
     report,
     setStatus: (value) => {

@@ -16,6 +16,8 @@ export interface ExecFacts {
   readonly wish: MapWish;
   /** A map of one id, which is not ours: nobody inside is us. */
   readonly foreign: boolean;
+  /** The processor as Node names it. */
+  readonly architecture: string;
 }
 
 /** Names in /proc/PID/ns, and what the executor calls them; those that this kernel has. */
@@ -44,7 +46,7 @@ const readMap = (file: string): IdRange[] =>
     .map(([inside = 0, outside = 0, count = 0]) => ({ inside, outside, count }));
 
 /** The map of a process, and the wish that comes to the same for whoever enters it. */
-export function mapOf(directory: string, joined: boolean): Omit<ExecFacts, "joins" | "cgroups"> {
+export function mapOf(directory: string, joined: boolean): Omit<ExecFacts, "joins" | "cgroups" | "architecture"> {
   if (!joined) return { map: { kind: "none", uids: [], gids: [] }, wish: "caller", foreign: false };
   const [uids, gids] = [readMap(`${directory}/uid_map`), readMap(`${directory}/gid_map`)];
   const one = uids.length === 1 && uids[0]?.count === 1;
@@ -71,7 +73,12 @@ export function gatherExecFacts(target: ExecIntent["target"]): ExecFacts {
         mend: "see `rootling list` for what runs, and try again",
       });
     }
-    return { joins, cgroups: limitedCgroups(target.pid), ...mapOf(directory, joins.includes("user")) };
+    return {
+      joins,
+      cgroups: limitedCgroups(target.pid),
+      ...mapOf(directory, joins.includes("user")),
+      architecture: process.arch,
+    };
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
     const gone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ESRCH";

@@ -20,12 +20,15 @@ const readSysctl = (name: string): string | undefined => {
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 };
 
+/** Whether AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later). */
+export const appArmorRestricts = (): boolean => readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1";
+
 /** How to mend refused user namespaces, by the three switches that distributions know. */
 export function userNamespaceMend(): string {
   if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
-  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+  if (appArmorRestricts()) {
     return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");
@@ -82,6 +85,22 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
         mend: "check the path",
       };
 
+const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail.trim())})` : "";
+  const mends: Record<string, string> = {
+    "open /dev/fuse": "ask the administrator to give /dev/fuse the mode 0666, or import the file into the store",
+    "open /dev/loop-control": "this machine has no loop devices for root: import the file into the store",
+    open: "check the path, and that you may read the file",
+    fsopen: `the kernel does not know this file system: ask the administrator for: modprobe ${verb === "fuse" ? "fuse" : "squashfs"}`,
+  };
+  return {
+    code: "E_MOUNT",
+    what: `the squashfs file ${escapeText(fields[verb === "serve" ? 2 : 1] ?? "")} cannot be mounted: ${reason(errno, call)}${said}`,
+    mend: mends[call] ?? (name === "EINVAL" ? "the file is damaged, or no squashfs" : "see `rootling doctor`"),
+  };
+};
+
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
@@ -104,6 +123,30 @@ const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
 };
 
 const KINDS_DIFFER = "source and target must both be directories, or both be files";
+
+/** What an image may leave out, but not replace. */
+const OWN_DIRECTORIES = new Set(["/proc", "/sys", "/dev"]);
+
+const expect = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_MOUNT",
+  what: `${fields[0]} of the root is not the file system that was mounted there: ${reason(errno, call)}`,
+  mend: "something changes the root at the same time: start the container again when nobody does",
+});
+
+const keyring = ({ errno, call }: StepFailure): Words => ({
+  code: "E_EXECUTOR",
+  what: `a session keyring cannot be made: ${reason(errno, call)}`,
+  mend:
+    getSystemErrorName(-errno) === "EDQUOT"
+      ? "this user has too many keys: end other sandboxes, or ask the administrator for a higher kernel.keys.maxkeys"
+      : "leave out --isolate, or start rootling where keyctl is allowed",
+});
+
+const seccomp = ({ errno, call }: StepFailure): Words => ({
+  code: "E_EXECUTOR",
+  what: `the system call filter cannot be loaded: ${reason(errno, call)}`,
+  mend: "the kernel needs CONFIG_SECCOMP_FILTER; --seccomp=none does without the filter",
+});
 
 const loopback = ({ errno, call }: StepFailure): Words => ({
   code: "E_NAMESPACE",
@@ -145,8 +188,13 @@ const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
       "the mount is not allowed to this user: flags that the host locked stay, and some file systems are for root only",
     EROFS: "the root is read-only there: choose a target that exists",
     ENODEV: "the kernel does not know this file system, or the device is not what it should be",
-    EXDEV: "the target leads out of the root",
-    ELOOP: "the target is a symlink that leads nowhere",
+    EXDEV:
+      call === "target check"
+        ? "nothing is mounted on files of /proc and /sys: choose another target"
+        : "the target leads out of the root",
+    ELOOP: OWN_DIRECTORIES.has(target ?? "")
+      ? `the image has a symlink for ${target}, which would lead the kernel's files elsewhere: mend the image`
+      : "the target is a symlink that leads nowhere",
     ENOTDIR: KINDS_DIFFER,
     ...(call === "move_mount" ? { EINVAL: KINDS_DIFFER } : {}),
   };
@@ -224,12 +272,18 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  expect,
+  keyring,
+  seccomp,
   loopback,
   pasta,
   cgroup,
   "cgroup-join": cgroup,
   "subordinate-map": subordinateMap,
   lend,
+  "lend-squashfs": squashfs,
+  fuse: squashfs,
+  serve: squashfs,
   "take-ids": takeIds,
   owner: takeIds,
 };

@@ -12,6 +12,7 @@ import {
 import { release } from "node:os";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { findProgram } from "../base/process.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
 import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
@@ -74,8 +75,14 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** The processor as Node names it; only gathered for a seccomp filter. */
+  readonly architecture?: string;
+  /** Capabilities that we have, as a mask; only gathered where some are asked for. */
+  readonly capabilities?: string;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
+  /** squashfuse(1), where root is a squashfs file and the caller is not root. */
+  readonly squashfuse?: string;
   /** What is to be joined; absent where nothing is. */
   readonly targets?: JoinTargets;
   /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
@@ -179,6 +186,10 @@ function terminalPath(): string | undefined {
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
 
+/** The permitted set of proc_pid_status(5). */
+const ownCapabilities = (): string =>
+  /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const mount of intent.mounts) {
@@ -197,6 +208,11 @@ function realPathsOf(intent: Intent): Record<string, string> {
   }
   return paths;
 }
+
+const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
+  const squashfuse = findProgram("squashfuse");
+  return squashfuse === undefined ? {} : { squashfuse };
+};
 
 const ownNetwork = (intent: Intent): boolean =>
   networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
@@ -229,6 +245,9 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
+    ...(intent.seccomp ? { architecture: process.arch } : {}),
+    ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
     ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),

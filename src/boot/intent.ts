@@ -24,8 +24,10 @@ export type Root =
       readonly lowers: readonly string[];
       readonly kept?: { readonly upper: string; readonly work: string };
     }
-  /** A directory as it is. */
-  | { readonly kind: "directory"; readonly path: string }
+  /** A directory as it is; `stored`: of the store, for this very container. */
+  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean }
+  /** A squashfs file. */
+  | { readonly kind: "squashfs"; readonly path: string }
   /** The root that rootling itself runs on. */
   | { readonly kind: "host" };
 
@@ -68,6 +70,10 @@ export interface Intent {
   readonly root: Value<Root>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
+  /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */
+  readonly upper?: Value<"disk" | "tmpfs">;
+  /** Bytes at most, in the words of tmpfs(5), for ephemeral changes in memory. */
+  readonly upperSize?: Value<string>;
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
@@ -85,6 +91,19 @@ export interface Intent {
   readonly workdir: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
+  /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */
+  readonly isolate?: Value<true>;
+  /** Which system calls are refused. */
+  readonly seccomp?: Value<SeccompName>;
+  readonly capabilities?: CapabilityWishes;
+}
+
+export type SeccompName = "strict" | "none";
+
+/** Changes of the usual capabilities; names as capabilities(7) has them, in lower case and without `cap_`. */
+export interface CapabilityWishes {
+  readonly add: readonly Value<string>[];
+  readonly drop: readonly Value<string>[];
 }
 
 /** What `exec` asks for: another process in a container that runs. */
@@ -99,4 +118,7 @@ export interface ExecIntent {
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
   readonly user?: Value<string>;
+  /** As the container was started with. */
+  readonly isolate?: Value<true>;
+  readonly seccomp?: Value<SeccompName>;
 }

@@ -91,8 +91,10 @@ function refuseHostname(intent: Intent): void {
   });
 }
 
-function refuseTime({ namespaces: { time } }: Intent, facts: Facts): void {
+function refuseTime({ namespaces: { time }, isolate }: Intent, facts: Facts): void {
   if (time === undefined || time.value === "host" || facts.timeNamespaces !== false) return;
+  // Not asked for by itself: nothing of the host but its clocks since boot is seen for want of it.
+  if (time.origin === isolate?.origin) return;
   throw new Failure("E_CONFLICT", "this kernel has no time namespaces", { where: time.origin, mend: "leave it out" });
 }
 
@@ -124,6 +126,7 @@ export function namespaces({ intent, map, joined }: Identity, facts: Facts): Low
   const network = networkOf(intent);
   if (network.kind === "user") wishes.net = { value: "user", origin: network.origin };
   if (intent.hostname && wishes.uts === undefined) wishes.uts = { value: "private", origin: intent.hostname.origin };
+  if (facts.timeNamespaces === false) delete wishes.time;
   const made = (kinds: readonly NamespaceKind[]) => kinds.filter((kind) => isOwn(wishes[kind]?.value));
   const joins = joinsOf(intent, facts);
   refuseConnected(network.kind === "user" && joined ? network.origin : undefined, joins);

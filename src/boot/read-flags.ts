@@ -12,11 +12,11 @@ import {
   type Value,
   type Variable,
 } from "./intent.ts";
-
 import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
 import { type Publish, readPublish } from "./network.ts";
+import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags extends LimitFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -25,6 +25,8 @@ export interface BootFlags extends LimitFlags {
   readonly root?: boolean;
   readonly map?: string;
   readonly rw?: boolean;
+  readonly upper?: string;
+  readonly upperSize?: string;
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
@@ -35,13 +37,15 @@ export interface BootFlags extends LimitFlags {
 }
 
 /** What a caller's flags add to an image's own configuration. */
-export interface FlagIntent {
+export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
   readonly limits?: Limits;
   readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
+  readonly upper?: NonNullable<Intent["upper"]>;
+  readonly upperSize?: NonNullable<Intent["upperSize"]>;
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
@@ -80,6 +84,7 @@ function readNamespaces(flags: BootFlags): Intent["namespaces"] {
     if (wish === undefined || wish === false) continue;
     namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
+  if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
   return namespaces;
 }
 
@@ -101,16 +106,32 @@ function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
   throw new Failure("E_CONFLICT", "--root is --map root", { where: "--root", mend: "leave out one of the two" });
 }
 
+function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | "upperSize"> {
+  if (upper !== undefined && upper !== "disk" && upper !== "tmpfs") {
+    throw usage(`changes cannot lie on ${JSON.stringify(upper)}`, "--upper", "use --upper disk or --upper tmpfs");
+  }
+  if (upperSize !== undefined && !/^[1-9][0-9]{0,14}[kmg]?$/i.test(upperSize)) {
+    throw usage(`${JSON.stringify(upperSize)} is no size`, "--upper-size", "write it like 512m or 4g");
+  }
+  return {
+    ...(upper === undefined ? {} : { upper: from(upper, "--upper") }),
+    ...(upperSize === undefined ? {} : { upperSize: from(upperSize, "--upper-size") }),
+  };
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const limits = readLimits(flags);
+  const confinement = readConfinement(flags);
   return {
+    ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
-    namespaces: readNamespaces(flags),
+    namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
     ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
+    ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),

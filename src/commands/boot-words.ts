@@ -35,6 +35,8 @@ export function withBootFlags(command: Command): Command {
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
+    .option("--upper <where>", "where ephemeral changes lie: tmpfs or disk")
+    .option("--upper-size <size>", "how much ephemeral changes may take in memory, such as 512m")
     .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
     .option("--ipc [how]", "System V IPC and message queues: likewise")
     .option("--uts [how]", "host name: likewise")
@@ -49,7 +51,11 @@ export function withBootFlags(command: Command): Command {
     .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")
     .option("--pids-limit <number>", "limit of processes and threads")
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
-    .option("--time [how]", "clocks since boot: likewise");
+    .option("--time [how]", "clocks since boot: likewise")
+    .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
+    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect);
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -69,7 +75,12 @@ export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boo
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
-    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+    // A program in hexadecimal is nothing that a person reads; --json has it whole.
+    /^[0-9a-f]{200,}$/.test(field)
+      ? `${field.slice(0, 16)}…`
+      : /^[\w@%+=:,./-]+$/.test(field)
+        ? field
+        : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
   const digits = String(plan.ops.length - 1).length;
   const steps = plan.ops.map(({ verb, fields, origin }, index) => {
     const line = [verb, ...fields.map(quote)].join(" ");
@@ -146,4 +157,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
 });

@@ -1,12 +1,12 @@
 /** `rootling info`: the settings in force, and what takes how much space. */
 import { existsSync, statfsSync } from "node:fs";
 import type { Context } from "../base/context.ts";
-import { requireProgram, run } from "../base/process.ts";
 import { settingsTable } from "../base/settings.ts";
 import { formatBytes, formatTable } from "../base/text.ts";
 import { listContainers } from "../store/containers.ts";
 import { listImages } from "../store/images.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
+import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
 interface Options {
@@ -46,28 +46,16 @@ interface Usage {
   free: number;
 }
 
-/** Bytes on disk, as du(1) counts them: hard links once. */
-async function bytesOn(path: string): Promise<number> {
-  if (!existsSync(path)) return 0;
-  const du = requireProgram("du", "coreutils");
-  const running = run(du, ["--summarize", "--block-size=1", "--one-file-system", path], { stdout: "pipe" });
-  let said = "";
-  running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (said += chunk));
-  // What a container closed to its owner cannot be counted: du says so, and counts the rest.
-  await running.finished.catch(() => {});
-  return Number.parseInt(said, 10) || 0;
-}
-
 async function diskUsage(layout: Layout): Promise<Usage> {
   const containers: Usage["containers"] = [];
   for (const { name } of listContainers(layout))
-    containers.push({ name, bytes: await bytesOn(containerPaths(layout, name).upper) });
+    containers.push({ name, bytes: await bytesOn(layout, containerPaths(layout, name).upper) });
   const { bavail, bsize } = statfsSync(existsSync(layout.images) ? layout.images : "/");
   return {
-    images: { bytes: await bytesOn(layout.images), count: listImages(layout).length },
+    images: { bytes: await bytesOn(layout, layout.images), count: listImages(layout).length },
     containers,
-    downloads: { bytes: await bytesOn(layout.blobs) },
-    temporary: { bytes: (await bytesOn(layout.ephemeral)) + (await bytesOn(layout.temporary)) },
+    downloads: { bytes: await bytesOn(layout, layout.blobs) },
+    temporary: { bytes: (await bytesOn(layout, layout.ephemeral)) + (await bytesOn(layout, layout.temporary)) },
     free: bavail * bsize,
   };
 }

@@ -2,12 +2,13 @@
 import { existsSync, mkdirSync, promises, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { type Owner, ourselves, ownerName, suffix } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
+import { removeStored } from "./trees.ts";
 import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
@@ -175,7 +176,7 @@ export async function removeImageDirectory(layout: Layout, hex: string): Promise
   } catch (error) {
     throw fileFailure(error, "removing an image", directory);
   }
-  await removeTree(trash);
+  await removeStored(layout, trash);
 }
 
 /** Forgets all names of an image; returns them. */
@@ -219,11 +220,11 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
     mkdirSync(base, { mode: 0o700 });
     mkdirSync(tree, { mode: 0o700 });
   } catch (error) {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
   }
   const discard = async () => {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
   };
   return {
     tree,

@@ -19,6 +19,8 @@ export interface Layout {
   readonly locks: string;
   /** Unfinished writes of trees, on the file system of `images`, so that a rename finishes them. */
   readonly temporary: string;
+  /** Where an executor lies that was compiled here. */
+  readonly executors: string;
   /** Files that live as long as a process: wire files, records of running sandboxes. */
   readonly runtime: string;
 }
@@ -33,6 +35,7 @@ export function layoutOf(settings: Settings): Layout {
     ephemeral: join(settings.DATA_PATH, "ephemeral"),
     locks: join(settings.DATA_PATH, "locks"),
     temporary: join(settings.DATA_PATH, "temporary"),
+    executors: settings.CACHE_PATH,
     runtime: settings.RUNTIME_PATH,
   };
 }
@@ -46,6 +49,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     /** The record of an image that is being removed, until its tree is out of the way. */
     withdrawn: join(directory, "withdrawn.json"),
     config: join(directory, "config.json"),
+    /** Trees with the owners of maps of many ids: `mapped/<hash of the owners>/tree`. */
+    mapped: join(directory, "mapped"),
     /** Marks of the starts that use it: `<owner>`. */
     users: join(directory, "users"),
   };

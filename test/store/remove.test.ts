@@ -1,8 +1,10 @@
 /** Removing an image: whoever dies on the way leaves no name of nothing, and nothing that runs loses its root. */
 import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setImmediate as immediate } from "node:timers/promises";
 import { ourselves, ownerName } from "../../src/base/owner.ts";
 import type { Cli } from "../../src/commands/cli.ts";
 import { forgetImage } from "../../src/commands/image-for.ts";
@@ -105,4 +107,46 @@ test("a name of nothing can be forgotten", async (t) => {
   await forgetImage(cli, "lost");
   assert.deepEqual(names(layout), []);
   await assert.rejects(forgetImage(cli, "lost"), failsWith("E_NOT_FOUND"));
+});
+
+test("a name that is given while the image is removed goes with it", async (t) => {
+  const directory = join(scratch(t), "store");
+  const { layout, image } = await stored(directory);
+  for (let i = 0; i < 500; i++) writeFileSync(join(image.tree, `${i}`), "");
+  const removing = removeImage(layout, image, testContext(directory).context.signal);
+  while (findImage(layout, image.digest) !== undefined) await immediate();
+  await addRef(layout, "late", image.digest);
+  await removing;
+  assert.deepEqual(names(layout), []);
+});
+
+/** Stops `child` while it writes a name; false if it was faster. */
+function stopWhileNaming(layout: Layout, child: ChildProcess): boolean {
+  const naming = () => readdirSync(layout.refs).some((name) => name.endsWith(".tmp"));
+  const end = performance.now() + 10_000;
+  // Nothing else may happen in between: no waiting here.
+  while (!naming() && performance.now() < end);
+  child.kill("SIGSTOP");
+  return naming();
+}
+
+test("an import that found the image stored makes it anew if it is gone once it has its name", async (t) => {
+  const directory = join(scratch(t), "store");
+  const { layout, image, source } = await stored(directory);
+  const { context } = testContext(directory);
+  for (let stopped = false; !stopped; ) {
+    await importImage(context, layout, source, { name: "box" });
+    const script = join(import.meta.dirname, "../support/image-store-import.ts");
+    const child = spawn(process.execPath, [script, source], {
+      env: { ...process.env, IMAGE_TEST_DIRECTORY: directory },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    stopped = stopWhileNaming(layout, child);
+    if (stopped) await removeImage(layout, image, context.signal);
+    child.kill("SIGCONT");
+    assert.equal(await ended, 0);
+  }
+  assert.equal(names(layout).length, 1);
+  for (const name of names(layout)) assert.ok(findImage(layout, name), `${name} is a name of nothing`);
 });

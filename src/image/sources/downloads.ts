@@ -28,6 +28,7 @@ export class Downloads {
 
   plan(layers: readonly LayerBlob[]): void {
     this.#planned = [...layers].reverse();
+    this.#context.progress.expect(layers.reduce((sum, { size }) => sum + size, 0));
   }
 
   /** The stored bytes of a layer, once it is downloaded. */

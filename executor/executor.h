@@ -78,6 +78,12 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_cgroup(struct state *, struct op *);
+void undo_pasta(struct state *, struct op *);
+
+/* namespaces.c */
+bool start_time(unsigned long pid, char *start, size_t size);
+bool same_process(unsigned long pid, const char *start);
 void undo_serve(struct state *, struct op *);
 
 /* mount.c */

@@ -222,9 +222,11 @@ CALL(ustat, 0, NULL)
 CALL(sysfs, 99)
 /* getpid by i386's table. */
 static long call_i386(void) {
+  errno = ENOSYS;
   long result;
   __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
-  return result;
+  /* User-Mode Linux has no such table: there it is a call of x86-64, and filtered as one. */
+  return result == getpid() ? 0 : -1;
 }
 #endif
 
@@ -247,7 +249,7 @@ static void calls(void) {
 #ifdef __x86_64__
   REFUSED(iopl), REFUSED(ioperm), REFUSED(modify_ldt), REFUSED(ustat), REFUSED(sysfs);
   int status = tried(call_i386);
-  fact(status == -1, "call.i386", status == -1 ? "killed" : "allowed");
+  fact(status != 0, "call.i386", status == -1 ? "killed" : status == 0 ? "allowed" : "no such table");
 #endif
 }
 

@@ -34,6 +34,7 @@ struct state {
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
   int users;        /* outside: the user namespace, where its ids are more than the caller's own; else -1 */
+  pid_t server;     /* outside: what answers for a FUSE root; else 0 */
   mode_t umask;     /* the caller's */
   char **environment;
 };
@@ -74,6 +75,7 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_serve(struct state *, struct op *);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);
@@ -81,6 +83,8 @@ bool has_word(const char *list, const char *word);
 /* lend.c */
 ssize_t read_channel(int channel, void *buffer, size_t size);
 int take_lent(const char *name);
+int send_lent(struct state *, const char *number, int fd);
+int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
 
 /* ids.c */
 int remove_mapped(struct state *, const char *path);

@@ -1,10 +1,12 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
-import { mkdirSync, type PathLike, promises, statSync } from "node:fs";
+import { type PathLike, promises } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { ourselves, ownerName, stateOfName, suffix } from "./owner.ts";
-import { capture } from "./process.ts";
+import { capture, saidFailure } from "./process.ts";
+
+export { makePrivateDirectory } from "./private-directory.ts";
 
 /** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
 const temporaryPrefix = (path: string): string => {
@@ -35,36 +37,6 @@ export async function clearTemporaries(path: string): Promise<void> {
       () => undefined,
     );
     if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
-  }
-}
-
-/** Makes a directory and its missing parents, closed to other users. Trees below it may hold set-id files. */
-export function makePrivateDirectory(path: string): void {
-  try {
-    makeWithParents(path);
-  } catch (error) {
-    throw fileFailure(error, "making a directory of the store", path);
-  }
-}
-
-/** Node's own `recursive` turns errors of a disk into ENOENT. */
-function makeWithParents(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) === "EEXIST" && statSync(path).isDirectory()) return;
-    if (errnoOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    makeWithParents(dirname(path));
-    mkdirOnce(path);
-  }
-}
-
-/** Another process may have made it in the meantime. */
-function mkdirOnce(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error;
   }
 }
 
@@ -174,7 +146,7 @@ export async function removeTree(path: string): Promise<void> {
   } catch {
     await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
     await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
-      throw fileFailure(error, "removing", path);
+      throw saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
     });
   }
 }

@@ -119,3 +119,24 @@ export async function capture(file: string, args: readonly string[], options: Ru
   await running.finished;
   return output;
 }
+
+/** What programs say of an error, in the C locale that they are started with: strerror(3), and GNU tar's own words. */
+const ERRNO_WORDS = [
+  ["No space left on device", "ENOSPC"],
+  // GNU tar's words for a write that a full disk cut short.
+  ["Wrote only ", "ENOSPC"],
+  ["Disk quota exceeded", "EDQUOT"],
+  ["Read-only file system", "EROFS"],
+  ["Input/output error", "EIO"],
+  ["Permission denied", "EACCES"],
+] as const;
+
+/**
+ * The failure of a file operation that a program was started for: told from what it said last. Undefined where that
+ * names no error of a file system.
+ */
+export function saidFailure(error: unknown, doing: string, path: string): Failure | undefined {
+  if (!(error instanceof Failure)) return fileFailure(error, doing, path);
+  const code = ERRNO_WORDS.find(([words]) => error.code === "E_PROGRAM" && error.what.includes(words))?.[1];
+  return code && fileFailure(Object.assign(new Error(error.what), { code }), doing, path);
+}

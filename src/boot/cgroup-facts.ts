@@ -2,13 +2,6 @@
 import { readFileSync } from "node:fs";
 import { unescapeOctal } from "../base/bytes.ts";
 
-interface Hierarchy {
-  /** Where it is mounted. */
-  readonly mount: string;
-  /** Our own cgroup in it, from the mount point on, without a slash at its end. */
-  readonly own: string;
-}
-
 export interface CgroupFacts {
   /** Where version 2 is mounted, and the only one. */
   readonly unified?: string;

@@ -20,12 +20,15 @@ const readSysctl = (name: string): string | undefined => {
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 };
 
+/** Whether AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later). */
+export const appArmorRestricts = (): boolean => readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1";
+
 /** How to mend refused user namespaces, by the three switches that distributions know. */
 export function userNamespaceMend(): string {
   if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
-  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+  if (appArmorRestricts()) {
     return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");
@@ -81,6 +84,22 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
         what: `${escapeText(fields[1] ?? "")} cannot be opened as a mount: ${reason(errno, call)}`,
         mend: "check the path",
       };
+
+const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail.trim())})` : "";
+  const mends: Record<string, string> = {
+    "open /dev/fuse": "ask the administrator to give /dev/fuse the mode 0666, or import the file into the store",
+    "open /dev/loop-control": "this machine has no loop devices for root: import the file into the store",
+    open: "check the path, and that you may read the file",
+    fsopen: `the kernel does not know this file system: ask the administrator for: modprobe ${verb === "fuse" ? "fuse" : "squashfs"}`,
+  };
+  return {
+    code: "E_MOUNT",
+    what: `the squashfs file ${escapeText(fields[verb === "serve" ? 2 : 1] ?? "")} cannot be mounted: ${reason(errno, call)}${said}`,
+    mend: mends[call] ?? (name === "EINVAL" ? "the file is damaged, or no squashfs" : "see `rootling doctor`"),
+  };
+};
 
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
@@ -240,6 +259,9 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   loopback,
   "subordinate-map": subordinateMap,
   lend,
+  "lend-squashfs": squashfs,
+  fuse: squashfs,
+  serve: squashfs,
   "take-ids": takeIds,
   owner: takeIds,
 };

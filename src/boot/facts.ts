@@ -12,6 +12,7 @@ import {
 import { release } from "node:os";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { findProgram } from "../base/process.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
 import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
@@ -74,6 +75,8 @@ export interface Facts {
   readonly capabilities?: string;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
+  /** squashfuse(1), where root is a squashfs file and the caller is not root. */
+  readonly squashfuse?: string;
   /** What is to be joined; absent where nothing is. */
   readonly targets?: JoinTargets;
   /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
@@ -198,6 +201,10 @@ function realPathsOf(intent: Intent): Record<string, string> {
   return paths;
 }
 
+const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
+  const squashfuse = findProgram("squashfuse");
+  return squashfuse === undefined ? {} : { squashfuse };
+};
 const ownNetwork = ({ namespaces }: Intent): boolean => namespaces.net !== undefined && namespaces.net.value !== "host";
 
 /** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
@@ -228,6 +235,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
+    ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
     ...(intent.seccomp ? { architecture: process.arch } : {}),
     ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),

@@ -22,8 +22,10 @@ export type Root =
       readonly lowers: readonly string[];
       readonly kept?: { readonly upper: string; readonly work: string };
     }
-  /** A directory as it is. */
-  | { readonly kind: "directory"; readonly path: string }
+  /** A directory as it is; `stored`: of the store, for this very container. */
+  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean }
+  /** A squashfs file. */
+  | { readonly kind: "squashfs"; readonly path: string }
   /** The root that rootling itself runs on. */
   | { readonly kind: "host" };
 
@@ -66,6 +68,10 @@ export interface Intent {
   readonly root: Value<Root>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
+  /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */
+  readonly upper?: Value<"disk" | "tmpfs">;
+  /** Bytes at most, in the words of tmpfs(5), for ephemeral changes in memory. */
+  readonly upperSize?: Value<string>;
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;

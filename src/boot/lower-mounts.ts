@@ -191,7 +191,12 @@ function masks(intent: Intent, facts: Facts): Op[] {
     .filter(({ type }) => type === "bind")
     .map(({ source, target, origin }) => ({ source: facts.realPaths[source] ?? source, target, origin }));
   for (const { source, origin } of shown) refuseStore(source, origin, facts);
-  if (intent.root.value.kind === "host") shown.unshift({ source: "/", target: "/", origin: intent.root.origin });
+  const { value: root, origin: asked } = intent.root;
+  if (root.kind === "host") shown.unshift({ source: "/", target: "/", origin: asked });
+  if (root.kind === "directory" && root.stored !== true) {
+    refuseStore(root.path, asked, facts);
+    shown.unshift({ source: root.path, target: "/", origin: asked });
+  }
   return shown.flatMap(({ source, target, origin }) =>
     facts.places.hidden
       .filter((path) => path === source || path.startsWith(source === "/" ? "/" : `${source}/`))

@@ -24,7 +24,8 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
   const { early, late } = namespaces(who, facts);
-  const topology: Topology = isolated || joinsPids(intent, facts) || root.undo.length > 0 ? "supervised" : "in-place";
+  const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
+  const topology: Topology = watched || root.undo.length > 0 ? "supervised" : "in-place";
   const ops: Op[] = [
     ...root.undo,
     ...early,

@@ -23,6 +23,8 @@ export interface BootFlags extends ConfinementFlags {
   readonly root?: boolean;
   readonly map?: string;
   readonly rw?: boolean;
+  readonly upper?: string;
+  readonly upperSize?: string;
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
@@ -37,6 +39,8 @@ export interface FlagIntent extends Confinement {
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
   readonly idMap: Intent["idMap"];
+  readonly upper?: NonNullable<Intent["upper"]>;
+  readonly upperSize?: NonNullable<Intent["upperSize"]>;
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
@@ -96,6 +100,19 @@ function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
   throw new Failure("E_CONFLICT", "--root is --map root", { where: "--root", mend: "leave out one of the two" });
 }
 
+function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | "upperSize"> {
+  if (upper !== undefined && upper !== "disk" && upper !== "tmpfs") {
+    throw usage(`changes cannot lie on ${JSON.stringify(upper)}`, "--upper", "use --upper disk or --upper tmpfs");
+  }
+  if (upperSize !== undefined && !/^[1-9][0-9]{0,14}[kmg]?$/i.test(upperSize)) {
+    throw usage(`${JSON.stringify(upperSize)} is no size`, "--upper-size", "write it like 512m or 4g");
+  }
+  return {
+    ...(upper === undefined ? {} : { upper: from(upper, "--upper") }),
+    ...(upperSize === undefined ? {} : { upperSize: from(upperSize, "--upper-size") }),
+  };
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const confinement = readConfinement(flags);
@@ -105,6 +122,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     idMap: readIdMap(flags),
+    ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),

@@ -35,6 +35,8 @@ export function withBootFlags(command: Command): Command {
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
+    .option("--upper <where>", "where ephemeral changes lie: tmpfs or disk")
+    .option("--upper-size <size>", "how much ephemeral changes may take in memory, such as 512m")
     .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
     .option("--ipc [how]", "System V IPC and message queues: likewise")
     .option("--uts [how]", "host name: likewise")

@@ -8,6 +8,7 @@ import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { directRoot } from "./direct-root.ts";
 import { type ImportFlags, imageFor } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
 import { withRegistryFlags } from "./registry-words.ts";
@@ -23,6 +24,8 @@ export const define = (cli: Cli) =>
             "rootling run                                  # a shell over the host's own root",
             "rootling run docker://busybox:1.36 echo hello",
             "rootling run --pid --root debian:12 apt-get --version",
+            "rootling run ./app.sqsh                       # a squashfs file, without unpacking it",
+            "rootling run dir:./rootfs ls                  # a directory; what changes is not kept",
             "rootling run --mount /data:/data:ro debian:12 ls /data",
           ]),
         ),
@@ -40,6 +43,12 @@ export const define = (cli: Cli) =>
       const name = source ?? "host:";
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
+      const direct = await directRoot(cli, name, options);
+      if (direct !== undefined) {
+        const parts = imageParts(direct.run, command, options);
+        const intent = { ...parts, root: from(direct.root, name), writes: from("ephemeral" as const, "run") };
+        return launch(cli, intent, options, how);
+      }
       const image = await imageFor(cli, name, options);
       const intent = await imageIntent(cli, image, name, command, options);
       await launch(cli, intent, options, { ...how, digest: image.digest });

@@ -4,10 +4,11 @@ import { mapOf } from "../boot/boot.ts";
 import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
 import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
-import { type Container, findContainer, lockWriter } from "../store/containers.ts";
+import { type Container, findContainer, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
 import { currentDirectory, imageParts } from "./run.ts";
@@ -19,12 +20,13 @@ export const define = (cli: Cli) =>
         newCommand("start", "Start a container. Its root is read-only unless --rw is given; then changes are kept.", [
           "rootling start web",
           "rootling start --rw --root web apt-get update",
+          "rootling start --rw dir:./rootfs sh                        # a directory itself is changed",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
         ]),
       ),
     ),
   )
-    .argument("<name>", "a container, or the name of a stored image")
+    .argument("<name>", "a container, the name of a stored image, dir:DIR or a squashfs file")
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .option("--rw", "keep changes in the container")
     .passThroughOptions()
@@ -45,7 +47,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   const idMap = mapOfContainer(container, parts.idMap);
   const lowered = async (): Promise<Root> =>
     container.form === "copied"
-      ? { kind: "directory", path: root }
+      ? { kind: "directory", path: root, stored: true }
       : { kind: "layers", lowers: [await treeToStart(cli, image, idMap, options)], kept: { upper, work } };
   const intent: Intent = {
     ...parts,
@@ -56,6 +58,26 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
   // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
   await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
+}
+
+/** A directory itself, or a squashfs file. One start at a time may change a directory. */
+async function startDirect(
+  cli: Cli,
+  name: string,
+  { root, run }: DirectRoot,
+  command: string[],
+  options: BootOptions,
+): Promise<void> {
+  const intent: Intent = {
+    ...imageParts(run, command, options),
+    root: from(root, name),
+    writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
+  };
+  const how: Launch = { runs: runtimePaths(cli.layout).runs, image: name };
+  const before = () => {
+    if (root.kind === "directory") lockDirectory(cli.layout, root.path);
+  };
+  await launch(cli, intent, options, options.rw ? { ...how, before } : how);
 }
 
 /** The container's own map, unless another one that gives its files the same owners is asked for. */
@@ -73,6 +95,8 @@ function mapOfContainer({ name, map }: Container, asked: Intent["idMap"]): Inten
 }
 
 async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {
+  const direct = await directRoot(cli, name, options);
+  if (direct !== undefined) return startDirect(cli, name, direct, command, options);
   const image = await imageFor(cli, name, options);
   const parts = imageParts(image.run, command, options);
   const intent: Intent = {

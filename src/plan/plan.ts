@@ -34,6 +34,17 @@ const verbs = {
     about: "have the id maps written by the set-id helpers",
   },
   lend: { side: "outside", fields: ["number", "source", "words"], about: "open a tree of mounts for the inside" },
+  "lend-squashfs": {
+    side: "outside",
+    fields: ["number", "file", "words"],
+    about: "mount a squashfs file for the inside, read-only",
+  },
+  fuse: { side: "inside", fields: ["number", "target"], about: "mount a FUSE file system" },
+  serve: {
+    side: "outside",
+    fields: ["number", "program", "file", "options"],
+    about: "have a FUSE file system served by a program; it is ended at the end",
+  },
   "take-ids": { side: "inside", fields: ["uid", "gid"], about: "become these ids of the new user namespace" },
   owner: { side: "inside", fields: ["path", "uid", "gid"], about: "give a directory to its owner" },
   record: { side: "outside", fields: ["file"], about: "record the pid inside; removed at the end" },

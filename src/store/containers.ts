@@ -52,6 +52,17 @@ export function checkContainerName(name: string): string {
   });
 }
 
+const taken = (name: string): Failure =>
+  new Failure("E_EXISTS", `a container named ${name} exists already`, {
+    mend: `choose another name with --name, or remove it with \`rootling remove ${name}\``,
+  });
+
+/** Throws E_NAME for a name that no container may have, E_EXISTS for one that is taken. */
+export function refuseTakenName(layout: Layout, name: string): void {
+  if (statSync(containerPaths(layout, checkContainerName(name)).directory, { throwIfNoEntry: false }))
+    throw taken(name);
+}
+
 /** Makes a container of the image with this tree. Throws E_EXISTS if the name is taken. */
 export async function createContainer(
   layout: Layout,
@@ -73,11 +84,7 @@ export async function createContainer(
   for (const directory of [layout.containers, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
   const temporary = join(layout.temporary, `${ownerName(ourselves())}.container`);
-  const taken = () =>
-    new Failure("E_EXISTS", `a container named ${name} exists already`, {
-      mend: `choose another name with --name, or remove it with \`rootling remove ${name}\``,
-    });
-  if (statSync(final, { throwIfNoEntry: false })) throw taken();
+  refuseTakenName(layout, name);
   try {
     mkdirSync(temporary, { mode: 0o700 });
     for (const part of ["upper", "work", "runs"]) mkdirSync(join(temporary, part), { mode: 0o700 });
@@ -92,7 +99,7 @@ export async function createContainer(
   } catch (error) {
     await removeStored(layout, temporary).catch(() => {});
     const errno = errnoOf(error);
-    throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken() : fileFailure(error, "making the container", final);
+    throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken(name) : fileFailure(error, "making the container", final);
   }
 }
 
@@ -151,15 +158,29 @@ export function lockWriter(layout: Layout, name: string): Lock {
   });
 }
 
+/** The right to change a directory as a root, among the starts of this store. Throws E_BUSY. */
+export function lockDirectory(layout: Layout, path: string): void {
+  makePrivateDirectory(layout.locks);
+  const name = process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
+  const taken = tryLock(join(layout.locks, `directory-${name}`));
+  if ("release" in taken) return;
+  throw new Failure("E_BUSY", `the directory runs writable already (pid ${taken.pid})`, {
+    where: path,
+    mend: "end it first, or start it without --rw",
+  });
+}
+
+/** Throws E_BUSY while something runs in it. */
+export function refuseRunning({ name, runs: [run] }: Container): void {
+  if (run === undefined) return;
+  throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
+    mend: "end its processes first",
+  });
+}
+
 /** Removes a container that does not run. Throws E_BUSY if it does. */
 export async function removeContainer(layout: Layout, name: string): Promise<void> {
-  const { runs } = getContainer(layout, name);
-  const [run] = runs;
-  if (run !== undefined) {
-    throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
-      mend: "end its processes first",
-    });
-  }
+  refuseRunning(getContainer(layout, name));
   lockWriter(layout, name);
   makePrivateDirectory(layout.temporary);
   await clearLeavings(layout);

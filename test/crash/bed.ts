@@ -110,7 +110,17 @@ export async function problemsOfListed(
     const record = JSON.parse(readFileSync(join(directory, "record.json"), "utf8")) as { digest: string };
     if (record.digest !== digest) problems.push("record.json is another image's");
   }
+  problems.push(...namesOfNothing(place).map((name) => `a name of nothing: ${name}`));
   return { problems, listed };
+}
+
+function namesOfNothing(place: Place): string[] {
+  const refs = join(place.data, "refs");
+  const files = existsSync(refs) ? readdirSync(refs).filter((file) => file.endsWith(".json")) : [];
+  return files.filter((file) => {
+    const { digest } = JSON.parse(readFileSync(join(refs, file), "utf8")) as { digest: string };
+    return !existsSync(join(imageDirectory(place, digest), "record.json"));
+  });
 }
 
 /** What is wrong with a container that the store names. */

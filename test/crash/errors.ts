@@ -30,11 +30,16 @@ import { tryAllPoints } from "./points.ts";
 
 const progress = ["--progress", "none"];
 
-const scenarios = (source: string): Record<string, readonly string[]> => ({
-  import: ["import", source, "--name", "box", ...progress],
-  create: ["create", source, "--name", "web", ...progress],
-  file: ["import", source, "-o", "OUTPUT", ...progress],
-});
+/** Commands, the last of which meets the error. */
+const scenarios = (source: string): Record<string, readonly (readonly string[])[]> => {
+  const store = ["import", source, "--name", "box", ...progress];
+  return {
+    import: [store],
+    create: [["create", source, "--name", "web", ...progress]],
+    remove: [store, ["create", "box", "--name", "web"], ["remove", "web", "image:box"]],
+    file: [["import", source, "-o", "OUTPUT", ...progress]],
+  };
+};
 
 const modes = [
   { mode: "fail", error: "ENOSPC" },
@@ -69,14 +74,16 @@ async function problemsAfter(place: Place, reference: Reference, source: string)
 
 async function sweepScenario({ user, stepper, source, reference }: Bed, name: string, jobs: number) {
   const total = { points: 0, ran: 0, bad: 0 };
-  const words = scenarios(source)[name] ?? [];
+  const commands = scenarios(source)[name] ?? [];
   for (const { mode, error } of modes) {
     const { points, ran } = await tryAllPoints(jobs, async (n) => {
       const place = await makePlace(user, `error-${n}`);
       const output = join(place.directory, "out.squashfs");
       const result = join(place.directory, "result");
       const errno = constants.errno[error];
-      const run = [...reference.rootling, ...words.map((word) => (word === "OUTPUT" ? output : word))];
+      const lines = commands.map((words) => words.map((word) => (word === "OUTPUT" ? output : word)));
+      for (const words of lines.slice(0, -1)) await runAt(place, [...reference.rootling, ...words]);
+      const run = [...reference.rootling, ...(lines.at(-1) ?? [])];
       const outcome = await runAt(place, run, [stepper, result, mode, String(n), String(errno)]);
       const [what, , call = "", status] = readFileSync(result, "utf8").trim().split(" ");
       if (what !== "failed") {
@@ -102,7 +109,7 @@ async function sweepScenario({ user, stepper, source, reference }: Bed, name: st
 /** A file system that grows until the import succeeds; `option` is tmpfs's. */
 async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr_inodes", step: number) {
   const total = { points: 0, ran: 0, bad: 0 };
-  const words = scenarios(source).create ?? [];
+  const [words = []] = scenarios(source).create ?? [];
   for (let amount = step; !stop.asked; amount += step) {
     const place = await makePlace(user, `size-${amount}`);
     await must(["mount", "-t", "tmpfs", "-o", `${option}=${amount},mode=755`, "none", place.directory]);

@@ -10,6 +10,7 @@ import { digestOf } from "../../src/image/digest.ts";
 import { cleanPath, whiteoutOf } from "../../src/image/names.ts";
 import { parseDocument } from "../../src/image/sources/manifest.ts";
 import { TarReader } from "../../src/image/tar-read.ts";
+import { preparedImage } from "../support/image-cases.ts";
 import { generateStack, randomFrom } from "../support/image-stacks.ts";
 import {
   bytes,
@@ -24,21 +25,15 @@ import {
 
 /** Unpacks layers beside a canary, which has to stay as it is. */
 async function unpack(t: TestContext, layers: readonly (readonly Given[])[], env: Record<string, string> = {}) {
-  const directory = scratch(t);
+  const { directory, source, context, layout, warnings } = preparedImage(t, layers, { env });
   const outside = join(directory, "outside");
   mkdirSync(outside);
   writeFileSync(join(outside, "canary"), "alive");
-  writeLayout(
-    join(directory, "layout"),
-    layers.map((layer) => tarOf(layer)),
-    { compression: "gzip" },
-  );
-  const { context, layout, warnings } = testContext(directory, env);
   const output = join(directory, "work", "tree");
   mkdirSync(join(directory, "work"));
   const before = await describeTree(outside, { rootTime: true });
   try {
-    await importToFile(context, layout, `oci:${directory}/layout`, { output, format: "dir" });
+    await importToFile(context, layout, source, { output, format: "dir" });
     return { tree: await describeTree(output), output, warnings };
   } finally {
     assert.deepEqual(await describeTree(outside, { rootTime: true }), before);

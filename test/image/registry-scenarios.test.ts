@@ -263,6 +263,23 @@ const scenarios: Record<string, Scenario> = {
     // One for the beginning, one for the configuration, and one for both layers together.
     check: (it) => assert.equal(it.tokens, 3),
   },
+  "a token expires while a layer is on its way, and the layer is cut": {
+    auth: "bearer",
+    faults: {
+      layer: (asked) => {
+        if (asked.request.headers.range !== undefined || asked.content.length <= 100_000) return false;
+        asked.registry.revoked = asked.registry.tokens;
+        return begin(100_000, "cut")(asked);
+      },
+    },
+    code: "ok",
+    check: (it) => {
+      const ranges = it.asked("layer").filter(({ headers }) => headers.range !== undefined);
+      assert.equal(ranges.length, 2, "refused with the old token, answered with a new one");
+      assert.notEqual(ranges[0]?.headers.authorization, ranges[1]?.headers.authorization);
+      assert.ok(it.tokens <= 3, String(it.tokens));
+    },
+  },
   "tokens live for less than a second": { auth: "bearer", lifetime: 0.001, faults: {}, code: "ok" },
 
   "429 with a pause that is kept": {

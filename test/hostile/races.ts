@@ -18,10 +18,9 @@ export interface RaceResult {
   readonly wrong: readonly string[];
 }
 
-/** What is swapped in a root, and what then would be made or seen outside. */
-const TARGETS = ["volume", "proc", "sys", "dev", "etc"] as const;
-export type RaceTarget = (typeof TARGETS)[number];
-export const raceTargets: readonly RaceTarget[] = TARGETS;
+/** What is swapped in a root. */
+export const raceTargets = ["volume", "proc", "sys", "dev", "etc"] as const;
+export type RaceTarget = (typeof raceTargets)[number];
 
 /** Compiles the swapper into `directory`. */
 export async function compileSwapper(directory: string): Promise<string> {

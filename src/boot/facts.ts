@@ -18,6 +18,8 @@ import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent, JoinWish } from "./intent.ts";
 import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
+import { controllersOf } from "./limits.ts";
+import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -27,6 +29,10 @@ export interface Places {
   readonly ephemeral: string;
   /** A path for the record of the pid inside. */
   readonly record: string;
+  /** The name of a cgroup for this start, and a path for its mark. */
+  readonly cgroup?: { readonly name: string; readonly mark: string };
+  /** A path for the mark of a program that connects the network. */
+  readonly network?: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
   /** A process inside each container that is to be joined. */
@@ -81,6 +87,8 @@ export interface Facts {
   readonly targets?: JoinTargets;
   /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
   readonly freshSys?: boolean;
+  /** Only gathered for user-mode networking. */
+  readonly network?: NetworkFacts;
   /** The kernel has time namespaces; only gathered where one is asked for. */
   readonly timeNamespaces?: boolean;
   /** Only gathered for a cgroup namespace, and for limits. */
@@ -205,7 +213,9 @@ const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
   const squashfuse = findProgram("squashfuse");
   return squashfuse === undefined ? {} : { squashfuse };
 };
-const ownNetwork = ({ namespaces }: Intent): boolean => namespaces.net !== undefined && namespaces.net.value !== "host";
+
+const ownNetwork = (intent: Intent): boolean =>
+  networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
 
 /** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
 const EMPTY_IN_SYS =
@@ -241,7 +251,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
     ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
-    ...(intent.namespaces.cgroup ? { cgroups: gatherCgroups() } : {}),
+    ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
+    ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };

@@ -5,6 +5,8 @@
  */
 
 import type { MapWish } from "./id-map.ts";
+import type { Limits } from "./limits.ts";
+import type { Publish } from "./network.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -75,6 +77,9 @@ export interface Intent {
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly limits?: Limits;
+  /** Ports of the host that lead inside. */
+  readonly publish?: readonly Publish[];
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;

@@ -25,6 +25,20 @@ const verbs = {
     repeats: "any",
     about: "enter namespaces of processes (PID START LIST), then make new ones",
   },
+  cgroup: {
+    side: "outside",
+    fields: ["mark", "directory", "controllers", "setting"],
+    repeats: "any",
+    about: "make a cgroup with limits; removed at the end",
+  },
+  "cgroup-join": { side: "outside", fields: ["directory"], about: "put the inside into a cgroup" },
+  pasta: {
+    side: "outside",
+    fields: ["mark", "program", "option"],
+    repeats: "any",
+    about: "connect the network namespace by pasta; ended at the end",
+  },
+  file: { side: "inside", fields: ["path", "mode", "text"], about: "write a file of the stage" },
   loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },
   join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
   "id-map": { side: "outside", fields: ["uids", "gids", "setgroups"], about: "write the id maps" },
@@ -88,6 +102,8 @@ const verbs = {
   environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
   workdir: { side: "inside", fields: ["path"], about: "change the directory" },
   reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
+  pack: { side: "inside", fields: ["path", "words"], about: "write files of the root to standard output, and end" },
+  unpack: { side: "inside", fields: ["path", "name", "words"], about: "make files from standard input, and end" },
   exec: { side: "inside", fields: ["argument"], repeats: "at-least-one", about: "execute the command" },
 } as const satisfies Record<string, VerbEntry>;
 

@@ -12,6 +12,7 @@ import { type UserKind, userKinds } from "../support/users.ts";
 import { manyStarts, oneName } from "./crowd.ts";
 import { cycles } from "./cycles.ts";
 import { killSweeps } from "./kill.ts";
+import { races } from "./races.ts";
 
 const { values } = parseArgs({
   options: {
@@ -31,6 +32,7 @@ const partsOf = (kind: UserKind, stepper: string): Record<string, () => Promise<
   "many starts": () => manyStarts(kind, Number(values.starts)),
   "one name": () => oneName(kind),
   cycles: () => cycles(kind, Number(values.cycles)),
+  ...races(kind),
 });
 
 async function main(): Promise<boolean> {

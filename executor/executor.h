@@ -98,6 +98,10 @@ int lend_tree(struct state *, const char *number, int tree, bool map, bool recur
 /* ids.c */
 int remove_mapped(struct state *, const char *path);
 
+/* timeline.c */
+void timeline_prepare(struct plan *plan);
+void timeline_show(const struct plan *plan);
+
 /* process.c */
 void default_signals(void);
 int raise_capabilities(void);

@@ -212,7 +212,9 @@ static void in_place(struct state *state) {
     close(pair[0]);
     state->channel = pair[1];
     state->inside = self;
-    _exit(walk_outside(state, 0));
+    int ended = walk_outside(state, 0);
+    if (ended == 0) timeline_show(state->plan);
+    _exit(ended);
   }
   if (waitpid(child, &status, 0) < 0 || status != 0) fatal("fork");
   close(pair[1]);
@@ -342,6 +344,7 @@ static int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
+  timeline_show(plan);
   status = watch(state->inside, stops);
   undo(state);
   return status;
@@ -394,6 +397,7 @@ int main(int argc, char **argv) {
   }
   struct state state = {
       .plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1};
+  timeline_prepare(&plan);
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

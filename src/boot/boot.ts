@@ -1,5 +1,6 @@
 /** The boot side, step by step: intent and host become facts, facts a plan, the plan is checked and carried out. */
 import { type Context, throwIfAborted } from "../base/context.ts";
+import { mark, marksSoFar } from "../base/marks.ts";
 import { readSubordinateIds } from "../base/subids.ts";
 import { check } from "../plan/check.ts";
 import { findExecutor, handOver } from "../plan/launch.ts";
@@ -31,12 +32,19 @@ export function planExec(intent: ExecIntent): Plan {
 
 /** Carries a plan out: this process becomes the executor. `wire`: a path for the plan on its way. */
 export async function carryOut(context: Context, plan: Plan, wire: string): Promise<never> {
+  mark("hand over");
   const executor = await findExecutor(context.settings.CACHE_PATH);
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
   await listenNoMore(context);
-  return handOver(plan, executor, wire);
+  return handOver(withMarks(plan), executor, wire);
 }
+
+/** Where a picture of the time is asked for, it gets the moments of this process. */
+const withMarks = (plan: Plan): Plan => ({
+  ...plan,
+  ops: plan.ops.map((op) => (op.verb === "timeline" ? { ...op, fields: [...op.fields, ...marksSoFar()] } : op)),
+});
 
 /** Signals that arrived until here were turned into an abort; from here on they end the process, as they should. */
 async function listenNoMore(context: Context): Promise<void> {

@@ -1,4 +1,5 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
+import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
@@ -34,6 +35,7 @@ export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
+  readonly timeline?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -49,6 +51,7 @@ export interface FlagIntent extends Confinement {
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
+  readonly timeline?: NonNullable<Intent["timeline"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -134,6 +137,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
+    ...(flags.timeline === undefined ? {} : { timeline: from(resolve(cwd, flags.timeline), "--timeline") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),
   };
 }

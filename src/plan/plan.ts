@@ -18,6 +18,12 @@ interface VerbEntry {
 }
 
 const verbs = {
+  timeline: {
+    side: "outside",
+    fields: ["file", "mark"],
+    repeats: "any",
+    about: "draw where the time goes; marks are of what came before",
+  },
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
   namespaces: {
     side: "inside",

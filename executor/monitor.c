@@ -1,0 +1,158 @@
+/* The topologies: in place the process becomes the payload; supervised it stays outside as a small monitor. */
+#include "walk.h"
+#include "namespaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* In place: a helper, no child of ours, does the outside ops and lives until our exec; we become the payload. */
+void in_place(struct state *state) {
+  int pair[2], status;
+  pid_t self = getpid();
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
+  pid_t child = fork();
+  if (child < 0) fatal("fork");
+  if (child == 0) {
+    pid_t helper = fork();
+    if (helper != 0) _exit(helper < 0);
+    close(pair[0]);
+    state->channel = pair[1];
+    state->inside = self;
+    _exit(walk_outside(state, 0));
+  }
+  if (waitpid(child, &status, 0) < 0 || status != 0) fatal("fork");
+  close(pair[1]);
+  state->channel = pair[0];
+  walk_inside(state, 0);
+}
+
+/* Enters the namespaces of a running process and goes on in a child, our parent's child as well (CLONE_PARENT):
+   a pid namespace that was joined takes effect only for children. */
+static void join_and_go_on(struct state *state, int at) {
+  struct message message = {.kind = PID};
+  struct op *op = &state->plan->op[at];
+  if (op->verb->act(state, op) != 0) {
+    message = failure_of(at);
+    send_message(state, &message);
+    _exit(STATUS_FAILURE);
+  }
+  message.pid = (int)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, 0L);
+  if (message.pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    walk_inside(state, at + 1);
+  }
+  if (message.pid < 0) {
+    failed("clone");
+    message = failure_of(at);
+  }
+  send_message(state, &message);
+  _exit(message.kind == FAILURE);
+}
+
+/* Makes the inside process: cloned into new namespaces, or entering those of another. Sets state->inside. */
+static int split(struct state *state, int at, int pair[2]) {
+  struct op *op = &state->plan->op[at];
+  bool join = strcmp(op->verb->name, "join") == 0;
+  int bits = join ? 0 : namespace_bits(op->field[0]);
+  if (bits < 0) {
+    errno = EINVAL;
+    return failed("namespaces");
+  }
+  pid_t child = (pid_t)syscall(SYS_clone, bits | SIGCHLD, NULL, NULL, NULL, 0L);
+  if (child < 0) return failed("clone");
+  if (child == 0) {
+    close(pair[0]);
+    state->channel = pair[1];
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (join) join_and_go_on(state, at);
+    walk_inside(state, at + 1);
+  }
+  close(pair[1]);
+  state->channel = pair[0];
+  state->inside = child;
+  return 0;
+}
+
+/* The shell that started us sees its job stop, and continues us when it continues the job. */
+static void stop_with(pid_t inside) {
+  raise(SIGSTOP);
+  kill(inside, SIGCONT);
+}
+
+/* A pipe by which pid 1, whose stops nobody sees, raises SIGIO here. Sets state->stops; without it, nothing stops. */
+static int listen_for_stops(struct state *state) {
+  int pair[2];
+  if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+  state->stops = pair[1];
+  fcntl(pair[0], F_SETOWN, getpid());
+  fcntl(pair[0], F_SETFL, O_NONBLOCK | O_ASYNC);
+  return pair[0];
+}
+
+/* Waits for the inside process, passing on the signals that were meant for it. */
+static int watch(pid_t inside, int stops) {
+  sigset_t all;
+  sigfillset(&all);
+  for (;;) {
+    siginfo_t info;
+    int status;
+    pid_t pid = waitpid(inside, &status, WNOHANG | WUNTRACED | WCONTINUED);
+    if (pid == inside && WIFEXITED(status)) return WEXITSTATUS(status);
+    if (pid == inside && WIFSIGNALED(status)) return 128 + WTERMSIG(status);
+    char byte;
+    if (pid == inside && WIFSTOPPED(status)) stop_with(inside);
+    else if (read(stops, &byte, 1) == 1) stop_with(inside);
+    int number = sigwaitinfo(&all, &info);
+    /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
+    if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(inside, number);
+  }
+}
+
+/* Supervised: we stay outside as a small monitor, undo what was done, and end with the payload's status. */
+int supervised(struct state *state) {
+  struct plan *plan = state->plan;
+  int at = 0, pair[2];
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+  int stops = listen_for_stops(state);
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
+  for (; at < plan->ops && plan->op[at].verb->side == OUTSIDE; at++) {
+    if (plan->op[at].verb->act(state, &plan->op[at]) != 0) break;
+    plan->op[at].done = true;
+  }
+  if (at == plan->ops || plan->op[at].verb->side == OUTSIDE || split(state, at, pair) != 0) {
+    struct message failure = failure_of(at == plan->ops ? at - 1 : at);
+    undo(state);
+    explain(plan, &failure);
+    return STATUS_FAILURE;
+  }
+  if (strcmp(plan->op[at].verb->name, "join") == 0) {
+    struct message message;
+    waitpid(state->inside, NULL, 0);
+    if (!receive_message(state, &message)) return STATUS_FAILURE;
+    if (message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
+      explain(plan, &message);
+      return exit_status_of(plan, &message);
+    }
+    state->inside = message.pid;
+  }
+  int status = walk_outside(state, at + 1);
+  close(state->channel);
+  if (status != 0) {
+    kill(state->inside, SIGKILL);
+    waitpid(state->inside, NULL, 0);
+    return status;
+  }
+  status = watch(state->inside, stops);
+  undo(state);
+  return status;
+}

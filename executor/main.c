@@ -1,5 +1,6 @@
 /* rootling's executor: reads a plan, walks it, becomes its payload or watches over it. */
 #include "walk.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,17 +72,38 @@ static int print_ops(void) {
   return 0;
 }
 
+/* --monitor: our standard input says where the plan is, once whoever started us has recorded this process as its
+   owner; our standard output tells them that the payload runs. Neither stays. */
+static char *await_wire(int *report) {
+  static char path[4096];
+  size_t got = 0;
+  for (ssize_t n; (n = read(0, path + got, sizeof path - 1 - got)) != 0;) {
+    if (n < 0 && errno != EINTR) fatal("reading the plan's name");
+    if (n > 0) got += (size_t)n;
+  }
+  if (got == 0) exit(STATUS_FAILURE); /* They changed their mind. */
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  *report = fcntl(1, F_DUPFD_CLOEXEC, 3);
+  if (null < 0 || *report < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || chdir("/") != 0) fatal("detaching");
+  close(null);
+  return path;
+}
+
+static int usage(const char *name) {
+  fprintf(stderr, "usage: %s WIRE-FILE | --monitor | --client SOCKET KEYS starter|guest | --ops\n", name);
+  return STATUS_FAILURE;
+}
+
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--ops") == 0) return print_ops();
-  if (argc != 2) {
-    fprintf(stderr, "usage: %s WIRE-FILE | --ops\n", argc > 0 ? argv[0] : "executor");
-    return STATUS_FAILURE;
-  }
+  if (argc == 5 && strcmp(argv[1], "--client") == 0) return client(argv[2], argv[3], strcmp(argv[4], "starter") == 0);
+  if (argc != 2) return usage(argc > 0 ? argv[0] : "executor");
   seal(argv);
   /* Descriptors of the caller must not be reachable from inside (CVE-2024-21626). */
   syscall(SYS_close_range, 3, ~0U, 0);
   size_t size;
-  char *wire = wire_read(argv[1], &size);
+  int report = -1;
+  char *wire = wire_read(strcmp(argv[1], "--monitor") == 0 ? await_wire(&report) : argv[1], &size);
   if (wire == NULL) fatal("reading the plan");
   struct plan plan = {0};
   const char *wrong = wire_parse(wire, size, &plan);
@@ -89,7 +111,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1};
+  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1, .log = -1,
+                        .terminal = -1, .listener = -1, .report = report, .status = -1};
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

@@ -1,6 +1,7 @@
 /* The topologies: in place the process becomes the payload; supervised it stays outside as a small monitor. */
 #include "walk.h"
 #include "namespaces.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -97,32 +99,65 @@ static int listen_for_stops(struct state *state) {
   return pair[0];
 }
 
+/* Looks whether the inside process has ended, without waiting; sets *status to what a shell would give it. */
+static bool has_ended(pid_t inside, int stops, bool job, int *status) {
+  char byte;
+  int how;
+  pid_t pid = waitpid(inside, &how, WNOHANG | WUNTRACED | WCONTINUED);
+  bool stopped = (pid == inside && WIFSTOPPED(how)) || read(stops, &byte, 1) == 1;
+  if (pid == inside && (WIFEXITED(how) || WIFSIGNALED(how))) {
+    *status = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
+    return true;
+  }
+  if (stopped && job) stop_with(inside);
+  return false;
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
-static int watch(pid_t inside, int stops) {
+static int watch(struct state *state, int stops) {
   sigset_t all;
-  sigfillset(&all);
-  for (;;) {
+  memset(&all, 0xff, sizeof all);
+  int status;
+  while (!has_ended(state->inside, stops, !state->plan->detached, &status)) {
     siginfo_t info;
-    int status;
-    pid_t pid = waitpid(inside, &status, WNOHANG | WUNTRACED | WCONTINUED);
-    if (pid == inside && WIFEXITED(status)) return WEXITSTATUS(status);
-    if (pid == inside && WIFSIGNALED(status)) return 128 + WTERMSIG(status);
-    char byte;
-    if (pid == inside && WIFSTOPPED(status)) stop_with(inside);
-    else if (read(stops, &byte, 1) == 1) stop_with(inside);
     int number = sigwaitinfo(&all, &info);
     /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
-    if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(inside, number);
+    if (number > 0 && number != SIGCHLD && number != SIGIO && info.si_code != SI_KERNEL) kill(state->inside, number);
   }
+  return status;
+}
+
+/* The same, while clients come and go at the terminal. */
+static int watch_terminal(struct state *state, int stops) {
+  sigset_t all;
+  memset(&all, 0xff, sizeof all);
+  struct relay relay;
+  int status, signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals < 0) fatal("signalfd");
+  relay_begin(&relay, state);
+  while (!has_ended(state->inside, stops, false, &status)) {
+    struct signalfd_siginfo info;
+    relay_wait(&relay, signals);
+    while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
+      if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGIO) kill(state->inside, (int)info.ssi_signo);
+  }
+  relay_end(&relay, status);
+  return status;
+}
+
+/* The payload runs, and whoever started us learns it. From here on nothing of theirs is kept. */
+static void begin_detached(struct state *state) {
+  write(state->report, "started", 7);
+  dup2(1, 2); /* Descriptors 0 and 1 lead to /dev/null: main.c. */
+  close(state->report);
+  if (state->log >= 0 && state->terminal < 0) close(state->log);
 }
 
 /* Supervised: we stay outside as a small monitor, undo what was done, and end with the payload's status. */
 int supervised(struct state *state) {
   struct plan *plan = state->plan;
   int at = 0, pair[2];
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, NULL);
+  block_signals();
   int stops = listen_for_stops(state);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
   for (; at < plan->ops && plan->op[at].verb->side == OUTSIDE; at++) {
@@ -147,12 +182,14 @@ int supervised(struct state *state) {
   }
   int status = walk_outside(state, at + 1);
   close(state->channel);
+  state->terminal = take_terminal(state);
   if (status != 0) {
     kill(state->inside, SIGKILL);
     waitpid(state->inside, NULL, 0);
     return status;
   }
-  status = watch(state->inside, stops);
+  if (plan->detached) begin_detached(state);
+  state->status = state->terminal >= 0 ? watch_terminal(state, stops) : watch(state, stops);
   undo(state);
-  return status;
+  return state->status;
 }

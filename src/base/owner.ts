@@ -34,9 +34,15 @@ const bootId = (): string => read("/proc/sys/kernel/random/boot_id")?.trim() ?? 
 const machineId = (): string => read("/etc/machine-id")?.trim() ?? "";
 
 /** This process. It keeps pid and start time when it hands over to the executor by execve. */
-export function ourselves(): Owner {
-  return { pid: process.pid, start: startTime(process.pid) ?? "", boot: bootId(), machine: machineId() };
-}
+export const ourselves = (): Owner => ownerOf(process.pid);
+
+/** A process that we have started and that has not ended. */
+export const ownerOf = (pid: number): Owner => ({
+  pid,
+  start: startTime(pid) ?? "",
+  boot: bootId(),
+  machine: machineId(),
+});
 
 /**
  * alive: it runs; dead: it ended, or the machine booted since; foreign: another machine's, of which nothing can be

@@ -1,6 +1,7 @@
 /** What `exec` has to know of the process whose namespaces it enters. */
 import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { errnoOf, Failure } from "../base/errors.ts";
+import type { Window } from "./facts.ts";
 import type { IdMap, IdRange, MapWish } from "./id-map.ts";
 import type { ExecIntent } from "./intent.ts";
 
@@ -13,6 +14,9 @@ export interface ExecFacts {
   readonly wish: MapWish;
   /** A map of one id, which is not ours: nobody inside is us. */
   readonly foreign: boolean;
+  /** Where clients come to the terminal, if the command gets one, and its size. */
+  readonly socket?: string;
+  readonly window?: Window;
 }
 
 /** Names in /proc/PID/ns, and what the executor calls them. */
@@ -26,7 +30,7 @@ const readMap = (file: string): IdRange[] =>
     .map(([inside = 0, outside = 0, count = 0]) => ({ inside, outside, count }));
 
 /** The map of a process, and the wish that comes to the same for whoever enters it. */
-function mapOf(directory: string, joined: boolean): Omit<ExecFacts, "joins"> {
+function mapOf(directory: string, joined: boolean): Pick<ExecFacts, "map" | "wish" | "foreign"> {
   if (!joined) return { map: { kind: "none", uids: [], gids: [] }, wish: "caller", foreign: false };
   const [uids, gids] = [readMap(`${directory}/uid_map`), readMap(`${directory}/gid_map`)];
   const one = uids.length === 1 && uids[0]?.count === 1;

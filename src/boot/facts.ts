@@ -27,6 +27,18 @@ export interface Places {
   readonly record: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
+  /** Source of the container's mounts, by which its processes are found: base/survivors.ts. */
+  readonly mark?: string;
+  /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
+  readonly socket?: string;
+  /** Of a detached start. */
+  readonly life?: { readonly log: string; readonly olderLog: string; readonly exit: string };
+}
+
+/** Of a terminal, in characters. */
+export interface Window {
+  readonly rows: number;
+  readonly columns: number;
 }
 
 export interface Device {
@@ -63,6 +75,8 @@ export interface Facts {
   readonly networkFiles: readonly string[];
   /** The terminal on standard input, such as /dev/pts/3. */
   readonly terminal?: string;
+  /** That of the terminal on standard output, where the payload gets one of its own. */
+  readonly window?: Window;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
   /** Only gathered for maps of more than one id. */
@@ -156,6 +170,13 @@ function terminalPath(): string | undefined {
   }
 }
 
+/** The size of the terminal on standard output. */
+export function windowSize(): Window | undefined {
+  if (!isatty(1)) return undefined;
+  const [columns, rows] = process.stdout.getWindowSize();
+  return { rows, columns };
+}
+
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
@@ -187,7 +208,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     .map((part) => Number.parseInt(part, 10));
   const host = intent.root.value.kind === "host";
   const mounts = host ? mountPoints() : [];
-  const terminal = terminalPath();
+  const terminal = intent.terminal === undefined ? terminalPath() : undefined;
+  const window = intent.terminal === undefined ? undefined : windowSize();
   return {
     uid,
     initialRoot: uid === 0 && isInitialUserNamespace(),
@@ -197,6 +219,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     devices: DEVICES.filter(({ name }) => exists(`/dev/${name}`)),
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
+    ...(window === undefined ? {} : { window }),
     realPaths: realPathsOf(intent),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),

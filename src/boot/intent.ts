@@ -74,6 +74,12 @@ export interface Intent {
   readonly workdir: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
+  /** It goes on without the caller: its output goes to a log, and its status to a record. */
+  readonly detached?: Value<true>;
+  /** The payload gets a terminal and a session of its own. */
+  readonly terminal?: Value<true>;
+  /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
+  readonly stopSignal?: Value<string>;
 }
 
 /** What `exec` asks for: another process in a container that runs. */
@@ -88,4 +94,5 @@ export interface ExecIntent {
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
   readonly user?: Value<string>;
+  readonly terminal?: Value<true>;
 }

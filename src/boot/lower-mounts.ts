@@ -4,6 +4,7 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
+import { markOf } from "./lower-life.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts): Op[] {
@@ -57,7 +58,7 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
     ["pts/ptmx", "/dev/ptmx"],
   ];
   return [
-    op("mount", origin, "tmpfs", "rootling", "/dev", "nosuid,nodev,noexec", "mode=755", "dir"),
+    op("mount", origin, "tmpfs", markOf(facts), "/dev", "nosuid,nodev,noexec", "mode=755", "dir"),
     ...facts.devices.map(({ name, major, minor }) =>
       op("device", origin, `/dev/${name}`, `/dev/${name}`, `${major}`, `${minor}`),
     ),

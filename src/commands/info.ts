@@ -1,7 +1,7 @@
 /** `rootling info`: the settings in force, and what takes how much space. */
 import { existsSync, statfsSync } from "node:fs";
 import type { Context } from "../base/context.ts";
-import { requireProgram, run } from "../base/process.ts";
+import { bytesOn } from "../base/disk-usage.ts";
 import { settingsTable } from "../base/settings.ts";
 import { formatBytes, formatTable } from "../base/text.ts";
 import { listContainers } from "../store/containers.ts";
@@ -44,18 +44,6 @@ interface Usage {
   /** Uppers of ephemeral containers that are on disk, and unfinished writes. */
   temporary: { bytes: number };
   free: number;
-}
-
-/** Bytes on disk, as du(1) counts them: hard links once. */
-async function bytesOn(path: string): Promise<number> {
-  if (!existsSync(path)) return 0;
-  const du = requireProgram("du", "coreutils");
-  const running = run(du, ["--summarize", "--block-size=1", "--one-file-system", path], { stdout: "pipe" });
-  let said = "";
-  running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (said += chunk));
-  // What a container closed to its owner cannot be counted: du says so, and counts the rest.
-  await running.finished.catch(() => {});
-  return Number.parseInt(said, 10) || 0;
 }
 
 async function diskUsage(layout: Layout): Promise<Usage> {

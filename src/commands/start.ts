@@ -1,9 +1,9 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
-import { type Container, findContainer, lockWriter } from "../store/containers.ts";
+import { type Container, findContainer, lockDetached, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
-import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { imageFor, storedImage } from "./image-for.ts";
 import { currentDirectory, imageParts } from "./run.ts";
@@ -16,6 +16,8 @@ export const define = (cli: Cli) =>
           "rootling start web",
           "rootling start --rw --root web apt-get update",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
+          "rootling start --detach --rw web    # see rootling logs, wait and stop",
+          "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
         ]),
       ),
     ),
@@ -23,6 +25,7 @@ export const define = (cli: Cli) =>
     .argument("<name>", "a container, or the name of a stored image")
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .option("--rw", "keep changes in the container")
+    .option("-d, --detach", "go on without the caller, in a pid namespace of its own; output goes to a log")
     .passThroughOptions()
     .action(async (name: string, command: string[], options: BootOptions) => {
       // Before an image is fetched for words that are wrong.
@@ -36,7 +39,7 @@ export const define = (cli: Cli) =>
 async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
-  const { upper, work, root, runs } = containerPaths(cli.layout, name);
+  const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
   const copied = container.form === "copied";
   const intent: Intent = {
     ...imageParts(image.run, command, options),
@@ -46,9 +49,19 @@ async function startContainer(cli: Cli, container: Container, command: string[],
     ),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
-  // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
-  await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
+  await launch(cli, intent, options, {
+    runs,
+    container: name,
+    image: container.image.name,
+    digest: image.digest,
+    life: { log, olderLog, exit },
+    // The locks live as long as the process that they name: this one, which becomes the payload or its monitor, or the
+    // detached monitor.
+    before: (owner) => {
+      if (options.rw) lockWriter(cli.layout, name, owner);
+      if (options.detach) lockDetached(cli.layout, name, owner);
+    },
+  });
 }
 
 async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {

@@ -27,7 +27,12 @@ export async function clearLeavings(layout: Layout): Promise<void> {
       if (stateOfTemporary(name) === "dead") await removeTree(join(directory, name));
     }
   }
-  for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
+  for (const directory of [
+    layout.temporary,
+    layout.ephemeral,
+    runtimePaths(layout).wires,
+    runtimePaths(layout).terminals,
+  ]) {
     for (const name of namesIn(directory)) {
       // What resists is no reason to fail: it is tried again by the next command.
       if (stateOfName(name) === "dead") await removeTree(join(directory, name)).catch(() => {});

@@ -80,17 +80,15 @@ async function show(cli: Cli, fd: number, at: number): Promise<number> {
 function startOfLines(fd: number, count: number): number {
   const buffer = Buffer.allocUnsafe(CHUNK);
   const { size } = fstatSync(fd);
-  let end = size;
   let wanted = count;
-  while (end > 0) {
+  if (wanted === 0) return size;
+  for (let end = size; end > 0; end = Math.max(0, end - CHUNK)) {
     const from = Math.max(0, end - CHUNK);
     const read = readSync(fd, buffer, 0, end - from, from);
     for (let i = read - 1; i >= 0; i--) {
       // The end of the last line begins no further one.
-      if (buffer[i] === 0x0a && from + i + 1 < size && --wanted < 0) return from + i + 1;
-      if (wanted === 0 && count > 0 && buffer[i] === 0x0a && from + i + 1 < size) return from + i + 1;
+      if (buffer[i] === 0x0a && from + i + 1 < size && --wanted === 0) return from + i + 1;
     }
-    end = from;
   }
-  return count === 0 ? size : 0;
+  return 0;
 }

@@ -1,5 +1,4 @@
 /** The image side's spine: source → layers (top first) → entries → merge → sink. */
-import { setFlagsFromString } from "node:v8";
 import { type Context, throwIfAborted } from "../base/context.ts";
 import type { Task } from "../base/progress.ts";
 import { indexLayer } from "./index-layer.ts";
@@ -25,9 +24,6 @@ export interface BuildResult {
  * Rarely an attempt finds that it should have known something in the beginning; the next one knows it.
  */
 export async function buildImage(image: SourceImage, openSink: OpenSink, context: Context): Promise<BuildResult> {
-  // Every buffer that passes counts as garbage to come, so V8 marks its heap dozens of times. Marking in small steps is
-  // for programs that must not pause: at once, it takes a tenth off what this process uses.
-  setFlagsFromString("--no-incremental-marking");
   const lessons: Lessons = { root: image.root, superseded: new Map() };
   for (;;) {
     const sink = await openSink(image, lessons.root);

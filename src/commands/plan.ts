@@ -11,6 +11,7 @@ const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   remove: () => import("./remove.ts"),
   copy: () => import("./copy.ts"),
   reset: () => import("./reset.ts"),
+  stop: () => import("./stop.ts"),
   prune: () => import("./prune.ts"),
 };
 

@@ -1,5 +1,4 @@
 /** Words about terminals: which keys detach a client. */
-import { isatty } from "node:tty";
 import { Failure } from "../base/errors.ts";
 
 export const DETACH_KEYS = "ctrl-p,ctrl-q";
@@ -22,7 +21,7 @@ export function readDetachKeys(text: string): Uint8Array {
 
 /** A terminal of the payload's own is shown on ours: without one, who waits for a prompt would wait for ever. */
 export function refuseWithoutTerminal(): void {
-  if (isatty(0)) return;
+  if (process.getBuiltinModule("node:tty").isatty(0)) return;
   throw new Failure("E_USAGE", "standard input is no terminal", {
     where: "--tty",
     mend: "leave it out, or start a container with --detach",

@@ -29,6 +29,7 @@ struct state {
   struct plan *plan;
   pid_t inside;     /* outside: pid of the process that walks the inside ops */
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
+  int system[3];    /* what was mounted at /proc, /sys and /dev, or -1: root_open */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
@@ -52,6 +53,8 @@ extern const int verb_count;
 
 /* Names the call that failed, for the report; returns -1. */
 int failed(const char *call);
+/* The same, of a path that becomes the detail. */
+int failed_at(const char *call, const char *path);
 extern const char *failed_call;
 /* What the kernel adds in words, where it does. */
 extern char failed_detail[256];
@@ -61,10 +64,12 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan);
 char *wire_read(const char *path, size_t *size);
 
 /* root.c: paths inside the root, never followed by string */
-enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE };
+enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a directory that is no symlink */ };
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
+int existing_parent(struct state *, const char *path, char *name, size_t size);
+void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 
 /* Functions of ops.def */
@@ -73,6 +78,12 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_cgroup(struct state *, struct op *);
+void undo_pasta(struct state *, struct op *);
+
+/* namespaces.c */
+bool start_time(unsigned long pid, char *start, size_t size);
+bool same_process(unsigned long pid, const char *start);
 void undo_serve(struct state *, struct op *);
 
 /* mount.c */

@@ -18,6 +18,8 @@ import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent, JoinWish } from "./intent.ts";
 import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
+import { controllersOf } from "./limits.ts";
+import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -27,6 +29,10 @@ export interface Places {
   readonly ephemeral: string;
   /** A path for the record of the pid inside. */
   readonly record: string;
+  /** The name of a cgroup for this start, and a path for its mark. */
+  readonly cgroup?: { readonly name: string; readonly mark: string };
+  /** A path for the mark of a program that connects the network. */
+  readonly network?: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
   /** A process inside each container that is to be joined. */
@@ -69,6 +75,10 @@ export interface Facts {
   readonly terminal?: string;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** The processor as Node names it; only gathered for a seccomp filter. */
+  readonly architecture?: string;
+  /** Capabilities that we have, as a mask; only gathered where some are asked for. */
+  readonly capabilities?: string;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
   /** squashfuse(1), where root is a squashfs file and the caller is not root. */
@@ -77,6 +87,8 @@ export interface Facts {
   readonly targets?: JoinTargets;
   /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
   readonly freshSys?: boolean;
+  /** Only gathered for user-mode networking. */
+  readonly network?: NetworkFacts;
   /** The kernel has time namespaces; only gathered where one is asked for. */
   readonly timeNamespaces?: boolean;
   /** Only gathered for a cgroup namespace, and for limits. */
@@ -174,6 +186,10 @@ function terminalPath(): string | undefined {
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
 
+/** The permitted set of proc_pid_status(5). */
+const ownCapabilities = (): string =>
+  /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
+
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const mount of intent.mounts) {
@@ -197,7 +213,9 @@ const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
   const squashfuse = findProgram("squashfuse");
   return squashfuse === undefined ? {} : { squashfuse };
 };
-const ownNetwork = ({ namespaces }: Intent): boolean => namespaces.net !== undefined && namespaces.net.value !== "host";
+
+const ownNetwork = (intent: Intent): boolean =>
+  networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
 
 /** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
 const EMPTY_IN_SYS =
@@ -228,10 +246,13 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(terminal === undefined ? {} : { terminal }),
     realPaths: realPathsOf(intent),
     ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
+    ...(intent.seccomp ? { architecture: process.arch } : {}),
+    ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
     ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
-    ...(intent.namespaces.cgroup ? { cgroups: gatherCgroups() } : {}),
+    ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
+    ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };

@@ -5,6 +5,8 @@
  */
 
 import type { MapWish } from "./id-map.ts";
+import type { Limits } from "./limits.ts";
+import type { Publish } from "./network.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -75,6 +77,9 @@ export interface Intent {
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly limits?: Limits;
+  /** Ports of the host that lead inside. */
+  readonly publish?: readonly Publish[];
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;
@@ -86,6 +91,19 @@ export interface Intent {
   readonly workdir: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
+  /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */
+  readonly isolate?: Value<true>;
+  /** Which system calls are refused. */
+  readonly seccomp?: Value<SeccompName>;
+  readonly capabilities?: CapabilityWishes;
+}
+
+export type SeccompName = "strict" | "none";
+
+/** Changes of the usual capabilities; names as capabilities(7) has them, in lower case and without `cap_`. */
+export interface CapabilityWishes {
+  readonly add: readonly Value<string>[];
+  readonly drop: readonly Value<string>[];
 }
 
 /** What `exec` asks for: another process in a container that runs. */
@@ -100,4 +118,7 @@ export interface ExecIntent {
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
   readonly user?: Value<string>;
+  /** As the container was started with. */
+  readonly isolate?: Value<true>;
+  readonly seccomp?: Value<SeccompName>;
 }

@@ -124,7 +124,7 @@ function reacher({ intent, facts, lent }: Work) {
 }
 
 /** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
-const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
+export const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
 
 const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
 

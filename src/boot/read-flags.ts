@@ -12,8 +12,11 @@ import {
   type Value,
   type Variable,
 } from "./intent.ts";
+import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
+import { type Publish, readPublish } from "./network.ts";
+import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -28,15 +31,18 @@ export interface BootFlags {
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
   readonly net?: boolean | string;
+  readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
-export interface FlagIntent {
+export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly limits?: Limits;
+  readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
   readonly upper?: NonNullable<Intent["upper"]>;
   readonly upperSize?: NonNullable<Intent["upperSize"]>;
@@ -78,6 +84,7 @@ function readNamespaces(flags: BootFlags): Intent["namespaces"] {
     if (wish === undefined || wish === false) continue;
     namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
+  if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
   return namespaces;
 }
 
@@ -114,10 +121,15 @@ function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | 
 
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const limits = readLimits(flags);
+  const confinement = readConfinement(flags);
   return {
+    ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
-    namespaces: readNamespaces(flags),
+    namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
+    ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),

@@ -40,9 +40,22 @@ export function withBootFlags(command: Command): Command {
     .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
     .option("--ipc [how]", "System V IPC and message queues: likewise")
     .option("--uts [how]", "host name: likewise")
-    .option("--net [how]", "network: none (without a value: only loopback), host, container:NAME or pid:PID")
+    .option("--net [how]", "network: none (without a value), host, user (by pasta), container:NAME or pid:PID")
+    .option(
+      "--publish <ports>",
+      "[ADDRESS:]HOST:INSIDE[/udp] leads inside; on 127.0.0.1 without ADDRESS (may repeat)",
+      collect,
+    )
+    .option("--memory <size>", "limit of memory, such as 512m")
+    .option("--cpus <number>", "limit of processor time, such as 1.5")
+    .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")
+    .option("--pids-limit <number>", "limit of processes and threads")
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
-    .option("--time [how]", "clocks since boot: likewise");
+    .option("--time [how]", "clocks since boot: likewise")
+    .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
+    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect);
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -62,7 +75,12 @@ export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boo
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
-    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+    // A program in hexadecimal is nothing that a person reads; --json has it whole.
+    /^[0-9a-f]{200,}$/.test(field)
+      ? `${field.slice(0, 16)}…`
+      : /^[\w@%+=:,./-]+$/.test(field)
+        ? field
+        : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
   const digits = String(plan.ops.length - 1).length;
   const steps = plan.ops.map(({ verb, fields, origin }, index) => {
     const line = [verb, ...fields.map(quote)].join(" ");
@@ -100,11 +118,14 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
     stage: runtime.stage,
     ephemeral: join(layout.ephemeral, ownerName(ourselves())),
     record: place.pid,
+    cgroup: { name: `rootling-${ownerName(ourselves())}`, mark: join(runtime.cgroups, ownerName(ourselves())) },
+    network: join(runtime.networks, ownerName(ourselves())),
     containers: containersToJoin(layout, intent),
     hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);
-  for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
+  for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
+    makePrivateDirectory(directory);
   await clearLeavings(layout);
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
   if (hex !== undefined) markUse(layout, hex);
@@ -136,4 +157,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
 });

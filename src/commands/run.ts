@@ -1,6 +1,7 @@
 /** `rootling run`: an ephemeral container of an image, or of the host's own root. */
 import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
+import { isolateIds } from "../boot/read-confinement.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import type { StoredImage } from "../store/images.ts";
@@ -108,10 +109,12 @@ export function imageParts(
 ): Omit<Intent, "root" | "writes"> {
   const image = readImageConfig(config, command);
   const flags = readFlags(options, currentDirectory(), process.env);
+  const idMap = isolateIds(flags.isolate, flags.idMap, process.geteuid?.() ?? 0);
   return {
     devices: from("fresh", "rootling"),
     ...image,
     ...flags,
+    idMap,
     workdir: flags.workdir ?? image.workdir,
     environment: [...terminalType(), ...image.environment, ...flags.environment],
   };

@@ -77,6 +77,10 @@ export const containerPaths = (layout: Layout, name: string) => {
 export const runtimePaths = (layout: Layout) => ({
   /** An empty directory: in the mount namespace of a container that is being made, its tmpfs is mounted here. */
   stage: join(layout.runtime, "stage"),
+  /** Marks of cgroups with limits: the path of each. */
+  cgroups: join(layout.runtime, "cgroups"),
+  /** Marks of the programs that connect networks: "PID START". */
+  networks: join(layout.runtime, "networks"),
   /** Plans on their way to the executor. */
   wires: join(layout.runtime, "wires"),
   /** Records of running sandboxes without a container. */

@@ -22,6 +22,9 @@ export interface RunRecord {
   environment: readonly string[];
   workdir: string;
   user: string;
+  /** Further processes are confined as the first one is. */
+  isolate?: true;
+  seccomp?: "strict" | "none";
 }
 
 export interface Run extends RunRecord {

@@ -154,6 +154,17 @@ int root_target(struct state *state, const char *path, enum create create, mode_
   return create == CREATE_OWN ? own_directory(state, path, mode) : target_through_links(state, path, create, mode, 8);
 }
 
+/* file PATH MODE TEXT: a new file of the stage, for op `bind`. */
+int op_file(struct state *state, struct op *op) {
+  (void)state;
+  mode_t mode = (mode_t)strtoul(op->field[1], NULL, 8);
+  int fd = open(op->field[0], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) return failed("open");
+  ssize_t length = (ssize_t)strlen(op->field[2]), n = write(fd, op->field[2], (size_t)length);
+  close(fd);
+  return n == length ? 0 : failed("write");
+}
+
 static int remove_entries(int directory);
 
 /* Removes one name below a directory descriptor, never following a symlink nor leaving the file system. */

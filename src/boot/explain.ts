@@ -174,6 +174,25 @@ const loopback = ({ errno, call }: StepFailure): Words => ({
   mend: "start it without --net, to use the host's network",
 });
 
+const cgroup = ({ detail, errno, call, fields, verb }: StepFailure): Words => ({
+  code: "E_CGROUP",
+  what: `the cgroup ${escapeText(fields[verb === "cgroup" ? 1 : 0] ?? "")} cannot be ${verb === "cgroup" ? "made" : "joined"}: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend:
+    verb === "cgroup"
+      ? "see which limits the kernel takes; `rootling doctor` says what is delegated"
+      : "both sides must be delegated to you: with systemd, run it by systemd-run --user --scope",
+});
+
+const pasta = ({ detail, errno, call, fields }: StepFailure): Words => {
+  const said = escapeText(detail || reason(errno, call));
+  const mend = /bind|in use|port/i.test(detail)
+    ? "choose other ports with --publish: one is in use, or below 1024 and closed to this user"
+    : /interface|route/i.test(detail)
+      ? "the host has no network to share: use --net=none or --net=host"
+      : "try it without --net=user, and see `rootling doctor`";
+  return { code: "E_PROGRAM", what: `${escapeText(fields[1] ?? "pasta")} cannot connect the network: ${said}`, mend };
+};
+
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
   const name = getSystemErrorName(-errno);
@@ -277,6 +296,9 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   keyring,
   seccomp,
   loopback,
+  pasta,
+  cgroup,
+  "cgroup-join": cgroup,
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,

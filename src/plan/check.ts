@@ -25,7 +25,7 @@ function checkOp(index: number, op: Op): void {
 }
 
 /** What somebody has to undo, or to stay for. */
-const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "serve"]);
+const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "serve", "pasta", "cgroup"]);
 
 /** What the inside ends with. */
 const LAST: ReadonlySet<string> = new Set(["exec", "pack", "unpack"]);
@@ -43,6 +43,10 @@ export function check(plan: Plan): Plan {
   const needsUndo = plan.ops.findIndex((op) => UNDONE.has(op.verb));
   if (plan.topology === "in-place" && needsUndo !== -1) {
     throw broken(needsUndo, plan.ops[needsUndo], "needs a monitor, which a plan in place does not have");
+  }
+  const needsDetached = plan.ops.findIndex(({ verb }) => ["log", "exit-status", "listen", "terminal"].includes(verb));
+  if (plan.topology !== "detached" && needsDetached !== -1) {
+    throw broken(needsDetached, plan.ops[needsDetached], "needs a detached monitor");
   }
   return plan;
 }

@@ -58,7 +58,14 @@ test("into one: its own upper directory, with root's owners mapped where root ha
 
 test("of one that runs: its namespaces, as root of them", () => {
   const map = { kind: "many", uids: [{ inside: 0, outside: 70_000, count: 10 }], gids: [] } as const;
-  const joined = { joins: ["user", "mount", "pid"], map, wish: "root", foreign: false, architecture: "x64" } as const;
+  const joined = {
+    joins: ["user", "mount", "pid"],
+    cgroups: [],
+    map,
+    wish: "root",
+    foreign: false,
+    architecture: "x64",
+  } as const;
   const target = { pid: 42, start: "7", origin: "web" };
   const plan = check(lowerFilesOf(target, joined, 0, packing("/", true)));
   assert.equal(plan.topology, "supervised");

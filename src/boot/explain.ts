@@ -154,6 +154,20 @@ const loopback = ({ errno, call }: StepFailure): Words => ({
   mend: "start it without --net, to use the host's network",
 });
 
+const SETTINGS: Readonly<Record<string, string>> = {
+  ulimit: "who is not root may lower limits, and raise the soft one up to the hard one",
+  nice: "only root may ask for more than a fair share: use a number of 0 or more",
+  "oom-score-adj": "only root may lower it: use a larger number",
+  sysctl:
+    "this kernel does not know it in a namespace, or does not let this user set it; for the host name use --hostname",
+};
+
+const setting = ({ verb, fields, errno, call }: StepFailure): Words => ({
+  code: "E_CONFLICT",
+  what: `${verb} ${escapeText(fields.join(" "))} is refused: ${reason(errno, call)}`,
+  mend: SETTINGS[verb] ?? "leave it out",
+});
+
 const cgroup = ({ detail, errno, call, fields, verb }: StepFailure): Words => ({
   code: "E_CGROUP",
   what: `the cgroup ${escapeText(fields[verb === "cgroup" ? 1 : 0] ?? "")} cannot be ${verb === "cgroup" ? "made" : "joined"}: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
@@ -279,6 +293,10 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   pasta,
   cgroup,
   "cgroup-join": cgroup,
+  ulimit: setting,
+  nice: setting,
+  "oom-score-adj": setting,
+  sysctl: setting,
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,

@@ -108,7 +108,8 @@ for (const kind of kinds) {
         keepInput: true,
         onStart: (child) => child.stdout?.on("data", (chunk: Buffer) => (said += chunk)),
       });
-      for (let tries = 0; !said.includes("ready") && tries < 600; tries++) await sleep(50);
+      for (let tries = 0; !said.includes("ready") && running.alive() && tries < 600; tries++) await sleep(50);
+      if (!running.alive()) assert.fail((await running.ended).stderr);
       assert.match(said, unified ? /^:\/$/m : /^pids:\/$/m);
       const [made = ""] = cgroups();
       const executed = await run("exec", "box", "sh", "-c", "cat /proc/self/cgroup; sleep 1");

@@ -53,6 +53,8 @@ extern const int verb_count;
 
 /* Names the call that failed, for the report; returns -1. */
 int failed(const char *call);
+/* The same, of a path that becomes the detail. */
+int failed_at(const char *call, const char *path);
 extern const char *failed_call;
 /* What the kernel adds in words, where it does. */
 extern char failed_detail[256];
@@ -66,6 +68,7 @@ enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a direct
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
+int existing_parent(struct state *, const char *path, char *name, size_t size);
 void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 

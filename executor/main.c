@@ -36,6 +36,13 @@ int failed(const char *call) {
   return -1;
 }
 
+int failed_at(const char *call, const char *path) {
+  int error = errno;
+  snprintf(failed_detail, sizeof failed_detail, "%s", path);
+  errno = error;
+  return failed(call);
+}
+
 bool parse_number(const char *text, unsigned long most, unsigned long *value) {
   unsigned long result = 0;
   if (*text == '\0' || strlen(text) > 10) return false;

@@ -101,6 +101,26 @@ const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => 
   };
 };
 
+const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const path = escapeText(detail || (fields[0] ?? ""));
+  const doing = verb === "pack" ? "reading" : "writing";
+  const name = getSystemErrorName(-errno);
+  const mends: Record<string, string> = {
+    ENOENT: "check the path: directories above it must exist",
+    ENOTDIR: "the target must be a directory, or the name of something new in one",
+    EACCES: "it belongs to another user: see --map",
+    EPERM: "it cannot be made by this user: see --map",
+    EROFS: "the container runs read-only: end it first, or start it with --rw",
+    ENOSPC: "free some space",
+    EINVAL: "the map has no such owner, or the name leads out of the directory",
+  };
+  return {
+    code: name === "ENOENT" ? "E_NOT_FOUND" : name === "ENOSPC" ? "E_SPACE" : "E_IO",
+    what: `${doing} ${path} in the container failed: ${reason(errno, call)}`,
+    mend: mends[name] ?? "try again",
+  };
+};
+
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
@@ -300,6 +320,8 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,
+  pack: files,
+  unpack: files,
   fuse: squashfs,
   serve: squashfs,
   "take-ids": takeIds,

@@ -6,6 +6,7 @@ import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { isWhole, resetContainer } from "../store/reset.ts";
 import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
@@ -49,6 +50,9 @@ async function startContainer(cli: Cli, container: Container, command: string[],
     container.form === "copied"
       ? { kind: "directory", path: root, stored: true }
       : { kind: "layers", lowers: [await treeToStart(cli, image, idMap, options)], kept: { upper, work } };
+  if (!isWhole(cli.layout, container) && !options.dryRun) {
+    await resetContainer(cli.layout, container, await treeToStart(cli, image, idMap, options));
+  }
   const intent: Intent = {
     ...parts,
     idMap,

@@ -107,6 +107,8 @@ const verbs = {
   environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
   workdir: { side: "inside", fields: ["path"], about: "change the directory" },
   reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
+  pack: { side: "inside", fields: ["path", "words"], about: "write files of the root to standard output, and end" },
+  unpack: { side: "inside", fields: ["path", "name", "words"], about: "make files from standard input, and end" },
   exec: { side: "inside", fields: ["argument"], repeats: "at-least-one", about: "execute the command" },
 } as const satisfies Record<string, VerbEntry>;
 

@@ -202,7 +202,8 @@ const KERNELS_OWN = [
   ...["sethostname", "setdomainname", "reboot"].map((name) => `call.${name}`),
 ];
 
-for (const kind of userKinds) {
+// Subordinate ids change nothing of it: the map is that of one id.
+for (const kind of userKinds.filter((one) => one !== "subids")) {
   describe(`isolation as ${kind}`, () => {
     let bed: Bed;
     const failed = new Set<string>();

@@ -222,9 +222,11 @@ CALL(ustat, 0, NULL)
 CALL(sysfs, 99)
 /* getpid by i386's table. */
 static long call_i386(void) {
+  errno = ENOSYS;
   long result;
   __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
-  return result;
+  /* User-Mode Linux has no such table: there it is a call of x86-64, and filtered as one. */
+  return result == getpid() ? 0 : -1;
 }
 #endif
 
@@ -247,7 +249,7 @@ static void calls(void) {
 #ifdef __x86_64__
   REFUSED(iopl), REFUSED(ioperm), REFUSED(modify_ldt), REFUSED(ustat), REFUSED(sysfs);
   int status = tried(call_i386);
-  fact(status == -1, "call.i386", status == -1 ? "killed" : "allowed");
+  fact(status != 0, "call.i386", status == -1 ? "killed" : status == 0 ? "allowed" : "no such table");
 #endif
 }
 
@@ -519,7 +521,22 @@ static int be_host(const char *abstract, const char *key, const char *file) {
   return 0;
 }
 
+/* Tries to type into the terminal that is standard input. */
+static int type_into_terminal(void) {
+  static const struct { const char *name; long request; } requests[] = {
+      {"TIOCSTI", 0x5412}, {"TIOCSTI+2^32", 0x100005412}, {"TIOCLINUX", 0x541c}};
+  for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+    char argument = 'x';
+    long result = syscall(SYS_ioctl, 0, requests[i].request, &argument);
+    printf("%s %s\n", requests[i].name, result == 0 ? "done" : errno == EPERM ? "EPERM" : strerror(errno));
+  }
+  bool has = open("/dev/tty", O_RDWR) >= 0;
+  printf("controlling terminal: %s\n", !has ? "none" : ttyname(0) != NULL ? "own" : "the caller's");
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "type") == 0) return type_into_terminal();
   if (argc == 5 && strcmp(argv[1], "host") == 0) return be_host(argv[2], argv[3], argv[4]);
   if (argc == 2 && strcmp(argv[1], "euid") == 0) return geteuid() != getuid();
   if (argc > 3 && strcmp(argv[1], "join") == 0) {

@@ -5,13 +5,12 @@
 import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { findExecutor } from "../../src/plan/launch.ts";
 import type { Op, Plan } from "../../src/plan/plan.ts";
-import { toWire } from "../../src/plan/wire.ts";
 import { type Box, emptyBox } from "./boxes.ts";
 import { packageDirectory } from "./cli.ts";
 import { type Background, background, command, must, type Outcome } from "./command.ts";
 import { tarOf, writeLayout } from "./image-support.ts";
+import { carryOutPlan, planOf } from "./plans.ts";
 import type { UserKind } from "./users.ts";
 
 /** Paths that some kernels or machines do not have: what is not there says nothing of a sandbox. */
@@ -127,23 +126,12 @@ export class Bed {
 
   /** The plan of such a run. */
   async plan(...flags: string[]): Promise<Plan> {
-    const words = ["run", "--dry-run", "--json", ...flags, "probe", "/probe", ...this.#given];
-    return JSON.parse(await this.box.must(words)) as Plan;
+    return planOf(this.box, ["run", ...flags, "probe", "/probe", ...this.#given]);
   }
 
   /** Carries out a plan whose ops were changed. */
   async changed(plan: Plan, change: (ops: readonly Op[]) => readonly Op[]): Promise<Report> {
-    const { user, scratch } = this.box;
-    const wire = join(scratch, "wire");
-    writeFileSync(wire, toWire({ ...plan, ops: change(plan.ops) }, []), { mode: 0o600 });
-    // The executor removes it; its directory belongs to root.
-    chownSync(wire, user.uid, user.gid);
-    try {
-      const executor = await findExecutor("/nonexistent");
-      return readReport(await user.run(this.#caller([executor, wire]), { env: { SECRET: "s" } }));
-    } finally {
-      await command(["rm", "-f", wire]);
-    }
+    return readReport(await carryOutPlan(this.box, plan, change, { caller: this.#caller([]), env: { SECRET: "s" } }));
   }
 
   /** By a caller with a session keyring, and with the descriptors 3 to 64 open on the host's root. */

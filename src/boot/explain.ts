@@ -82,7 +82,10 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
     : {
         code: "E_MOUNT",
         what: `${escapeText(fields[1] ?? "")} cannot be opened as a mount: ${reason(errno, call)}`,
-        mend: "check the path",
+        mend:
+          getSystemErrorName(-errno) === "ENOSYS"
+            ? "maps of root's need Linux 5.12, and no filter of an outer container: start it as an ordinary user, or without a map"
+            : "check the path",
       };
 
 const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {

@@ -66,7 +66,8 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
   if (magic == NULL || strcmp(magic, "rootling-wire") != 0) return "not a wire file";
   if (version == NULL || strcmp(version, "1") != 0) return "of another version";
   if (topology == NULL) return "cut off in the head";
-  plan->supervised = strcmp(topology, "supervised") == 0;
+  plan->detached = strcmp(topology, "detached") == 0;
+  plan->supervised = plan->detached || strcmp(topology, "supervised") == 0;
   if (!plan->supervised && strcmp(topology, "in-place") != 0) return "of an unknown topology";
   unsigned long count;
   if (!next_count(&cursor, FIELDS_MAX, &count) || (plan->explain = next_list(&cursor, count)) == NULL)

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { errnoOf, Failure } from "../base/errors.ts";
 import { limitedCgroups } from "./cgroup-facts.ts";
+import type { Window } from "./facts.ts";
 import type { IdMap, IdRange, MapWish } from "./id-map.ts";
 import type { ExecIntent } from "./intent.ts";
 
@@ -18,6 +19,9 @@ export interface ExecFacts {
   readonly foreign: boolean;
   /** The processor as Node names it. */
   readonly architecture: string;
+  /** Where clients come to the terminal, if the command gets one, and its size. */
+  readonly socket?: string;
+  readonly window?: Window;
 }
 
 /** Names in /proc/PID/ns, and what the executor calls them; those that this kernel has. */
@@ -46,7 +50,7 @@ const readMap = (file: string): IdRange[] =>
     .map(([inside = 0, outside = 0, count = 0]) => ({ inside, outside, count }));
 
 /** The map of a process, and the wish that comes to the same for whoever enters it. */
-export function mapOf(directory: string, joined: boolean): Omit<ExecFacts, "joins" | "cgroups" | "architecture"> {
+export function mapOf(directory: string, joined: boolean): Pick<ExecFacts, "map" | "wish" | "foreign"> {
   if (!joined) return { map: { kind: "none", uids: [], gids: [] }, wish: "caller", foreign: false };
   const [uids, gids] = [readMap(`${directory}/uid_map`), readMap(`${directory}/gid_map`)];
   const one = uids.length === 1 && uids[0]?.count === 1;

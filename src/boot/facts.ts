@@ -37,6 +37,18 @@ export interface Places {
   readonly hidden: readonly string[];
   /** A process inside each container that is to be joined. */
   readonly containers?: Readonly<Partial<Record<JoinWish, RunningProcess>>>;
+  /** Source of the container's mounts, by which its processes are found: base/survivors.ts. */
+  readonly mark?: string;
+  /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
+  readonly socket?: string;
+  /** Of a detached start. */
+  readonly life?: { readonly log: string; readonly olderLog: string; readonly exit: string };
+}
+
+/** Of a terminal, in characters. */
+export interface Window {
+  readonly rows: number;
+  readonly columns: number;
 }
 
 export interface Device {
@@ -73,6 +85,8 @@ export interface Facts {
   readonly networkFiles: readonly string[];
   /** The terminal on standard input, such as /dev/pts/3. */
   readonly terminal?: string;
+  /** That of the terminal on standard output, where the payload gets one of its own. */
+  readonly window?: Window;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
   /** The processor as Node names it; only gathered for a seccomp filter. */
@@ -182,6 +196,13 @@ function terminalPath(): string | undefined {
   }
 }
 
+/** The size of the terminal on standard output. */
+export function windowSize(): Window | undefined {
+  if (!process.getBuiltinModule("node:tty").isatty(1)) return undefined;
+  const [columns, rows] = process.stdout.getWindowSize();
+  return { rows, columns };
+}
+
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
@@ -234,7 +255,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     .map((part) => Number.parseInt(part, 10));
   const host = intent.root.value.kind === "host";
   const mounts = host ? mountPoints() : [];
-  const terminal = terminalPath();
+  const terminal = intent.terminal === undefined ? terminalPath() : undefined;
+  const window = intent.terminal === undefined ? undefined : windowSize();
   return {
     uid,
     initialRoot: uid === 0 && isInitialUserNamespace(),
@@ -244,6 +266,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     devices: DEVICES.filter(({ name }) => exists(`/dev/${name}`)),
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
+    ...(window === undefined ? {} : { window }),
     realPaths: realPathsOf(intent),
     ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
     ...(intent.seccomp ? { architecture: process.arch } : {}),

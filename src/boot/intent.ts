@@ -98,6 +98,12 @@ export interface Intent {
   /** Which system calls are refused. */
   readonly seccomp?: Value<SeccompName>;
   readonly capabilities?: CapabilityWishes;
+  /** It goes on without the caller: its output goes to a log, and its status to a record. */
+  readonly detached?: Value<true>;
+  /** The payload gets a terminal and a session of its own. */
+  readonly terminal?: Value<true>;
+  /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
+  readonly stopSignal?: Value<string>;
 }
 
 export type SeccompName = "strict" | "none";
@@ -123,4 +129,5 @@ export interface ExecIntent {
   /** As the container was started with. */
   readonly isolate?: Value<true>;
   readonly seccomp?: Value<SeccompName>;
+  readonly terminal?: Value<true>;
 }

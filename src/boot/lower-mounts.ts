@@ -4,6 +4,7 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
+import { markOf } from "./lower-life.ts";
 import { place } from "./lower-root.ts";
 import { lowerResolver, networkOf } from "./network.ts";
 
@@ -140,7 +141,7 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
     ["pts/ptmx", "/dev/ptmx"],
   ];
   return [
-    op("mount", origin, "tmpfs", "rootling", "/dev", "nosuid,nodev,noexec", "mode=755", "own"),
+    op("mount", origin, "tmpfs", markOf(facts), "/dev", "nosuid,nodev,noexec", "mode=755", "own"),
     ...facts.devices.map(({ name, major, minor }) =>
       op("device", origin, `/dev/${name}`, `/dev/${name}`, `${major}`, `${minor}`),
     ),

@@ -9,6 +9,7 @@ import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
+import { isDetached, monitorOps, terminalOps } from "./lower-life.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
 import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
@@ -38,13 +39,14 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const { early, late } = namespaces(who, facts);
   const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
   const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
-  const topology: Topology = watched || undone ? "supervised" : "in-place";
+  const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
+    ...monitorOps(intent, facts.places),
     ...settings.first,
     ...root.undo,
     ...limits.make,
     ...early,
-    ...(topology === "supervised" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...(topology !== "in-place" ? [op("record", OURSELVES, facts.places.record)] : []),
     ...limits.join,
     ...late,
     ...settings.namespaces,
@@ -59,6 +61,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
     ...hostname(intent),
+    ...terminalOps(intent, facts.window),
     ...payload(
       { ...intent, own: settings.payload },
       confinedPrivileges(privileges(map, intent), intent, map, facts),
@@ -86,19 +89,22 @@ const connection = (intent: Intent, facts: Facts): Op[] =>
 
 /** Makes the plan of another process in a running container. */
 export function lowerExec(intent: ExecIntent, facts: ExecFacts): Plan {
-  const { joins, map, wish, foreign, cgroups, architecture } = facts;
+  const { joins, map, wish, foreign, cgroups, architecture, window, socket } = facts;
   const { pid, start, origin } = intent.target;
   refuseUser(intent, map);
   const joined = { ...intent, idMap: { value: wish, origin } };
   const user = foreign ? { value: `${map.uids[0]?.inside}:${map.gids[0]?.inside}`, origin } : insideUser(joined, map);
   const allowed = intent.isolate ? NOTHING : privileges(map, joined);
   const ops: Op[] = [
+    ...monitorOps(intent, { ...(socket === undefined ? {} : { socket }) }),
     op("join", origin, String(pid), start, joins.join(",")),
     ...cgroups.map((directory) => op("cgroup-join", origin, directory)),
+    ...terminalOps(intent, window),
     ...payload(intent, allowed, user, confineExec(intent, architecture), false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
-  return { version: 1, topology: joins.includes("pid") ? "supervised" : "in-place", ops, remarks: [] };
+  const topology: Topology = intent.terminal ? "detached" : joins.includes("pid") ? "supervised" : "in-place";
+  return { version: 1, topology, ops, remarks: [] };
 }
 
 /** The host's own name is nothing that an isolated sandbox gets to see. */

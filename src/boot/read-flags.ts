@@ -1,5 +1,6 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
 import { Failure } from "../base/errors.ts";
+import { signalNumber } from "../base/signals.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
 import {
@@ -35,6 +36,9 @@ export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
+  readonly detach?: boolean;
+  readonly tty?: boolean;
+  readonly stopSignal?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -51,6 +55,9 @@ export interface FlagIntent extends Confinement {
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
+  readonly detached?: NonNullable<Intent["detached"]>;
+  readonly terminal?: NonNullable<Intent["terminal"]>;
+  readonly stopSignal?: NonNullable<Intent["stopSignal"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -87,6 +94,8 @@ function readNamespaces(flags: BootFlags): Intent["namespaces"] {
     namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
   if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
+  // What nobody waits for has to be ended whole: its processes end with the first one of a pid namespace.
+  if (flags.detach) namespaces.pid ??= from("private", "--detach");
   return namespaces;
 }
 
@@ -121,6 +130,11 @@ function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | 
   };
 }
 
+function readSignal(text: string): string {
+  if (signalNumber(text) !== undefined) return text;
+  throw usage(`${JSON.stringify(text)} is no signal`, "--stop-signal", "give a name such as SIGTERM, or its number");
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const limits = readLimits(flags);
@@ -139,5 +153,8 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),
+    ...(flags.detach ? { detached: from(true, "--detach") } : {}),
+    ...(flags.tty ? { terminal: from(true, "--tty") } : {}),
+    ...(flags.stopSignal === undefined ? {} : { stopSignal: from(readSignal(flags.stopSignal), "--stop-signal") }),
   };
 }

@@ -44,5 +44,9 @@ export function check(plan: Plan): Plan {
   if (plan.topology === "in-place" && needsUndo !== -1) {
     throw broken(needsUndo, plan.ops[needsUndo], "needs a monitor, which a plan in place does not have");
   }
+  const needsDetached = plan.ops.findIndex(({ verb }) => ["log", "exit-status", "listen", "terminal"].includes(verb));
+  if (plan.topology !== "detached" && needsDetached !== -1) {
+    throw broken(needsDetached, plan.ops[needsDetached], "needs a detached monitor");
+  }
   return plan;
 }

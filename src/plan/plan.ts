@@ -3,8 +3,10 @@
 /**
  * in-place: the process that reads the plan becomes the payload; nothing needs undoing later.
  * supervised: it stays outside as a small monitor, forwards signals and undoes the ops that were done.
+ * detached: the same, by a monitor that was started for it and is nobody's job; the caller goes on, or becomes a client
+ * of the payload's terminal.
  */
-export type Topology = "in-place" | "supervised";
+export type Topology = "in-place" | "supervised" | "detached";
 
 /** Which process does a step: the caller's namespaces, or those of the container. */
 export type Side = "inside" | "outside";
@@ -19,6 +21,9 @@ interface VerbEntry {
 
 const verbs = {
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
+  log: { side: "outside", fields: ["file", "older"], about: "open the payload's log; the former one becomes older" },
+  "exit-status": { side: "outside", fields: ["file"], about: "write the payload's exit status at the end" },
+  listen: { side: "outside", fields: ["socket"], about: "let clients come to the terminal; removed at the end" },
   namespaces: {
     side: "inside",
     fields: ["list", "join"],
@@ -92,6 +97,7 @@ const verbs = {
   pivot: { side: "inside", fields: [], about: "make the root /, and let the old one go" },
   expect: { side: "inside", fields: ["path", "type"], about: "go on only if a file system of this type is there" },
   hostname: { side: "inside", fields: ["name"], about: "set the host name" },
+  terminal: { side: "inside", fields: ["rows", "columns"], about: "give the payload a terminal of its own" },
   user: { side: "inside", fields: ["spec"], about: "become the user; HOME from passwd" },
   "no-new-privileges": { side: "inside", fields: [], about: "set-id programs give nothing from here on" },
   capabilities: { side: "inside", fields: ["bounding", "own"], about: "limit the capabilities" },

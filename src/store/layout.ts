@@ -71,6 +71,11 @@ export const containerPaths = (layout: Layout, name: string) => {
     runs: join(directory, "runs"),
     /** Prefix of the generations of its writer's lock. */
     lock: join(directory, "writer"),
+    /** The same of what runs detached, of which there is one: it alone has the log and the record of the end. */
+    detached: join(directory, "detached"),
+    log: join(directory, "log"),
+    olderLog: join(directory, "log.1"),
+    exit: join(directory, "exit"),
   };
 };
 
@@ -85,4 +90,6 @@ export const runtimePaths = (layout: Layout) => ({
   wires: join(layout.runtime, "wires"),
   /** Records of running sandboxes without a container. */
   runs: join(layout.runtime, "runs"),
+  /** Sockets of monitors, by which clients come to a payload's terminal. */
+  terminals: join(layout.runtime, "terminals"),
 });

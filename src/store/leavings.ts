@@ -29,7 +29,12 @@ export async function clearLeavings(layout: Layout): Promise<void> {
     }
   }
   await clearRunLeavings(layout, (directory) => namesIn(directory).filter((name) => stateOfName(name) === "dead"));
-  for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
+  for (const directory of [
+    layout.temporary,
+    layout.ephemeral,
+    runtimePaths(layout).wires,
+    runtimePaths(layout).terminals,
+  ]) {
     for (const name of namesIn(directory)) {
       // What resists is no reason to fail: it is tried again by the next command.
       if (stateOfName(name) === "dead") await removeStored(layout, join(directory, name)).catch(() => {});

@@ -15,9 +15,10 @@ import {
 } from "./intent.ts";
 import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
 import { type Publish, readPublish } from "./network.ts";
+import { type ProcessFlags, type ProcessSettings, readProcessSettings } from "./process-settings.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags extends ConfinementFlags, LimitFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -45,6 +46,7 @@ export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
@@ -136,6 +138,7 @@ function readSignal(text: string): string {
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const limits = readLimits(flags);
+  const settings = readProcessSettings(flags);
   const confinement = readConfinement(flags);
   return {
     ...confinement,
@@ -143,6 +146,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(settings === undefined ? {} : { settings }),
     ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...readUpper(flags),

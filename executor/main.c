@@ -279,8 +279,15 @@ static int listen_for_stops(struct state *state) {
   return pair[0];
 }
 
+/* The payload gets a session of its own, apart from the terminal's signals. */
+static bool has_session(const struct plan *plan) {
+  for (int i = 0; i < plan->ops; i++)
+    if (strcmp(plan->op[i].verb->name, "session") == 0) return true;
+  return false;
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
-static int watch(pid_t inside, int stops) {
+static int watch(pid_t inside, int stops, bool apart) {
   sigset_t all;
   sigfillset(&all);
   for (;;) {
@@ -293,8 +300,8 @@ static int watch(pid_t inside, int stops) {
     if (pid == inside && WIFSTOPPED(status)) stop_with(inside);
     else if (read(stops, &byte, 1) == 1) stop_with(inside);
     int number = sigwaitinfo(&all, &info);
-    /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
-    if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(inside, number);
+    /* The terminal's own signals (SI_KERNEL) reached the payload as well, unless it has a session of its own. */
+    if (number > 0 && number != SIGCHLD && (info.si_code != SI_KERNEL || apart)) kill(inside, number);
   }
 }
 
@@ -335,7 +342,7 @@ static int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
-  status = watch(state->inside, stops);
+  status = watch(state->inside, stops, has_session(plan));
   undo(state);
   return status;
 }

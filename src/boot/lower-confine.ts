@@ -45,6 +45,10 @@ export function confineExec(intent: Confined, architecture: string): Op[] {
   ];
 }
 
+/**
+ * Out of the caller's session: without a controlling terminal, nothing types into it (tty_ioctl(4)). A payload with a
+ * terminal of its own, which makes it a session, needs no op `session`.
+ */
 const apart = ({ origin }: Value<true>): Op[] => [op("keyring", origin), op("session", origin)];
 
 /** `writable`: the places that may be written to; with / among them only devices are denied. */

@@ -17,6 +17,7 @@ struct op {
 
 struct plan {
   bool supervised; /* a monitor stays outside; otherwise the process becomes the payload ("in place") */
+  bool detached;   /* the monitor is nobody's job: it was started with --monitor */
   char **explain;  /* argument list of the program that puts a failure into words; NULL-terminated */
   struct op *op;
   int ops;
@@ -35,6 +36,11 @@ struct state {
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
   int users;        /* outside: the user namespace, where its ids are more than the caller's own; else -1 */
   pid_t server;     /* outside: what answers for a FUSE root; else 0 */
+  int log;          /* what a detached payload writes to, or -1 */
+  int terminal;     /* a terminal of its own: inside the payload's end, outside the monitor's; or -1 */
+  int listener;     /* of a monitor: where clients of the terminal connect, or -1 */
+  int report;       /* of a detached monitor: closes when the payload runs, after a word; or -1 */
+  int status;       /* of a monitor: the payload's, once it has ended; before, -1 */
   mode_t umask;     /* the caller's */
   char **environment;
 };
@@ -53,6 +59,8 @@ extern const int verb_count;
 
 /* Names the call that failed, for the report; returns -1. */
 int failed(const char *call);
+/* The same, of a path that becomes the detail. */
+int failed_at(const char *call, const char *path);
 extern const char *failed_call;
 /* What the kernel adds in words, where it does. */
 extern char failed_detail[256];
@@ -66,6 +74,7 @@ enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a direct
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
+int existing_parent(struct state *, const char *path, char *name, size_t size);
 void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 
@@ -75,13 +84,23 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_cgroup(struct state *, struct op *);
+void undo_pasta(struct state *, struct op *);
+
 void undo_serve(struct state *, struct op *);
+void undo_exit_status(struct state *, struct op *);
+void undo_listen(struct state *, struct op *);
+
+/* namespaces.c */
+bool start_time(unsigned long pid, char *start, size_t size);
+bool same_process(unsigned long pid, const char *start);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);
 
 /* lend.c */
 ssize_t read_channel(int channel, void *buffer, size_t size);
+int send_descriptor(int channel, unsigned long number, int fd);
 int take_lent(const char *name);
 int send_lent(struct state *, const char *number, int fd);
 int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
@@ -89,8 +108,12 @@ int lend_tree(struct state *, const char *number, int tree, bool map, bool recur
 /* ids.c */
 int remove_mapped(struct state *, const char *path);
 
+/* terminal.c */
+int take_terminal(struct state *);
+
 /* process.c */
 void default_signals(void);
+void block_signals(void);
 int raise_capabilities(void);
 void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 

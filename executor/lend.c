@@ -21,7 +21,8 @@ union control {
   char space[CMSG_SPACE(sizeof(int))];
 };
 
-static int send_descriptor(int channel, unsigned long number, int fd) {
+/* Sends an open file; the other side has it as lent:NUMBER. */
+int send_descriptor(int channel, unsigned long number, int fd) {
   union control control = {0};
   struct iovec data = {&number, sizeof number};
   struct msghdr message = {

@@ -153,7 +153,9 @@ int op_overlay(struct state *state, struct op *op) {
   char path[32];
   int fs = fs_open("overlay");
   if (fs < 0) return failed("fsopen");
-  if (fs_config(fs, FSCONFIG_SET_STRING, "source", "rootling") != 0) return failed_fs(fs, "fsconfig");
+  const char *source = strstr(op->field[1], "source="); /* The last of the options, where it is one of them. */
+  if (fs_config(fs, FSCONFIG_SET_STRING, "source", source ? source + 7 : "rootling") != 0)
+    return failed_fs(fs, "fsconfig");
   if (has_word(op->field[1], "userxattr") && fs_config(fs, FSCONFIG_SET_FLAG, "userxattr", NULL) != 0)
     return failed_fs(fs, "fsconfig");
   if (set_lowers(fs, op->field + 4, op->fields - 4) != 0) return failed_fs(fs, failed_call);

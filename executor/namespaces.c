@@ -29,8 +29,8 @@ int namespace_bits(const char *list) {
   return bits;
 }
 
-/* True if the process still is the one that was recorded: field 22 of /proc/PID/stat is its start time. */
-static bool same_process(unsigned long pid, const char *start) {
+/* Start time of a process, which with its pid names it for good: field 22 of /proc/PID/stat. */
+bool start_time(unsigned long pid, char *start, size_t size) {
   char path[64], text[1024];
   snprintf(path, sizeof path, "/proc/%lu/stat", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -41,7 +41,18 @@ static bool same_process(unsigned long pid, const char *start) {
   text[n] = '\0';
   char *at = strrchr(text, ')');
   for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
-  return at != NULL && strncmp(at + 1, start, strlen(start)) == 0 && at[1 + strlen(start)] == ' ';
+  if (at == NULL) return false;
+  size_t length = strcspn(at + 1, " ");
+  if (length >= size) return false;
+  memcpy(start, at + 1, length);
+  start[length] = '\0';
+  return true;
+}
+
+/* True if the process still is the one that was recorded. */
+bool same_process(unsigned long pid, const char *start) {
+  char now[32];
+  return start_time(pid, now, sizeof now) && strcmp(now, start) == 0;
 }
 
 /* Enters namespaces of a running process: those of `bits`. The pid namespace takes effect for children. */

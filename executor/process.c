@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -77,12 +78,32 @@ int op_workdir(struct state *state, struct op *op) {
   return 0;
 }
 
+/* All of them, also those (32 to 34) that the C library keeps for itself: they may be meant for the payload. */
+void block_signals(void) {
+  sigset_t all;
+  memset(&all, 0xff, sizeof all);
+  sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
 /* Signals as a new program expects them: Node ignores SIGPIPE and SIGXFSZ, the executor blocks all. */
 void default_signals(void) {
+  static const char as_default[64]; /* A kernel's struct sigaction of zeros: signal(2) leaves out some signals. */
   sigset_t none;
-  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+  for (int number = 1; number <= 64; number++) syscall(SYS_rt_sigaction, number, as_default, NULL, 8);
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* What the payload reads from and writes to, where it is not the caller's. */
+static int own_stdio(struct state *state) {
+  if (state->plan->detached && setsid() < 0) return failed("setsid");
+  if (state->terminal >= 0) {
+    if (ioctl(state->terminal, TIOCSCTTY, 0) != 0) return failed("ioctl");
+    for (int fd = 0; fd <= 2; fd++)
+      if (dup2(state->terminal, fd) < 0) return failed("dup2");
+  } else if (state->log >= 0 && (dup2(state->log, 1) < 0 || dup2(state->log, 2) < 0))
+    return failed("dup2");
+  return 0;
 }
 
 static void blocking_stdio(void) {
@@ -127,6 +148,7 @@ int op_exec(struct state *state, struct op *op) {
   /* Only after the last failure could be reported is the channel gone: it closes with a successful exec. */
   if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) return failed("close_range");
   if (state->plan->supervised && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
+  if (own_stdio(state) != 0) return -1;
   blocking_stdio();
   umask(state->umask);
   default_signals();
@@ -145,7 +167,7 @@ int op_exec(struct state *state, struct op *op) {
    payload and its status. */
 void reap_until_exit(pid_t payload, int stops) {
   sigset_t all;
-  sigfillset(&all);
+  memset(&all, 0xff, sizeof all);
   for (;;) {
     siginfo_t info;
     int number = sigwaitinfo(&all, &info), status;
@@ -168,9 +190,7 @@ void reap_until_exit(pid_t payload, int stops) {
 /* reaper: this process stays as pid 1; a child goes on with the plan. */
 int op_reaper(struct state *state, struct op *op) {
   (void)op;
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, NULL);
+  block_signals();
   pid_t child = fork();
   if (child < 0) return failed("fork");
   if (child == 0) return 0;

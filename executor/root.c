@@ -55,14 +55,13 @@ int root_open(struct state *state, const char *path, int flags) {
   return open_below(start, *path ? path : ".", flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-/* Splits the last name off `path`, opens the directory above it, making what is missing (0755). */
-int root_parent(struct state *state, const char *path, char *name, size_t size) {
-  char above[4096];
+/* Splits `path` into the path of the directory above it and its last name. */
+static int split_path(const char *path, char *above, size_t above_size, char *name, size_t size) {
   size_t length = strlen(path);
   while (length > 0 && path[length - 1] == '/') length--;
   size_t slash = length;
   while (slash > 0 && path[slash - 1] != '/') slash--;
-  if (length >= sizeof above || length - slash >= size || length == slash) {
+  if (length >= above_size || length - slash >= size || length == slash) {
     errno = length == slash ? EINVAL : ENAMETOOLONG;
     return failed("path");
   }
@@ -75,6 +74,22 @@ int root_parent(struct state *state, const char *path, char *name, size_t size) 
   memcpy(above, path, slash);
   above[slash] = '\0';
   if (slash == 0) strcpy(above, "/");
+  return 0;
+}
+
+
+/* Opens the directory above `path`, which must be there, and leaves the last name. */
+int existing_parent(struct state *state, const char *path, char *name, size_t size) {
+  char above[4096];
+  if (split_path(path, above, sizeof above, name, size) != 0) return -1;
+  int fd = root_open(state, above, O_PATH | O_DIRECTORY);
+  return fd >= 0 ? fd : failed("openat2");
+}
+
+/* The same, making what is missing (0755). */
+int root_parent(struct state *state, const char *path, char *name, size_t size) {
+  char above[4096];
+  if (split_path(path, above, sizeof above, name, size) != 0) return -1;
   int fd = root_open(state, above, O_PATH | O_DIRECTORY);
   if (fd >= 0 || errno != ENOENT) return fd >= 0 ? fd : failed("openat2");
   return root_target(state, above, CREATE_DIRECTORY, 0755);
@@ -137,6 +152,17 @@ static int own_directory(struct state *state, const char *path, mode_t mode) {
 /* A descriptor (O_PATH) of the path, made as an empty directory or file if it is missing and may be made. */
 int root_target(struct state *state, const char *path, enum create create, mode_t mode) {
   return create == CREATE_OWN ? own_directory(state, path, mode) : target_through_links(state, path, create, mode, 8);
+}
+
+/* file PATH MODE TEXT: a new file of the stage, for op `bind`. */
+int op_file(struct state *state, struct op *op) {
+  (void)state;
+  mode_t mode = (mode_t)strtoul(op->field[1], NULL, 8);
+  int fd = open(op->field[0], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) return failed("open");
+  ssize_t length = (ssize_t)strlen(op->field[2]), n = write(fd, op->field[2], (size_t)length);
+  close(fd);
+  return n == length ? 0 : failed("write");
 }
 
 static int remove_entries(int directory);

@@ -91,9 +91,13 @@ static int default_home(struct state *state, const char *home) {
   return 0;
 }
 
-static int become(const struct account *account, const gid_t *groups, int count) {
+static int become(struct state *state, const struct account *account, const gid_t *groups, int count) {
   /* The capabilities op, which follows, decides what is kept. */
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return failed("prctl");
+  /* What it is to read and write, it may also open by name, such as /dev/stdout. */
+  const int own[] = {state->terminal, state->log};
+  for (int i = 0; i < 2; i++)
+    if (own[i] >= 0 && fchown(own[i], (uid_t)account->uid, (gid_t)-1) != 0) return failed("fchown");
   if (setgroups((size_t)count, groups) != 0) return failed("setgroups");
   if (setresgid((gid_t)account->gid, (gid_t)account->gid, (gid_t)account->gid) != 0) return failed("setresgid");
   return setresuid((uid_t)account->uid, (uid_t)account->uid, (uid_t)account->uid) == 0 ? 0 : failed("setresuid");
@@ -125,5 +129,5 @@ int op_user(struct state *state, struct op *op) {
     errno = ENOENT;
     return failed("group");
   }
-  return become(&account, groups, count);
+  return become(state, &account, groups, count);
 }

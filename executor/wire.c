@@ -66,7 +66,8 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
   if (magic == NULL || strcmp(magic, "rootling-wire") != 0) return "not a wire file";
   if (version == NULL || strcmp(version, "1") != 0) return "of another version";
   if (topology == NULL) return "cut off in the head";
-  plan->supervised = strcmp(topology, "supervised") == 0;
+  plan->detached = strcmp(topology, "detached") == 0;
+  plan->supervised = plan->detached || strcmp(topology, "supervised") == 0;
   if (!plan->supervised && strcmp(topology, "in-place") != 0) return "of an unknown topology";
   unsigned long count;
   if (!next_count(&cursor, FIELDS_MAX, &count) || (plan->explain = next_list(&cursor, count)) == NULL)
@@ -78,7 +79,9 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
     const char *wrong = parse_op(&cursor, &plan->op[i]);
     if (wrong != NULL) return wrong;
   }
-  if (strcmp(plan->op[count - 1].verb->name, "exec") != 0) return "without exec at its end";
+  const char *last = plan->op[count - 1].verb->name;
+  if (strcmp(last, "exec") != 0 && strcmp(last, "pack") != 0 && strcmp(last, "unpack") != 0)
+    return "without exec at its end";
   return cursor.at == cursor.end ? NULL : "followed by more than its ops";
 }
 

@@ -8,7 +8,7 @@ const BOOT = [
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
   /\/src\/(base|boot|plan|store)\/(?!errors|private-directory|settings|layout|try|blobs|prune)/,
   /\/src\/image\/(digest|sources\/reference)\.ts$/,
-  /\/src\/commands\/(boot-words|cli|exec|image-for|mapped-tree|direct-root|registry-words|run|start)\.ts$/,
+  /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|mapped-tree|run|start)\.ts$/,
 ];
 
 /**
@@ -18,8 +18,8 @@ const BOOT = [
 const withoutChildProcess = {
   name: "without-child-process",
   resolveId: (id, importer) =>
-    id === "node:child_process" && importer?.includes("/commander/") ? "\0commander/nothing" : undefined,
-  load: (id) => (id === "\0commander/nothing" ? "export default {};" : undefined),
+    id === "node:child_process" && importer?.includes("/commander/") ? "\0/commander/nothing" : undefined,
+  load: (id) => (id === "\0/commander/nothing" ? "export default {};" : undefined),
 };
 
 export default defineConfig({

@@ -12,6 +12,7 @@ stb tar              tar              unpacks trees with owners and xattrs
 stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
 stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
+-tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
 stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor

@@ -21,8 +21,15 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   import: { about: "bring an image into the store, or into a file", load: () => import("./commands/import.ts") },
   create: { about: "make a container of an image", load: () => import("./commands/create.ts") },
   start: { about: "start a container", load: () => import("./commands/start.ts") },
+  attach: { about: "show the terminal of a container that runs", load: () => import("./commands/attach.ts") },
+  stop: { about: "end containers", load: () => import("./commands/stop.ts") },
+  wait: { about: "wait for the end of a container", load: () => import("./commands/wait.ts") },
+  logs: { about: "show what a detached container has written", load: () => import("./commands/logs.ts") },
   exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
   list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
+  diff: { about: "show what a container changed", load: () => import("./commands/diff.ts") },
+  copy: { about: "copy files out of a container or into it", load: () => import("./commands/copy.ts") },
+  reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
@@ -59,6 +66,13 @@ function print(text: string): void {
   if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", (error) => (lost ??= error));
   process.stdout.write(`${text}\n`);
 }
+
+/** The same for bytes; waits where the reader is slow. */
+const write = (bytes: Uint8Array): Promise<void> =>
+  new Promise((resolve) => {
+    if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", (error) => (lost ??= error));
+    process.stdout.write(bytes, () => resolve());
+  });
 
 /** Throws if a result was lost, but not where its reader wanted no more of it, such as head(1). */
 async function finishOutput(): Promise<void> {
@@ -119,6 +133,7 @@ function makeCli(): Cli & { status(): number } {
       };
     },
     print,
+    write,
     report,
     setStatus: (value) => {
       status = value;

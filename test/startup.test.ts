@@ -18,7 +18,8 @@ const HOOK = `const before = new Set(process.moduleLoadList);
 process.execve = (_executor, [, wire]) => {
   process.getBuiltinModule("node:fs").unlinkSync(wire);
   const loaded = process.moduleLoadList.filter((name) => !before.has(name));
-  process._rawDebug(JSON.stringify(loaded));
+  const files = Object.keys(require.cache).filter((file) => file.includes("/dist/"));
+  process._rawDebug(JSON.stringify({ loaded, files }));
   process.reallyExit(0);
 };`;
 
@@ -29,13 +30,14 @@ describe("a start", () => {
   });
   after(() => box.remove());
 
-  const loadedBy = async (...words: string[]): Promise<string[]> => {
+  const loadedBy = async (...words: string[]): Promise<{ loaded: string[]; files: string[] }> => {
     const hook = join(box.scratch, "hook.cjs");
     writeFileSync(hook, HOOK);
     const entry = join(packageDirectory(), "dist/entry.cjs");
     const outcome = await box.user.run([process.execPath, "--require", hook, entry, ...words]);
     assert.equal(outcome.status, 0, outcome.stderr);
-    return (JSON.parse(outcome.stderr) as string[]).map((name) => name.replace(/^NativeModule /, ""));
+    const { loaded, files } = JSON.parse(outcome.stderr) as { loaded: string[]; files: string[] };
+    return { loaded: loaded.map((name) => name.replace(/^NativeModule /, "")), files };
   };
 
   for (const words of [
@@ -44,12 +46,14 @@ describe("a start", () => {
     ["run", "busybox", "true"],
   ]) {
     test(`loads little: ${words.join(" ")}`, async () => {
-      const loaded = await loadedBy(...words);
+      const { loaded, files } = await loadedBy(...words);
       assert.ok(loaded.includes("os"), "what is needed is seen");
       assert.deepEqual(
         loaded.filter((name) => HEAVY.includes(name)),
         [],
       );
+      // What start, run and exec import belongs into one chunk: see scripts/bundle.config.mjs.
+      assert.equal(files.length, 2, files.join(" "));
     });
   }
 

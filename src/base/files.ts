@@ -144,9 +144,13 @@ export async function removeTree(path: string): Promise<void> {
   try {
     await promises.rm(path, { recursive: true, force: true });
   } catch {
-    await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
+    // Where directories cannot be opened, the reason of that is the reason.
+    const closed = await capture("chmod", ["-R", "u+rwX", "--", path]).then(
+      () => undefined,
+      (error: unknown) => saidFailure(error, "removing", path),
+    );
     await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
-      throw saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
+      throw closed ?? saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
     });
   }
 }

@@ -42,8 +42,15 @@ const machineId = once("/etc/machine-id");
 let self: Owner | undefined;
 
 /** This process. It keeps pid and start time when it hands over to the executor by execve. */
-export const ourselves = (): Owner =>
-  (self ??= { pid: process.pid, start: startTime(process.pid) ?? "", boot: bootId(), machine: machineId() });
+export const ourselves = (): Owner => (self ??= ownerOf(process.pid));
+
+/** A process that we have started and that has not ended. */
+export const ownerOf = (pid: number): Owner => ({
+  pid,
+  start: startTime(pid) ?? "",
+  boot: bootId(),
+  machine: machineId(),
+});
 
 /** Tells apart the names that one owner uses; eight hexadecimal digits. No secret: directories of ours are private. */
 export const suffix = (): string =>

@@ -1,6 +1,7 @@
 /** The only place that starts other programs. */
 import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
+import { constants as osConstants } from "node:os";
 import { delimiter, join } from "node:path";
 import { Failure, fileFailure } from "./errors.ts";
 import { escapeText } from "./text.ts";
@@ -139,4 +140,44 @@ export function saidFailure(error: unknown, doing: string, path: string): Failur
   if (!(error instanceof Failure)) return fileFailure(error, doing, path);
   const code = ERRNO_WORDS.find(([words]) => error.code === "E_PROGRAM" && error.what.includes(words))?.[1];
   return code && fileFailure(Object.assign(new Error(error.what), { code }), doing, path);
+}
+
+/** A program in a session of its own, that goes on when we end. Its standard error is ours. */
+export interface Beside {
+  readonly pid: number;
+  /** Ends its standard input after this text; resolves to what it writes until it closes its standard output. */
+  tell(text: string): Promise<{ said: string; status: Promise<number> }>;
+  /** From here on nobody waits for its end. */
+  leave(): void;
+  kill(): void;
+}
+
+/** Starts a program, with our environment. Throws E_PROGRAM where it cannot be started. */
+export function startBeside(file: string, args: readonly string[]): Beside {
+  const child = start(file, args, { stdio: ["pipe", "pipe", "inherit"], detached: true });
+  const { pid, stdin, stdout } = child;
+  if (pid === undefined || stdin === null || stdout === null) {
+    child.on("error", () => {});
+    throw new Failure("E_PROGRAM", `${file} cannot be started`, {
+      mend: "check that the file is there and executable",
+    });
+  }
+  let said = "";
+  const status = new Promise<number>((resolve) =>
+    child.on("exit", (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : osConstants.signals[signal]))),
+  );
+  const silent = new Promise<void>((resolve) => stdout.on("close", resolve));
+  stdout.setEncoding("utf8").on("data", (chunk: string) => (said += chunk));
+  // It may end without having read what it is told: its status says why.
+  stdin.on("error", () => {});
+  return {
+    pid,
+    tell: async (text) => {
+      stdin.end(text);
+      await silent;
+      return { said, status };
+    },
+    leave: () => child.unref(),
+    kill: () => void child.kill("SIGKILL"),
+  };
 }

@@ -16,7 +16,9 @@ export interface ProgressStream {
 /** Bars are drawn at most this often, in milliseconds. */
 const FRAME = 80;
 /** Without a terminal something is said at least this often, in milliseconds. */
-const HEARTBEAT = 1900;
+const HEARTBEAT = 1500;
+/** For programs, in milliseconds. */
+const EVENTS = 500;
 /** Bars that are shown at once; the one for the whole counts the others. */
 const BARS = 8;
 
@@ -132,7 +134,7 @@ class PlainProgress extends Renderer {
 
 class JsonProgress extends Renderer {
   constructor(stream: ProgressStream) {
-    super(stream, HEARTBEAT / 4);
+    super(stream, EVENTS);
   }
 
   say(message: string): void {

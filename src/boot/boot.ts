@@ -2,10 +2,10 @@
 import { type Context, throwIfAborted } from "../base/context.ts";
 import { readSubordinateIds } from "../base/subids.ts";
 import { check } from "../plan/check.ts";
-import { findExecutor, handOver } from "../plan/launch.ts";
+import { becomeClient, beginMonitor, findExecutor, handOver, type Monitor } from "../plan/launch.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type ExecFacts, gatherExecFacts } from "./exec-facts.ts";
-import { gatherFacts, type Places } from "./facts.ts";
+import { gatherFacts, type Places, windowSize } from "./facts.ts";
 import { type IdMap, resolveMap, wantsSubordinate } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lower, lowerExec } from "./lower.ts";
@@ -23,10 +23,59 @@ export function planStart(intent: Intent, places: Places): Plan {
   return check(lower(intent, facts));
 }
 
-/** The plan of `exec`; nothing is changed. */
-export function planExec(intent: ExecIntent): Plan {
+/** The plan of `exec`; nothing is changed. `socket`: a path, not there yet, for clients of a terminal. */
+export function planExec(intent: ExecIntent, socket: string): Plan {
   const facts: ExecFacts = gatherExecFacts(intent.target);
-  return check(lowerExec(intent, facts));
+  const window = intent.terminal === undefined ? undefined : windowSize();
+  return check(lowerExec(intent, { ...facts, socket, ...(window === undefined ? {} : { window }) }));
+}
+
+/** A detached plan's monitor: it waits for its plan, so that records can name it as their owner before it begins. */
+export const startMonitor = async ({ settings }: Context): Promise<Monitor> =>
+  beginMonitor(await findExecutor(settings.CACHE_PATH));
+
+/**
+ * Carries a detached plan out, by its monitor. Resolves to undefined once the payload runs, else to the exit status of a
+ * failure that has been put into words.
+ */
+export async function carryOutBeside(
+  context: Context,
+  plan: Plan,
+  wire: string,
+  monitor: Monitor,
+): Promise<number | undefined> {
+  for (const remark of plan.remarks) context.warn(remark);
+  context.progress.close();
+  const stop = () => monitor.kill();
+  context.signal.addEventListener("abort", stop, { once: true });
+  throwIfAborted(context.signal);
+  const status = await monitor.begin(plan, wire);
+  context.signal.removeEventListener("abort", stop);
+  throwIfAborted(context.signal);
+  return status;
+}
+
+/**
+ * This process becomes a client of a payload's terminal. `keys`: the bytes that detach it. A starter's end hangs the
+ * terminal up, a guest's does not.
+ */
+export async function showTerminal(
+  context: Context,
+  socket: string,
+  keys: Uint8Array,
+  role: "starter" | "guest",
+): Promise<never> {
+  const executor = await findExecutor(context.settings.CACHE_PATH);
+  await leaveSignals(context);
+  return becomeClient(executor, socket, keys, role);
+}
+
+/** Signals that arrived until here were turned into an abort; from here on they end the process, as they should. */
+async function leaveSignals(context: Context): Promise<void> {
+  if (process.listenerCount("SIGTERM") === 0) return;
+  await new Promise((go) => setImmediate(go));
+  throwIfAborted(context.signal);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
 }
 
 /** Carries a plan out: this process becomes the executor. `wire`: a path for the plan on its way. */
@@ -34,14 +83,6 @@ export async function carryOut(context: Context, plan: Plan, wire: string): Prom
   const executor = await findExecutor(context.settings.CACHE_PATH);
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
-  await listenNoMore(context);
+  await leaveSignals(context);
   return handOver(plan, executor, wire);
-}
-
-/** Signals that arrived until here were turned into an abort; from here on they end the process, as they should. */
-async function listenNoMore(context: Context): Promise<void> {
-  if (process.listenerCount("SIGTERM") === 0) return;
-  await new Promise((go) => setImmediate(go));
-  throwIfAborted(context.signal);
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
 }

@@ -1,12 +1,16 @@
 /** What `exec` has to know of the process whose namespaces it enters. */
 import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { errnoOf, Failure } from "../base/errors.ts";
+import { limitedCgroups } from "./cgroup-facts.ts";
+import type { Window } from "./facts.ts";
 import type { IdMap, IdRange, MapWish } from "./id-map.ts";
 import type { ExecIntent } from "./intent.ts";
 
 export interface ExecFacts {
   /** Namespaces that differ from ours. */
   readonly joins: readonly string[];
+  /** Cgroups with limits that it is in. */
+  readonly cgroups: readonly string[];
   /** That of the target's user namespace; kind none where it is ours. */
   readonly map: IdMap;
   /** What was asked for to get that map. */
@@ -15,6 +19,9 @@ export interface ExecFacts {
   readonly foreign: boolean;
   /** The processor as Node names it. */
   readonly architecture: string;
+  /** Where clients come to the terminal, if the command gets one, and its size. */
+  readonly socket?: string;
+  readonly window?: Window;
 }
 
 /** Names in /proc/PID/ns, and what the executor calls them; those that this kernel has. */
@@ -43,7 +50,7 @@ const readMap = (file: string): IdRange[] =>
     .map(([inside = 0, outside = 0, count = 0]) => ({ inside, outside, count }));
 
 /** The map of a process, and the wish that comes to the same for whoever enters it. */
-export function mapOf(directory: string, joined: boolean): Omit<ExecFacts, "joins" | "architecture"> {
+export function mapOf(directory: string, joined: boolean): Pick<ExecFacts, "map" | "wish" | "foreign"> {
   if (!joined) return { map: { kind: "none", uids: [], gids: [] }, wish: "caller", foreign: false };
   const [uids, gids] = [readMap(`${directory}/uid_map`), readMap(`${directory}/gid_map`)];
   const one = uids.length === 1 && uids[0]?.count === 1;
@@ -70,7 +77,12 @@ export function gatherExecFacts(target: ExecIntent["target"]): ExecFacts {
         mend: "see `rootling list` for what runs, and try again",
       });
     }
-    return { joins, ...mapOf(directory, joins.includes("user")), architecture: process.arch };
+    return {
+      joins,
+      cgroups: limitedCgroups(target.pid),
+      ...mapOf(directory, joins.includes("user")),
+      architecture: process.arch,
+    };
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
     const gone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ESRCH";

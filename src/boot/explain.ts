@@ -101,6 +101,26 @@ const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => 
   };
 };
 
+const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const path = escapeText(detail || (fields[0] ?? ""));
+  const doing = verb === "pack" ? "reading" : "writing";
+  const name = getSystemErrorName(-errno);
+  const mends: Record<string, string> = {
+    ENOENT: "check the path: directories above it must exist",
+    ENOTDIR: "the target must be a directory, or the name of something new in one",
+    EACCES: "it belongs to another user: see --map",
+    EPERM: "it cannot be made by this user: see --map",
+    EROFS: "the container runs read-only: end it first, or start it with --rw",
+    ENOSPC: "free some space",
+    EINVAL: "the map has no such owner, or the name leads out of the directory",
+  };
+  return {
+    code: name === "ENOENT" ? "E_NOT_FOUND" : name === "ENOSPC" ? "E_SPACE" : "E_IO",
+    what: `${doing} ${path} in the container failed: ${reason(errno, call)}`,
+    mend: mends[name] ?? "try again",
+  };
+};
+
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
@@ -153,6 +173,25 @@ const loopback = ({ errno, call }: StepFailure): Words => ({
   what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
   mend: "start it without --net, to use the host's network",
 });
+
+const cgroup = ({ detail, errno, call, fields, verb }: StepFailure): Words => ({
+  code: "E_CGROUP",
+  what: `the cgroup ${escapeText(fields[verb === "cgroup" ? 1 : 0] ?? "")} cannot be ${verb === "cgroup" ? "made" : "joined"}: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend:
+    verb === "cgroup"
+      ? "see which limits the kernel takes; `rootling doctor` says what is delegated"
+      : "both sides must be delegated to you: with systemd, run it by systemd-run --user --scope",
+});
+
+const pasta = ({ detail, errno, call, fields }: StepFailure): Words => {
+  const said = escapeText(detail || reason(errno, call));
+  const mend = /bind|in use|port/i.test(detail)
+    ? "choose other ports with --publish: one is in use, or below 1024 and closed to this user"
+    : /interface|route/i.test(detail)
+      ? "the host has no network to share: use --net=none or --net=host"
+      : "try it without --net=user, and see `rootling doctor`";
+  return { code: "E_PROGRAM", what: `${escapeText(fields[1] ?? "pasta")} cannot connect the network: ${said}`, mend };
+};
 
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
@@ -257,9 +296,14 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   keyring,
   seccomp,
   loopback,
+  pasta,
+  cgroup,
+  "cgroup-join": cgroup,
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,
+  pack: files,
+  unpack: files,
   fuse: squashfs,
   serve: squashfs,
   "take-ids": takeIds,

@@ -18,6 +18,8 @@ import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent, JoinWish } from "./intent.ts";
 import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
+import { controllersOf } from "./limits.ts";
+import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -27,10 +29,26 @@ export interface Places {
   readonly ephemeral: string;
   /** A path for the record of the pid inside. */
   readonly record: string;
+  /** The name of a cgroup for this start, and a path for its mark. */
+  readonly cgroup?: { readonly name: string; readonly mark: string };
+  /** A path for the mark of a program that connects the network. */
+  readonly network?: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
   /** A process inside each container that is to be joined. */
   readonly containers?: Readonly<Partial<Record<JoinWish, RunningProcess>>>;
+  /** Source of the container's mounts, by which its processes are found: base/survivors.ts. */
+  readonly mark?: string;
+  /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
+  readonly socket?: string;
+  /** Of a detached start. */
+  readonly life?: { readonly log: string; readonly olderLog: string; readonly exit: string };
+}
+
+/** Of a terminal, in characters. */
+export interface Window {
+  readonly rows: number;
+  readonly columns: number;
 }
 
 export interface Device {
@@ -67,6 +85,8 @@ export interface Facts {
   readonly networkFiles: readonly string[];
   /** The terminal on standard input, such as /dev/pts/3. */
   readonly terminal?: string;
+  /** That of the terminal on standard output, where the payload gets one of its own. */
+  readonly window?: Window;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
   /** The processor as Node names it; only gathered for a seccomp filter. */
@@ -81,6 +101,8 @@ export interface Facts {
   readonly targets?: JoinTargets;
   /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
   readonly freshSys?: boolean;
+  /** Only gathered for user-mode networking. */
+  readonly network?: NetworkFacts;
   /** The kernel has time namespaces; only gathered where one is asked for. */
   readonly timeNamespaces?: boolean;
   /** Only gathered for a cgroup namespace, and for limits. */
@@ -174,6 +196,13 @@ function terminalPath(): string | undefined {
   }
 }
 
+/** The size of the terminal on standard output. */
+export function windowSize(): Window | undefined {
+  if (!process.getBuiltinModule("node:tty").isatty(1)) return undefined;
+  const [columns, rows] = process.stdout.getWindowSize();
+  return { rows, columns };
+}
+
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
@@ -205,7 +234,9 @@ const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
   const squashfuse = findProgram("squashfuse");
   return squashfuse === undefined ? {} : { squashfuse };
 };
-const ownNetwork = ({ namespaces }: Intent): boolean => namespaces.net !== undefined && namespaces.net.value !== "host";
+
+const ownNetwork = (intent: Intent): boolean =>
+  networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
 
 /** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
 const EMPTY_IN_SYS =
@@ -224,7 +255,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     .map((part) => Number.parseInt(part, 10));
   const host = intent.root.value.kind === "host";
   const mounts = host ? mountPoints() : [];
-  const terminal = terminalPath();
+  const terminal = intent.terminal === undefined ? terminalPath() : undefined;
+  const window = intent.terminal === undefined ? undefined : windowSize();
   return {
     uid,
     initialRoot: uid === 0 && isInitialUserNamespace(),
@@ -234,6 +266,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     devices: DEVICES.filter(({ name }) => exists(`/dev/${name}`)),
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
+    ...(window === undefined ? {} : { window }),
     realPaths: realPathsOf(intent),
     ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
     ...(intent.seccomp ? { architecture: process.arch } : {}),
@@ -241,7 +274,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
     ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
     ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
-    ...(intent.namespaces.cgroup ? { cgroups: gatherCgroups() } : {}),
+    ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
+    ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };

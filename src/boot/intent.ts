@@ -5,6 +5,8 @@
  */
 
 import type { MapWish } from "./id-map.ts";
+import type { Limits } from "./limits.ts";
+import type { Publish } from "./network.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -75,6 +77,9 @@ export interface Intent {
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly limits?: Limits;
+  /** Ports of the host that lead inside. */
+  readonly publish?: readonly Publish[];
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;
@@ -91,6 +96,12 @@ export interface Intent {
   /** Which system calls are refused. */
   readonly seccomp?: Value<SeccompName>;
   readonly capabilities?: CapabilityWishes;
+  /** It goes on without the caller: its output goes to a log, and its status to a record. */
+  readonly detached?: Value<true>;
+  /** The payload gets a terminal and a session of its own. */
+  readonly terminal?: Value<true>;
+  /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
+  readonly stopSignal?: Value<string>;
 }
 
 export type SeccompName = "strict" | "none";
@@ -116,4 +127,5 @@ export interface ExecIntent {
   /** As the container was started with. */
   readonly isolate?: Value<true>;
   readonly seccomp?: Value<SeccompName>;
+  readonly terminal?: Value<true>;
 }

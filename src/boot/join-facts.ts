@@ -12,7 +12,7 @@ export interface RunningProcess {
   readonly start: string;
 }
 
-export interface JoinTarget extends RunningProcess, Omit<ExecFacts, "joins" | "architecture"> {
+export interface JoinTarget extends RunningProcess, Omit<ExecFacts, "joins" | "cgroups" | "architecture"> {
   /** Its namespaces that differ from ours. */
   readonly apart: readonly string[];
   /** Which user namespace it lives in, such as `user:[4026531837]`. */

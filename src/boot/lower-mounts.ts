@@ -4,10 +4,13 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
+import { markOf } from "./lower-life.ts";
+import { place } from "./lower-root.ts";
+import { lowerResolver, networkOf } from "./network.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
-export function lowerSystem(intent: Intent, facts: Facts): Op[] {
-  if (intent.isolate) return isolatedSystem(intent, facts, intent.isolate.origin);
+export function lowerSystem(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  if (intent.isolate) return isolatedSystem(intent, facts, lent, intent.isolate.origin);
   const pids = intent.namespaces.pid;
   return [
     pids !== undefined && pids.value !== "host"
@@ -19,15 +22,17 @@ export function lowerSystem(intent: Intent, facts: Facts): Op[] {
     ...(intent.devices.value === "host"
       ? [...hostDevices(intent), ...freshQueues(intent)]
       : freshDevices(intent, facts)),
-    ...(intent.root.value.kind === "host" ? [] : facts.networkFiles.map(networkFile)),
+    ...networkFiles(intent, facts, lent),
   ];
 }
 
 const hostSystem = (path: string): Op => op("bind", OURSELVES, path, path, "ro", "", "rec", "own", "755");
 
 /** /sys shows the network of whoever mounted it; the host's is shown where a new one cannot be mounted. */
-function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
-  const fresh = net !== undefined && net.value !== "host" && facts.freshSys !== false;
+function system(intent: Intent, facts: Facts): Op[] {
+  const { cgroup } = intent.namespaces;
+  const net = intent.namespaces.net ?? networkOf(intent);
+  const fresh = facts.freshSys === true;
   const cgroups = "/sys/fs/cgroup";
   // Only where nothing but version 2 is in use can what a cgroup namespace shows be mounted in one go.
   const own = cgroup !== undefined && cgroup.value !== "host" && facts.cgroups?.unified === cgroups;
@@ -42,8 +47,8 @@ function system({ namespaces: { net, cgroup } }: Intent, facts: Facts): Op[] {
 }
 
 /** What is said aloud where the host's /sys has to do. */
-export const shownNetwork = ({ namespaces: { net }, isolate }: Intent, facts: Facts): string[] =>
-  isolate === undefined && net !== undefined && net.value !== "host" && facts.freshSys === false
+export const shownNetwork = ({ isolate }: Intent, facts: Facts): string[] =>
+  isolate === undefined && facts.freshSys === false
     ? ["/sys shows the host's network interfaces: something is mounted over parts of the host's /sys"]
     : [];
 
@@ -87,7 +92,7 @@ const FURTHER_DIRECTORIES = ["/proc/driver", "/proc/pressure", "/proc/tty"];
 const PROCESSORS = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
 
 /** The same for an isolated sandbox: nothing of /sys but the processors, and no file of the host's network. */
-const isolatedSystem = (intent: Intent, facts: Facts, origin: string): Op[] => [
+const isolatedSystem = (intent: Intent, facts: Facts, lent: Lender, origin: string): Op[] => [
   op("mount", origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "own"),
   ...kernelGuards().filter(({ fields }) => fields.some((field) => field.startsWith("/proc/"))),
   ...FURTHER_FILES.map(hide),
@@ -98,12 +103,22 @@ const isolatedSystem = (intent: Intent, facts: Facts, origin: string): Op[] => [
   ),
   op("attributes", origin, "/sys", "ro", ""),
   ...freshDevices(intent, facts),
+  ...(facts.network === undefined ? [] : lowerResolver(intent, facts.network, place(facts, lent))),
   op("attributes", origin, "/", "nosuid,nodev", ""),
 ];
 
 /** An empty directory over one that exists. */
 const cover = (origin: string, path: string): Op =>
   op("mount", origin, "tmpfs", "rootling", path, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
+
+function networkFiles(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  const shown = intent.root.value.kind === "host" ? [] : facts.networkFiles;
+  if (facts.network === undefined) return shown.map(networkFile);
+  return [
+    ...shown.filter((path) => path !== "/etc/resolv.conf").map(networkFile),
+    ...lowerResolver(intent, facts.network, place(facts, lent)),
+  ];
+}
 
 const networkFile = (path: string): Op =>
   op("bind", OURSELVES, path, path, "ro,nosuid,nodev", "", "nofail", "file", "0");
@@ -126,7 +141,7 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
     ["pts/ptmx", "/dev/ptmx"],
   ];
   return [
-    op("mount", origin, "tmpfs", "rootling", "/dev", "nosuid,nodev,noexec", "mode=755", "own"),
+    op("mount", origin, "tmpfs", markOf(facts), "/dev", "nosuid,nodev,noexec", "mode=755", "own"),
     ...facts.devices.map(({ name, major, minor }) =>
       op("device", origin, `/dev/${name}`, `/dev/${name}`, `${major}`, `${minor}`),
     ),

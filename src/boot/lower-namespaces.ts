@@ -5,6 +5,7 @@ import type { Facts } from "./facts.ts";
 import { type IdMap, mapOp, resolveMap } from "./id-map.ts";
 import type { Intent, NamespaceKind, NamespaceWish } from "./intent.ts";
 import { isJoin, type JoinTarget } from "./join-facts.ts";
+import { networkOf } from "./network.ts";
 
 /** What is made, or entered, together with the user and mount namespaces. */
 const EARLY = ["pid", "ipc", "uts", "net"] as const;
@@ -97,6 +98,15 @@ function refuseTime({ namespaces: { time }, isolate }: Intent, facts: Facts): vo
   throw new Failure("E_CONFLICT", "this kernel has no time namespaces", { where: time.origin, mend: "leave it out" });
 }
 
+/** Who entered a container hides from its processes until exec, and so from pasta. */
+function refuseConnected(origin: string | undefined, joins: readonly Join[]): void {
+  if (origin === undefined) return;
+  throw new Failure("E_CONFLICT", `a container that is joined (${joins[0]?.origin}) has to bring the network`, {
+    where: origin,
+    mend: "start that one with --net=user, and join its network",
+  });
+}
+
 /** A namespace is entered that takes effect for children only. */
 export const joinsPids = (intent: Intent, facts: Facts): boolean =>
   joinsOf(intent, facts).some(({ kind }) => kind === "pid");
@@ -113,10 +123,13 @@ export function namespaces({ intent, map, joined }: Identity, facts: Facts): Low
   refuseHostname(intent);
   refuseTime(intent, facts);
   const wishes = { ...intent.namespaces };
+  const network = networkOf(intent);
+  if (network.kind === "user") wishes.net = { value: "user", origin: network.origin };
   if (intent.hostname && wishes.uts === undefined) wishes.uts = { value: "private", origin: intent.hostname.origin };
   if (facts.timeNamespaces === false) delete wishes.time;
   const made = (kinds: readonly NamespaceKind[]) => kinds.filter((kind) => isOwn(wishes[kind]?.value));
   const joins = joinsOf(intent, facts);
+  refuseConnected(network.kind === "user" && joined ? network.origin : undefined, joins);
   const early = made(EARLY);
   const list = [...(map.kind === "none" || joined ? [] : ["user"]), "mount", ...early];
   const origins = (kinds: readonly NamespaceKind[]) =>

@@ -124,7 +124,7 @@ function reacher({ intent, facts, lent }: Work) {
 }
 
 /** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
-const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
+export const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
 
 const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
 
@@ -158,7 +158,11 @@ function overlay(
   lowers: readonly string[],
 ): Op {
   // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*.
-  return op("overlay", origin, target, trusts(facts, map) ? "" : "userxattr", upper, work, ...lowers);
+  const options = [
+    ...(trusts(facts, map) ? [] : ["userxattr"]),
+    ...(facts.places.mark ? [`source=${facts.places.mark}`] : []),
+  ];
+  return op("overlay", origin, target, options.join(","), upper, work, ...lowers);
 }
 
 const trusts = (facts: Facts, map: IdMap): boolean => facts.initialRoot && map.kind === "none";

@@ -1,5 +1,6 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
 import { Failure } from "../base/errors.ts";
+import { signalNumber } from "../base/signals.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
 import {
@@ -12,9 +13,11 @@ import {
   type Value,
   type Variable,
 } from "./intent.ts";
+import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
+import { type Publish, readPublish } from "./network.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags extends ConfinementFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -29,8 +32,12 @@ export interface BootFlags extends ConfinementFlags {
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
   readonly net?: boolean | string;
+  readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
+  readonly detach?: boolean;
+  readonly tty?: boolean;
+  readonly stopSignal?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -38,12 +45,17 @@ export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly limits?: Limits;
+  readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
   readonly upper?: NonNullable<Intent["upper"]>;
   readonly upperSize?: NonNullable<Intent["upperSize"]>;
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
+  readonly detached?: NonNullable<Intent["detached"]>;
+  readonly terminal?: NonNullable<Intent["terminal"]>;
+  readonly stopSignal?: NonNullable<Intent["stopSignal"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -79,6 +91,9 @@ function readNamespaces(flags: BootFlags): Intent["namespaces"] {
     if (wish === undefined || wish === false) continue;
     namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
+  if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
+  // What nobody waits for has to be ended whole: its processes end with the first one of a pid namespace.
+  if (flags.detach) namespaces.pid ??= from("private", "--detach");
   return namespaces;
 }
 
@@ -113,18 +128,29 @@ function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | 
   };
 }
 
+function readSignal(text: string): string {
+  if (signalNumber(text) !== undefined) return text;
+  throw usage(`${JSON.stringify(text)} is no signal`, "--stop-signal", "give a name such as SIGTERM, or its number");
+}
+
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const limits = readLimits(flags);
   const confinement = readConfinement(flags);
   return {
     ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
+    ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),
+    ...(flags.detach ? { detached: from(true, "--detach") } : {}),
+    ...(flags.tty ? { terminal: from(true, "--tty") } : {}),
+    ...(flags.stopSignal === undefined ? {} : { stopSignal: from(readSignal(flags.stopSignal), "--stop-signal") }),
   };
 }

@@ -9,6 +9,7 @@ export interface ImageRunConfig {
   Cmd?: readonly string[] | null;
   WorkingDir?: string | null;
   User?: string | null;
+  StopSignal?: string | null;
 }
 
 const ORIGIN = "image config";
@@ -41,12 +42,13 @@ function commandOf(config: ImageRunConfig, words: readonly string[]): Value<read
 export function readImageConfig(
   config: ImageRunConfig,
   words: readonly string[],
-): Pick<Intent, "environment" | "command" | "workdir" | "user"> {
+): Pick<Intent, "environment" | "command" | "workdir" | "user" | "stopSignal"> {
   const workdir = config.WorkingDir;
   return {
     environment: variables(config),
     command: commandOf(config, words),
     workdir: workdir ? from(workdir.startsWith("/") ? workdir : `/${workdir}`, ORIGIN) : from("/", "rootling"),
     ...(config.User ? { user: from(config.User, ORIGIN) } : {}),
+    ...(config.StopSignal ? { stopSignal: from(config.StopSignal, ORIGIN) } : {}),
   };
 }

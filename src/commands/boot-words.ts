@@ -4,11 +4,14 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
-import { ourselves, ownerName } from "../base/owner.ts";
+import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import { markOfOwner } from "../base/survivors.ts";
 import { escapeText } from "../base/text.ts";
-import { carryOut, planStart } from "../boot/boot.ts";
+import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
+import type { Places } from "../boot/facts.ts";
 import type { Intent } from "../boot/intent.ts";
+import { isDetached } from "../boot/lower-life.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
 import { hexOf } from "../store/images.ts";
@@ -18,11 +21,13 @@ import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 import { containersToJoin } from "./join-words.ts";
+import { DETACH_KEYS, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly progress?: ProgressMode;
+  readonly detachKeys?: string;
 }
 
 /** Adds the flags that say how a container is booted. */
@@ -40,13 +45,25 @@ export function withBootFlags(command: Command): Command {
     .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
     .option("--ipc [how]", "System V IPC and message queues: likewise")
     .option("--uts [how]", "host name: likewise")
-    .option("--net [how]", "network: none (without a value: only loopback), host, container:NAME or pid:PID")
+    .option("--net [how]", "network: none (without a value), host, user (by pasta), container:NAME or pid:PID")
+    .option(
+      "--publish <ports>",
+      "[ADDRESS:]HOST:INSIDE[/udp] leads inside; on 127.0.0.1 without ADDRESS (may repeat)",
+      collect,
+    )
+    .option("--memory <size>", "limit of memory, such as 512m")
+    .option("--cpus <number>", "limit of processor time, such as 1.5")
+    .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")
+    .option("--pids-limit <number>", "limit of processes and threads")
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
     .option("--time [how]", "clocks since boot: likewise")
     .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
     .option("--seccomp <profile>", "system calls that are refused: strict or none")
     .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
-    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect);
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect)
+    .option("-t, --tty", "a terminal and a session of its own, shown on ours")
+    .option("--detach-keys <keys>", `what to type to leave it running (${DETACH_KEYS})`)
+    .option("--stop-signal <signal>", "what `rootling stop` sends; the image's own, else SIGTERM");
 }
 
 export const withDryRun = (command: Command): Command =>
@@ -95,8 +112,10 @@ export interface Launch {
   readonly image: string;
   /** Digest of the stored image below, which must stay while it is used. */
   readonly digest?: string;
-  /** Called when the plan is made and about to be carried out. */
-  readonly before?: () => void;
+  /** Called when the plan is made and about to be carried out by `owner`. */
+  readonly before?: (owner: Owner) => void;
+  /** Where a detached start leaves its log and the record of its end. */
+  readonly life?: NonNullable<Places["life"]>;
 }
 
 /** Makes the plan, prints it or becomes it. */
@@ -104,22 +123,39 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
   const { layout } = cli;
   const context = cli.context(options.progress);
   const runtime = runtimePaths(layout);
-  const place = placeOfRun(how.runs);
+  const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
+  if (intent.terminal && !intent.detached && !options.dryRun) refuseWithoutTerminal();
+  const monitor = isDetached(intent) && !options.dryRun ? await startMonitor(context) : undefined;
+  const owner = monitor === undefined ? ourselves() : ownerOf(monitor.pid);
+  const place = placeOfRun(how.runs, owner);
+  const socket = join(runtime.terminals, ownerName(owner));
   const plan = planStart(intent, {
     stage: runtime.stage,
-    ephemeral: join(layout.ephemeral, ownerName(ourselves())),
+    ephemeral: join(layout.ephemeral, ownerName(owner)),
     record: place.pid,
+    cgroup: { name: `rootling-${ownerName(owner)}`, mark: join(runtime.cgroups, ownerName(owner)) },
+    network: join(runtime.networks, ownerName(owner)),
     containers: containersToJoin(layout, intent),
     hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
+    mark: markOfOwner(owner),
+    socket,
+    ...(how.life === undefined ? {} : { life: how.life }),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);
-  for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
+  for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
+    makePrivateDirectory(directory);
+  if (monitor !== undefined) makePrivateDirectory(runtime.terminals);
   await clearLeavings(layout);
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
-  if (hex !== undefined) markUse(layout, hex);
-  how.before?.();
+  if (hex !== undefined) markUse(layout, hex, owner);
+  how.before?.(owner);
   writeRun(place, recordOf(intent, plan, how));
-  return carryOut(context, plan, join(runtime.wires, ownerName(ourselves())));
+  const wire = join(runtime.wires, ownerName(owner));
+  if (monitor === undefined) return carryOut(context, plan, wire);
+  const failed = await carryOutBeside(context, plan, wire, monitor);
+  if (failed !== undefined) return cli.setStatus(failed);
+  if (intent.detached) return cli.print(how.container ?? String(owner.pid));
+  return showTerminal(context, socket, keys, "starter");
 }
 
 /** Without those that lie in another of them. */
@@ -147,4 +183,7 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   user: intent.user?.value ?? "",
   ...(intent.isolate ? { isolate: true } : {}),
   ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
+  ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
+  ...(intent.detached ? { detached: true } : {}),
+  ...(intent.terminal ? { terminal: true } : {}),
 });

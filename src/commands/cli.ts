@@ -12,6 +12,8 @@ export interface Cli {
   context(progress?: ProgressMode): Context;
   /** Writes a result to standard output, with a line end. */
   print(text: string): void;
+  /** Writes bytes to standard output as they are; resolves when there is room for more. */
+  write(bytes: Uint8Array): Promise<void>;
   /** Prints a failure as main prints those that end the process. */
   report(failure: unknown): void;
   /** The exit status, where it is not 0. */

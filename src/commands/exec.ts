@@ -1,22 +1,24 @@
 /** `rootling exec`: another process in a container that runs. */
 
 import { join } from "node:path";
-import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
-import { ourselves, ownerName, startTime } from "../base/owner.ts";
-import { carryOut, planExec } from "../boot/boot.ts";
+import { ourselves, ownerName, ownerOf, startTime } from "../base/owner.ts";
+import { carryOut, carryOutBeside, planExec, showTerminal, startMonitor } from "../boot/boot.ts";
 import { type ExecIntent, from } from "../boot/intent.ts";
 import { readVariable } from "../boot/read-flags.ts";
-import { listContainers } from "../store/containers.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { listRuns, type Run } from "../store/runs.ts";
+import type { Run } from "../store/runs.ts";
 import { refuseIdleFlags, showPlan, withDryRun } from "./boot-words.ts";
 import { type Cli, collect, newCommand } from "./cli.ts";
+import { findRuns, nothingRuns, onlyRun } from "./find-run.ts";
+import { DETACH_KEYS, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
 interface Options {
   env?: string[];
   workdir?: string;
   user?: string;
+  tty?: boolean;
+  detachKeys?: string;
   dryRun?: boolean;
   json?: boolean;
 }
@@ -27,6 +29,7 @@ export const define = (cli: Cli) =>
       "rootling exec web ps",
       "rootling exec 4711 sh          # by the pid that `rootling list` shows",
       "rootling exec --env DEBUG=1 web env",
+      "rootling exec --tty web sh",
     ]),
   )
     .argument("<name>", "a container, or the pid of a started process")
@@ -34,38 +37,36 @@ export const define = (cli: Cli) =>
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
     .option("-u, --user <who>", "USER[:GROUP] of the container (as root only)")
+    .option("-t, --tty", "a terminal of the container, shown on ours")
+    .option("--detach-keys <keys>", `what to type to leave the command running (${DETACH_KEYS})`)
     .passThroughOptions()
     .action(async (name: string, command: string[], options: Options) => {
       refuseIdleFlags(options);
-      const plan = planExec(execIntent(findRun(cli, name), command, options));
+      const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
+      const intent = execIntent(findRun(cli, name), command, options);
+      if (options.tty && !options.dryRun) refuseWithoutTerminal();
+      const context = cli.context("none");
+      const monitor = options.tty && !options.dryRun ? await startMonitor(context) : undefined;
+      const owner = ownerName(monitor === undefined ? ourselves() : ownerOf(monitor.pid));
+      const { wires, terminals } = runtimePaths(cli.layout);
+      const socket = join(terminals, owner);
+      const plan = planExec(intent, socket);
       if (options.dryRun) return showPlan(cli, plan, options.json);
-      const { wires } = runtimePaths(cli.layout);
-      makePrivateDirectory(wires);
-      await carryOut(cli.context("none"), plan, join(wires, ownerName(ourselves())));
+      for (const directory of [wires, ...(options.tty ? [terminals] : [])]) makePrivateDirectory(directory);
+      if (monitor === undefined) return carryOut(context, plan, join(wires, owner));
+      const failed = await carryOutBeside(context, plan, join(wires, owner), monitor);
+      if (failed !== undefined) return cli.setStatus(failed);
+      await showTerminal(context, socket, keys, "starter");
     });
 
 /** The run of a container's name or of a pid. Throws E_NOT_FOUND; E_USAGE where a name means several. */
 function findRun(cli: Cli, name: string): Run {
-  const containers = listContainers(cli.layout);
-  const anonymous = listRuns(runtimePaths(cli.layout).runs);
-  const named = containers.find((container) => container.name === name);
-  const runs =
-    named?.runs ??
-    [...containers.flatMap(({ runs }) => runs), ...anonymous].filter(
-      ({ pid, inside }) => name === String(pid) || name === String(inside.pid),
-    );
-  const [run, another] = runs;
-  if (another !== undefined) {
-    throw new Failure("E_USAGE", `${name} was started more than once`, {
-      mend: `give a pid: ${runs.map(({ pid }) => pid).join(", ")}`,
-    });
-  }
+  const found = findRuns(cli, name);
+  const run = onlyRun(name, found);
   if (run !== undefined) return run;
-  if (named === undefined && /^[0-9]+$/.test(name) && startTime(Number(name)) !== undefined)
+  if (!found.container && /^[0-9]+$/.test(name) && startTime(Number(name)) !== undefined)
     return foreignRun(Number(name));
-  throw new Failure("E_NOT_FOUND", named ? `the container ${name} does not run` : `nothing named ${name} runs`, {
-    mend: named ? `start it with \`rootling start ${name}\`` : "see `rootling list` for what runs",
-  });
+  throw nothingRuns(name, found);
 }
 
 /** A descendant of a container's first process: its namespaces are as good. */
@@ -78,6 +79,8 @@ const foreignRun = (pid: number): Run => ({
   environment: [],
   workdir: "/",
   user: "",
+  owner: "",
+  mark: "",
   pid,
   inside: { pid, start: startTime(pid) ?? "" },
 });
@@ -96,5 +99,6 @@ function execIntent(run: Run, command: readonly string[], options: Options): Exe
     ...(user === undefined ? {} : { user }),
     ...(run.isolate ? { isolate: from(run.isolate, "container") } : {}),
     ...(run.seccomp ? { seccomp: from(run.seccomp, "container") } : {}),
+    ...(options.tty ? { terminal: from(true, "--tty") } : {}),
   };
 }

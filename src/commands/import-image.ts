@@ -129,9 +129,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
-  const image = await openSource(text, opening, context);
-  task.done();
-  return image;
+  try {
+    const image = await openSource(text, opening, context);
+    task.done();
+    return image;
+  } catch (error) {
+    // Nobody has an image whose end would do this.
+    context.progress.close();
+    throw error;
+  }
 }
 
 /** An import into the store that is under way. */

@@ -1,49 +1,81 @@
 /** `rootling list`: containers, and what runs without one. */
-import { formatTable } from "../base/text.ts";
-import { listContainers } from "../store/containers.ts";
-import { runtimePaths } from "../store/layout.ts";
-import { listRuns } from "../store/runs.ts";
+
+import { formatBytes, formatTable } from "../base/text.ts";
+import { type Container, lastEnd, listContainers } from "../store/containers.ts";
+import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { listRuns, type Run } from "../store/runs.ts";
+import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
 interface Row {
   name: string | null;
-  state: "running" | "stopped";
+  state: "running" | "exited" | "stopped";
+  /** Of the last detached start, once that has ended. */
+  status: number | null;
   pid: number | null;
   started: string | null;
+  ended: string | null;
   image: string;
+  /** Bytes that the container's changes take; only where they were asked for. */
+  size?: number;
   command: readonly string[];
+}
+
+interface Options {
+  json?: boolean;
+  size?: boolean;
 }
 
 export const define = (cli: Cli) =>
   newCommand("list", "List containers, and running sandboxes that have none.", [
     "rootling list",
+    "rootling list --size",
     "rootling list --json",
   ])
+    .option("-s, --size", "show the space that their changes take")
     .option("--json", "as JSON")
-    .action(({ json }: { json?: boolean }) => {
-      const rows = readRows(cli);
+    .action(async ({ json, size }: Options) => {
+      const rows = await readRows(cli, size ?? false);
       if (json) return cli.print(showJson(rows));
-      const cells = rows.map(({ name, state, pid, started, image, command }) => [
-        name ?? "-",
-        state,
-        pid === null ? "-" : String(pid),
-        started?.slice(0, 19).replace("T", " ") ?? "-",
-        image,
-        command.join(" ").slice(0, 60) || "-",
-      ]);
-      cli.print(formatTable([["NAME", "STATE", "PID", "STARTED (UTC)", "IMAGE", "COMMAND"], ...cells]));
+      const head = ["NAME", "STATE", "PID", "STARTED (UTC)", ...(size ? ["SIZE"] : []), "IMAGE", "COMMAND"];
+      cli.print(formatTable([head, ...rows.map((row) => cellsOf(row, size ?? false))]));
     });
 
-function readRows(cli: Cli): Row[] {
+const cellsOf = (row: Row, size: boolean): string[] => [
+  row.name ?? "-",
+  row.status === null ? row.state : `${row.state} (${row.status})`,
+  row.pid === null ? "-" : String(row.pid),
+  row.started?.slice(0, 19).replace("T", " ") ?? "-",
+  ...(size ? [row.size === undefined ? "-" : formatBytes(row.size)] : []),
+  row.image,
+  row.command.join(" ").slice(0, 60) || "-",
+];
+
+const rowOfRun = (name: string | null, { pid, started, image, command }: Run): Row => ({
+  name,
+  state: "running",
+  status: null,
+  pid,
+  started,
+  ended: null,
+  image,
+  command,
+});
+
+async function rowsOf(cli: Cli, container: Container, withSize: boolean): Promise<Row[]> {
+  const { name, image, form, runs } = container;
+  const { upper, root } = containerPaths(cli.layout, name);
+  const size = withSize ? { size: await bytesOn(cli.layout, form === "copied" ? root : upper) } : {};
+  if (runs.length > 0) return runs.map((run) => ({ ...rowOfRun(name, run), image: image.name, ...size }));
+  const end = lastEnd(cli.layout, name);
+  const state = end === undefined ? "stopped" : "exited";
+  const [status, ended] = [end?.status ?? null, end?.ended ?? null];
+  return [{ name, state, status, pid: null, started: null, ended, image: image.name, ...size, command: [] }];
+}
+
+async function readRows(cli: Cli, withSize: boolean): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const { name, image, runs } of listContainers(cli.layout)) {
-    if (runs.length === 0)
-      rows.push({ name, state: "stopped", pid: null, started: null, image: image.name, command: [] });
-    for (const { pid, started, command } of runs)
-      rows.push({ name, state: "running", pid, started, image: image.name, command });
-  }
-  for (const { pid, started, image, command } of listRuns(runtimePaths(cli.layout).runs)) {
-    rows.push({ name: null, state: "running", pid, started, image, command });
-  }
+  for (const container of listContainers(cli.layout)) rows.push(...(await rowsOf(cli, container, withSize)));
+  for (const run of listRuns(runtimePaths(cli.layout).runs)) rows.push(rowOfRun(null, run));
   return rows;
 }

@@ -9,6 +9,8 @@ const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   import: () => import("./import.ts"),
   create: () => import("./create.ts"),
   remove: () => import("./remove.ts"),
+  copy: () => import("./copy.ts"),
+  reset: () => import("./reset.ts"),
   prune: () => import("./prune.ts"),
 };
 

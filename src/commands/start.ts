@@ -4,8 +4,9 @@ import { mapOf } from "../boot/boot.ts";
 import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
 import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
-import { type Container, findContainer, lockDirectory, lockWriter } from "../store/containers.ts";
+import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { isWhole, resetContainer } from "../store/reset.ts";
 import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
@@ -22,6 +23,8 @@ export const define = (cli: Cli) =>
           "rootling start --rw --root web apt-get update",
           "rootling start --rw dir:./rootfs sh                        # a directory itself is changed",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
+          "rootling start --detach --rw web    # see rootling logs, wait and stop",
+          "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
         ]),
       ),
     ),
@@ -29,6 +32,7 @@ export const define = (cli: Cli) =>
     .argument("<name>", "a container, the name of a stored image, dir:DIR or a squashfs file")
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .option("--rw", "keep changes in the container")
+    .option("-d, --detach", "go on without the caller, in a pid namespace of its own; output goes to a log")
     .passThroughOptions()
     .action(async (name: string, command: string[], options: BootOptions) => {
       // Before an image is fetched for words that are wrong.
@@ -42,22 +46,35 @@ export const define = (cli: Cli) =>
 async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
-  const { upper, work, root, runs } = containerPaths(cli.layout, name);
+  const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
   const parts = imageParts(image.run, command, options);
   const idMap = mapOfContainer(container, parts.idMap);
   const lowered = async (): Promise<Root> =>
     container.form === "copied"
       ? { kind: "directory", path: root, stored: true }
       : { kind: "layers", lowers: [await treeToStart(cli, image, idMap, options)], kept: { upper, work } };
+  if (!isWhole(cli.layout, container) && !options.dryRun) {
+    await resetContainer(cli.layout, container, await treeToStart(cli, image, idMap, options));
+  }
   const intent: Intent = {
     ...parts,
     idMap,
     root: from(await lowered(), `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  const how: Launch = { runs, container: name, image: container.image.name, digest: image.digest };
-  // The lock lives as long as the process that it names: this one, which becomes the payload or its monitor.
-  await launch(cli, intent, options, options.rw ? { ...how, before: () => void lockWriter(cli.layout, name) } : how);
+  await launch(cli, intent, options, {
+    runs,
+    container: name,
+    image: container.image.name,
+    digest: image.digest,
+    life: { log, olderLog, exit },
+    // The locks live as long as the process that they name: this one, which becomes the payload or its monitor, or the
+    // detached monitor.
+    before: (owner) => {
+      if (options.rw) lockWriter(cli.layout, name, owner);
+      if (options.detach) lockDetached(cli.layout, name, owner);
+    },
+  });
 }
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */

@@ -2,7 +2,7 @@
 import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
-import { capture, findProgram } from "../base/process.ts";
+import { capture, findProgram, startBeside } from "../base/process.ts";
 import type { Plan } from "./plan.ts";
 import { toWire } from "./wire.ts";
 
@@ -70,13 +70,25 @@ async function compileExecutor(cache: string): Promise<string> {
 /** How this very program is started: what puts the executor's failures into words. */
 const explainCommand = (): string[] => [process.execPath, process.argv[1] ?? "", "explain"];
 
-/** Writes the plan to `wire`, a file in a private directory, and becomes the executor; the process id stays. */
-export function handOver(plan: Plan, executor: string, wire: string): never {
+function writeWire(plan: Plan, wire: string): void {
   try {
     writeFileSync(wire, toWire(plan, explainCommand()), { mode: 0o600, flag: "wx" });
   } catch (error) {
     throw fileFailure(error, "writing the plan", wire);
   }
+}
+
+/** Writes the plan to `wire`, a file in a private directory, and becomes the executor; the process id stays. */
+export function handOver(plan: Plan, executor: string, wire: string): never {
+  writeWire(plan, wire);
+  return become(executor, [wire]);
+}
+
+/** A client of the terminal behind `socket`. */
+export const becomeClient = (executor: string, socket: string, keys: Uint8Array, role: "starter" | "guest"): never =>
+  become(executor, ["--client", socket, Buffer.from(keys).toString("hex"), role]);
+
+function become(executor: string, words: readonly string[]): never {
   if (process.execve === undefined) {
     throw new Failure("E_EXECUTOR", `Node ${process.version} cannot replace itself by another program`, {
       mend: "use Node 24.15 or newer",
@@ -84,5 +96,29 @@ export function handOver(plan: Plan, executor: string, wire: string): never {
   }
   // What was compiled for the first time is written at the end of a process, which this one never comes to.
   process.getBuiltinModule("node:module").flushCompileCache();
-  return process.execve(executor, [executor, wire], process.env as Record<string, string>);
+  return process.execve(executor, [executor, ...words], process.env as Record<string, string>);
+}
+
+/** An executor that runs beside us, and after us. */
+export interface Monitor {
+  readonly pid: number;
+  /** Undefined once the payload runs, else the exit status of a failure that has been put into words. */
+  begin(plan: Plan, wire: string): Promise<number | undefined>;
+  kill(): void;
+}
+
+/** Starts a monitor, which waits for its plan. */
+export function beginMonitor(executor: string): Monitor {
+  const beside = startBeside(executor, ["--monitor"]);
+  return {
+    pid: beside.pid,
+    begin: async (plan, wire) => {
+      writeWire(plan, wire);
+      const { said, status } = await beside.tell(wire);
+      if (said !== "started") return await status;
+      beside.leave();
+      return undefined;
+    },
+    kill: beside.kill,
+  };
 }

@@ -3,8 +3,10 @@
 /**
  * in-place: the process that reads the plan becomes the payload; nothing needs undoing later.
  * supervised: it stays outside as a small monitor, forwards signals and undoes the ops that were done.
+ * detached: the same, by a monitor that was started for it and is nobody's job; the caller goes on, or becomes a client
+ * of the payload's terminal.
  */
-export type Topology = "in-place" | "supervised";
+export type Topology = "in-place" | "supervised" | "detached";
 
 /** Which process does a step: the caller's namespaces, or those of the container. */
 export type Side = "inside" | "outside";
@@ -19,12 +21,29 @@ interface VerbEntry {
 
 const verbs = {
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
+  log: { side: "outside", fields: ["file", "older"], about: "open the payload's log; the former one becomes older" },
+  "exit-status": { side: "outside", fields: ["file"], about: "write the payload's exit status at the end" },
+  listen: { side: "outside", fields: ["socket"], about: "let clients come to the terminal; removed at the end" },
   namespaces: {
     side: "inside",
     fields: ["list", "join"],
     repeats: "any",
     about: "enter namespaces of processes (PID START LIST), then make new ones",
   },
+  cgroup: {
+    side: "outside",
+    fields: ["mark", "directory", "controllers", "setting"],
+    repeats: "any",
+    about: "make a cgroup with limits; removed at the end",
+  },
+  "cgroup-join": { side: "outside", fields: ["directory"], about: "put the inside into a cgroup" },
+  pasta: {
+    side: "outside",
+    fields: ["mark", "program", "option"],
+    repeats: "any",
+    about: "connect the network namespace by pasta; ended at the end",
+  },
+  file: { side: "inside", fields: ["path", "mode", "text"], about: "write a file of the stage" },
   loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },
   join: { side: "inside", fields: ["pid", "start", "list"], about: "enter the namespaces of a process" },
   "id-map": { side: "outside", fields: ["uids", "gids", "setgroups"], about: "write the id maps" },
@@ -73,6 +92,7 @@ const verbs = {
   pivot: { side: "inside", fields: [], about: "make the root /, and let the old one go" },
   expect: { side: "inside", fields: ["path", "type"], about: "go on only if a file system of this type is there" },
   hostname: { side: "inside", fields: ["name"], about: "set the host name" },
+  terminal: { side: "inside", fields: ["rows", "columns"], about: "give the payload a terminal of its own" },
   user: { side: "inside", fields: ["spec"], about: "become the user; HOME from passwd" },
   "no-new-privileges": { side: "inside", fields: [], about: "set-id programs give nothing from here on" },
   capabilities: { side: "inside", fields: ["bounding", "own"], about: "limit the capabilities" },
@@ -88,6 +108,8 @@ const verbs = {
   environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
   workdir: { side: "inside", fields: ["path"], about: "change the directory" },
   reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
+  pack: { side: "inside", fields: ["path", "words"], about: "write files of the root to standard output, and end" },
+  unpack: { side: "inside", fields: ["path", "name", "words"], about: "make files from standard input, and end" },
   exec: { side: "inside", fields: ["argument"], repeats: "at-least-one", about: "execute the command" },
 } as const satisfies Record<string, VerbEntry>;
 

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, statSync } from "node:f
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
-import { ourselves, ownerName } from "../base/owner.ts";
+import { type Owner, ourselves, ownerName } from "../base/owner.ts";
 import { containerPaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
@@ -150,11 +150,27 @@ export function listContainers(layout: Layout): Container[] {
 }
 
 /** The right to change a container's upper: one start at a time has it. Throws E_BUSY. */
-export function lockWriter(layout: Layout, name: string): Lock {
-  const taken = tryLock(containerPaths(layout, name).lock);
-  if ("release" in taken) return taken;
-  throw new Failure("E_BUSY", `the container ${name} runs writable already (pid ${taken.pid})`, {
-    mend: `enter it with \`rootling exec ${name}\`, or start it without --rw`,
+export function lockWriter(layout: Layout, name: string, owner: Owner = ourselves()): Lock {
+  const paths = containerPaths(layout, name);
+  const taken = tryLock(paths.lock, owner);
+  const busy = (pid: number) =>
+    new Failure("E_BUSY", `the container ${name} runs writable already (pid ${pid})`, {
+      mend: `enter it with \`rootling exec ${name}\`, end it with \`rootling stop ${name}\`, or start it without --rw`,
+    });
+  if (!("release" in taken)) throw busy(taken.pid);
+  // Its owner has ended, but not all that it started: two overlays of one upper directory would damage it.
+  const writer = listRuns(paths.runs).find(({ writable }) => writable);
+  if (writer === undefined) return taken;
+  taken.release();
+  throw busy(writer.pid);
+}
+
+/** The right to the container's log and to the record of its end. Throws E_BUSY. */
+export function lockDetached(layout: Layout, name: string, owner: Owner): void {
+  const taken = tryLock(containerPaths(layout, name).detached, owner);
+  if ("release" in taken) return;
+  throw new Failure("E_BUSY", `the container ${name} runs detached already (pid ${taken.pid})`, {
+    mend: `end it with \`rootling stop ${name}\`, or start it without --detach`,
   });
 }
 
@@ -174,8 +190,28 @@ export function lockDirectory(layout: Layout, path: string): void {
 export function refuseRunning({ name, runs: [run] }: Container): void {
   if (run === undefined) return;
   throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
-    mend: "end its processes first",
+    mend: `end it with \`rootling stop ${name}\``,
   });
+}
+
+/** The end of the last detached start, if that has come to one. */
+export interface Ended {
+  readonly status: number;
+  /** ISO 8601 time. */
+  readonly ended: string;
+  /** Of its monitor. */
+  readonly pid: number;
+}
+
+export function lastEnd(layout: Layout, name: string): Ended | undefined {
+  const file = containerPaths(layout, name).exit;
+  try {
+    const [status = 0, seconds = 0, pid = 0] = readFileSync(file, "utf8").trim().split(" ").map(Number);
+    return { status, ended: new Date(seconds * 1000).toISOString(), pid };
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw fileFailure(error, "reading the record of an end", file);
+  }
 }
 
 /** Removes a container that does not run. Throws E_BUSY if it does. */

@@ -71,14 +71,25 @@ export const containerPaths = (layout: Layout, name: string) => {
     runs: join(directory, "runs"),
     /** Prefix of the generations of its writer's lock. */
     lock: join(directory, "writer"),
+    /** The same of what runs detached, of which there is one: it alone has the log and the record of the end. */
+    detached: join(directory, "detached"),
+    log: join(directory, "log"),
+    olderLog: join(directory, "log.1"),
+    exit: join(directory, "exit"),
   };
 };
 
 export const runtimePaths = (layout: Layout) => ({
   /** An empty directory: in the mount namespace of a container that is being made, its tmpfs is mounted here. */
   stage: join(layout.runtime, "stage"),
+  /** Marks of cgroups with limits: the path of each. */
+  cgroups: join(layout.runtime, "cgroups"),
+  /** Marks of the programs that connect networks: "PID START". */
+  networks: join(layout.runtime, "networks"),
   /** Plans on their way to the executor. */
   wires: join(layout.runtime, "wires"),
   /** Records of running sandboxes without a container. */
   runs: join(layout.runtime, "runs"),
+  /** Sockets of monitors, by which clients come to a payload's terminal. */
+  terminals: join(layout.runtime, "terminals"),
 });

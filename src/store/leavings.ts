@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { stateOfName } from "../base/owner.ts";
 import { type Layout, runtimePaths } from "./layout.ts";
+import { clearRunLeavings } from "./run-leavings.ts";
 import { removeStored } from "./trees.ts";
 
 /** Names in a directory; none if it does not exist. */
@@ -27,7 +28,13 @@ export async function clearLeavings(layout: Layout): Promise<void> {
       if (stateOfTemporary(name) === "dead") await removeStored(layout, join(directory, name));
     }
   }
-  for (const directory of [layout.temporary, layout.ephemeral, runtimePaths(layout).wires]) {
+  await clearRunLeavings(layout, (directory) => namesIn(directory).filter((name) => stateOfName(name) === "dead"));
+  for (const directory of [
+    layout.temporary,
+    layout.ephemeral,
+    runtimePaths(layout).wires,
+    runtimePaths(layout).terminals,
+  ]) {
     for (const name of namesIn(directory)) {
       // What resists is no reason to fail: it is tried again by the next command.
       if (stateOfName(name) === "dead") await removeStored(layout, join(directory, name)).catch(() => {});

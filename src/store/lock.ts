@@ -49,8 +49,8 @@ export interface Lock {
   release(): void;
 }
 
-/** Takes the lock, or returns the owner who has it. The directory of `path` must exist. */
-export function tryLock(path: string): Lock | Owner {
+/** Takes the lock for `taker`, or returns the owner who has it. The directory of `path` must exist. */
+export function tryLock(path: string, taker: Owner = ourselves()): Lock | Owner {
   const temporary = temporaryName(path);
   try {
     for (;;) {
@@ -58,7 +58,7 @@ export function tryLock(path: string): Lock | Owner {
       const highest = generations.at(-1) ?? 0;
       const owner = highest === 0 ? null : ownerOf(`${path}.${highest}`);
       if (owner !== null && stateOf(owner) !== "dead") return owner;
-      writeFileSync(temporary, JSON.stringify({ owner: ourselves() } satisfies LockRecord), { mode: 0o600 });
+      writeFileSync(temporary, JSON.stringify({ owner: taker } satisfies LockRecord), { mode: 0o600 });
       const ours = `${path}.${highest + 1}`;
       try {
         linkSync(temporary, ours);

@@ -5,7 +5,8 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
-import { ourselves, ownerName, startTime, stateOfName } from "../base/owner.ts";
+import { type Owner, ownerName, startTime, stateOfName } from "../base/owner.ts";
+import { markOfName, survivors } from "../base/survivors.ts";
 import { namesIn } from "./leavings.ts";
 
 export interface RunRecord {
@@ -25,10 +26,22 @@ export interface RunRecord {
   /** Further processes are confined as the first one is. */
   isolate?: true;
   seccomp?: "strict" | "none";
+  /** What asks the payload to end: a name or number; absent: SIGTERM. */
+  stopSignal?: string;
+  detached?: boolean;
+  /** It has a terminal of its own. */
+  terminal?: boolean;
 }
 
 export interface Run extends RunRecord {
-  /** The process that was started: the payload itself in place, its monitor when supervised. */
+  /** The name of its owner, as the names of its files begin. */
+  owner: string;
+  /** By which the processes inside are found: base/survivors.ts. */
+  mark: string;
+  /**
+   * The process that was started: the payload itself in place, its monitor when supervised. Where that has ended and
+   * others inside live on, one of them.
+   */
   pid: number;
   /** A process inside, whose namespaces are the container's. */
   inside: { pid: number; start: string };
@@ -41,9 +54,9 @@ export interface RunPlace {
   pid: string;
 }
 
-/** The files of this process's run below `directory`. */
-export function placeOfRun(directory: string): RunPlace {
-  const path = join(directory, ownerName(ourselves()));
+/** The files of this owner's run below `directory`. */
+export function placeOfRun(directory: string, owner: Owner): RunPlace {
+  const path = join(directory, ownerName(owner));
   return { record: `${path}.json`, pid: `${path}.pid` };
 }
 
@@ -55,29 +68,33 @@ export function writeRun(place: RunPlace, record: RunRecord): void {
   }
 }
 
-const readRun = (directory: string, name: string): Run | undefined => {
+/** `survivor`: a process inside, where the owner has ended. */
+const readRun = (directory: string, name: string, survivor: number | undefined): Run | undefined => {
   const path = join(directory, name);
   const record = JSON.parse(readFileSync(path, "utf8")) as RunRecord;
-  const pid = Number.parseInt(name, 10);
+  const pid = survivor ?? Number.parseInt(name, 10);
   let inside = pid;
   try {
-    inside = Number.parseInt(readFileSync(path.replace(/\.json$/, ".pid"), "utf8"), 10);
+    if (survivor === undefined) inside = Number.parseInt(readFileSync(path.replace(/\.json$/, ".pid"), "utf8"), 10);
   } catch (error) {
     if (errnoOf(error) !== "ENOENT") throw error;
   }
   const start = startTime(inside);
-  return start === undefined ? undefined : { ...record, pid, inside: { pid: inside, start } };
+  if (start === undefined) return undefined;
+  return { ...record, owner: name.replace(/\.json$/, ""), mark: markOfName(name), pid, inside: { pid: inside, start } };
 };
 
-/** What runs of a directory of records; clears the records of the dead. */
+/** What runs of a directory of records; clears the records of the dead whom nothing inside survives. */
 export function listRuns(directory: string): Run[] {
   const runs: Run[] = [];
+  const alive = survivors();
   for (const name of namesIn(directory)) {
     const state = stateOfName(name);
-    if (state === "dead") rmSync(join(directory, name), { force: true });
-    if (state !== "alive" || !name.endsWith(".json")) continue;
+    const [survivor] = state === "dead" ? alive(markOfName(name)) : [];
+    if (state === "dead" && survivor === undefined) rmSync(join(directory, name), { force: true });
+    if ((state !== "alive" && survivor === undefined) || !name.endsWith(".json")) continue;
     try {
-      const run = readRun(directory, name);
+      const run = readRun(directory, name, survivor);
       if (run !== undefined) runs.push(run);
     } catch (error) {
       // It ended, or has not finished writing its record: it is not listed yet or no longer.

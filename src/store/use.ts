@@ -6,21 +6,23 @@ import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
-import { ourselves, ownerName, stateOfName } from "../base/owner.ts";
+import { type Owner, ourselves, ownerName, stateOfName } from "../base/owner.ts";
+import { markOfName, survivors } from "../base/survivors.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { namesIn } from "./leavings.ts";
 
 /**
- * Marks the image as used by this process. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the
+ * Marks the image as used by this owner. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the
  * record away first and then looks for marks, we make the mark first and then look for the record, so one of us sees
  * the other.
  */
-export function markUse(layout: Layout, hex: string): void {
+export function markUse(layout: Layout, hex: string, owner: Owner = ourselves()): void {
   const { users, record } = imagePaths(layout, hex);
+  const stateOf = statesOfMarks();
   try {
     makePrivateDirectory(users);
-    for (const name of namesIn(users)) if (stateOfName(name) === "dead") rmSync(join(users, name), { force: true });
-    writeFileSync(join(users, ownerName(ourselves())), "", { mode: 0o600 });
+    for (const name of namesIn(users)) if (stateOf(name) === "dead") rmSync(join(users, name), { force: true });
+    writeFileSync(join(users, ownerName(owner)), "", { mode: 0o600 });
   } catch (error) {
     throw fileFailure(error, "marking the image as used", users);
   }
@@ -29,9 +31,18 @@ export function markUse(layout: Layout, hex: string): void {
   }
 }
 
+/** Of marks: an image is used as well by what lives on inside when its owner has ended. */
+function statesOfMarks(): (name: string) => ReturnType<typeof stateOfName> {
+  const alive = survivors();
+  return (name) => {
+    const state = stateOfName(name);
+    return state === "dead" && alive(markOfName(name)).length > 0 ? "alive" : state;
+  };
+}
+
 /** How many starts have their marks in this directory: of this machine, and of others that share the store. */
 export function usersIn(directory: string): { alive: number; foreign: number } {
-  const states = namesIn(directory).map(stateOfName);
+  const states = namesIn(directory).map(statesOfMarks());
   return {
     alive: states.filter((state) => state === "alive").length,
     foreign: states.filter((state) => state === "foreign").length,

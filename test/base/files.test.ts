@@ -2,18 +2,32 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { removeTree } from "../../src/base/files.ts";
 import { failsWith, scratch } from "../support/image-support.ts";
 
-test("a disk that fails while a tree is removed is told of as that", async (t) => {
+/** Removes a tree by programs that fail with these words. */
+async function removeWith(t: TestContext, said: { chmod: string; rm: string }): Promise<void> {
   const directory = scratch(t);
-  writeFileSync(join(directory, "rm"), "#!/bin/sh\necho \"rm: cannot remove 'x': Input/output error\" >&2\nexit 1\n", {
-    mode: 0o755,
-  });
+  for (const [name, words] of Object.entries(said)) {
+    writeFileSync(join(directory, name), `#!/bin/sh\necho "${name}: 'x': ${words}" >&2\nexit 1\n`, { mode: 0o755 });
+  }
   const { PATH } = process.env;
-  t.after(() => (process.env.PATH = PATH ?? ""));
   process.env.PATH = directory;
-  // A name that no file system takes: Node's own way fails, and the program is asked.
-  await assert.rejects(removeTree(join(directory, "x".repeat(300))), failsWith("E_IO", /removing.*see the system log/));
+  try {
+    // A name that no file system takes: Node's own way fails, and the programs are asked.
+    await removeTree(join(directory, "x".repeat(300)));
+  } finally {
+    process.env.PATH = PATH ?? "";
+  }
+}
+
+test("a disk that fails while a tree is removed is told of as that", async (t) => {
+  const failing = { chmod: "Operation not permitted", rm: "Input/output error" };
+  await assert.rejects(removeWith(t, failing), failsWith("E_IO", /removing.*see the system log/));
+});
+
+test("a tree that cannot be opened, so that it can be removed: the first reason is told", async (t) => {
+  const full = { chmod: "No space left on device", rm: "Permission denied" };
+  await assert.rejects(removeWith(t, full), failsWith("E_SPACE"));
 });

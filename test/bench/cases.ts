@@ -80,6 +80,43 @@ const importCases = (bed: Bed, image: string, about: string, repetitions: number
   ];
 };
 
+/**
+ * A tag that shares three of four layers with an image that is there: beside all of it, and beside the layer that is
+ * new. The shared layers are not downloaded again; the tree is made anew from all four, as the store keeps merged trees.
+ * (podman keeps a directory a layer.)
+ */
+const nextCases = (bed: Bed): Case[] => {
+  const clear = `rm -rf ${shellWord(bed.work)} && mkdir ${shellWord(bed.work)}`;
+  const sync = bed.onDisk ? `sync -f ${shellWord(bed.work)}` : "true";
+  const line = (image: string, ...words: string[]) =>
+    `${rootlingWords("import", `docker://${bed.registry}/${image}:1`, ...words)
+      .map(shellWord)
+      .join(" ")} && ${sync}`;
+  const outputs = { store: ["--name", "next"], squashfs: ["-o", join(bed.work, "out.sqsh"), "--comp", "zstd:3"] };
+  const podman = `podman --root ${shellWord(join(bed.work, "podman"))} --runroot ${shellWord(join(bed.work, "podman-run"))}`;
+  const pull = (image: string) =>
+    `${podman} --storage-driver overlay pull --quiet --tls-verify=false docker://${bed.registry}/${image}:1 >/dev/null`;
+  const peer = {
+    name: "podman pull",
+    before: `${podman} rmi --all --force >/dev/null 2>&1; ${clear} && ${pull("work")}`,
+    run: `${pull("next")} && ${sync}`,
+    ownMounts: true,
+  };
+  return Object.entries(outputs).map(([name, words]) => ({
+    name: `import-next-${name}`,
+    about: `a tag of which three of four layers are there, to ${name === "store" ? "the store" : "a squashfs file"}`,
+    repetitions: 3,
+    warmups: 0,
+    subjects: [
+      { name: OURS, before: `${clear} && ${line("work", "--name", "work")}`, run: line("next", ...words) },
+      { name: "all of it, nothing there", before: clear, run: line("next", ...words) },
+      { name: "the new layer alone", before: clear, run: line("change", ...words) },
+      ...(name === "store" ? [peer] : []),
+    ],
+    bars: [],
+  }));
+};
+
 const FLOOR = "floor";
 
 /** Inflating and two digests, beside mksquashfs reading the merged tree as a tar: the same bytes, and nothing else. */
@@ -128,6 +165,7 @@ const scaleCase = (bed: Bed): Case => {
 export const casesOf = (bed: Bed): Case[] => [
   scaleCase(bed),
   ...importCases(bed, "work", "four layers, 800 MB in 17,000 names", 3),
+  ...nextCases(bed),
   ...importCases(bed, "busybox", "the busybox image", 7),
   startCase(bed),
   execCase(bed),

@@ -18,7 +18,7 @@ import { casesOf, scaleLayout } from "./cases.ts";
 import { buildMeasure, measure, type Sample } from "./measure.ts";
 import { type CaseResult, resultOf, showResult } from "./report.ts";
 import { makeScaleImage, SCALES } from "./scale.ts";
-import { makeWorkImage, WORK_VERSION } from "./work.ts";
+import { makeWorkImages, WORK_TAGS, WORK_VERSION } from "./work.ts";
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
@@ -45,9 +45,9 @@ async function registryFiles(scratch: string): Promise<string> {
   const registry = await startRegistry(unfinished);
   try {
     const layout = await ImageLayout.create(join(scratch, "layout"));
-    await makeWorkImage(layout, "work", scratch);
+    await makeWorkImages(layout, scratch);
     await busyboxImage(layout, "busybox", scratch);
-    for (const tag of ["work", "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
+    for (const tag of [...WORK_TAGS, "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
     await registry.stop();
     renameSync(unfinished, kept);
   } finally {

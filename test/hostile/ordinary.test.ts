@@ -24,7 +24,11 @@ for (const kind of userKinds.filter((one) => one === "plain" && process.getuid?.
       cpSync(join(checkout, "node_modules", name), join(path, "node_modules", name), { recursive: true });
     }
     const words = [node, "--test", "--test-reporter=tap", ...files];
-    const { status, stdout, stderr } = await user.run(words, { cwd: path, env: { TMPDIR: user.home } });
+    const { status, stdout, stderr } = await user.run(words, {
+      cwd: path,
+      env: { TMPDIR: user.home },
+      timeout: 200_000,
+    });
     assert.equal(status, 0, `${stdout.match(/^not ok[\s\S]*?\n {2}\.\.\./gm)?.join("\n")}\n${stderr}`);
     assert.ok(Number(/^# pass ([0-9]+)$/m.exec(stdout)?.[1]) > 40, stdout.slice(-500));
     assert.match(stdout, /^# skipped 0$/m);

@@ -267,17 +267,16 @@ const scenarios: Record<string, Scenario> = {
     auth: "bearer",
     faults: {
       layer: (asked) => {
-        if (asked.request.headers.range !== undefined || asked.content.length <= 100_000) return false;
+        if (asked.registry.revoked > 0 || asked.content.length <= 100_000) return false;
         asked.registry.revoked = asked.registry.tokens;
-        return begin(100_000, "cut")(asked);
+        return begin(0.3, "cut")(asked);
       },
     },
     code: "ok",
     check: (it) => {
-      const ranges = it.asked("layer").filter(({ headers }) => headers.range !== undefined);
-      assert.equal(ranges.length, 2, "refused with the old token, answered with a new one");
-      assert.notEqual(ranges[0]?.headers.authorization, ranges[1]?.headers.authorization);
-      assert.ok(it.tokens <= 3, String(it.tokens));
+      const [first, last] = [it.asked("layer")[0], it.asked("layer").at(-1)];
+      assert.notEqual(first?.headers.authorization, last?.headers.authorization);
+      assert.equal(it.tokens, 2);
     },
   },
   "tokens live for less than a second": { auth: "bearer", lifetime: 0.001, faults: {}, code: "ok" },

@@ -200,6 +200,9 @@ if (process.getuid?.() === 0) {
       assert.match(created.stderr, /full copy/);
       await box.must(["start", "--rw", "copy", "sh", "-c", "echo kept >/etc/kept; rmdir /home/demo"], { env });
       assert.equal(await box.must(["start", "copy", "sh", "-c", "cat /etc/kept; ls /home"], { env }), "kept\n");
+      assert.equal(await box.must(["diff", "copy"], { env }), "C /etc\nA /etc/kept\nC /home\nD /home/demo\n");
+      await box.must(["reset", "copy"], { env });
+      assert.equal(await box.must(["diff", "copy"], { env }), "");
       assert.equal(await box.must(["run", "busybox", "ls", "/home"], { env }), "demo\n");
       await box.must(["remove", "copy"], { env });
     });

@@ -15,6 +15,7 @@ export interface ImageConfig {
   /** `NAME=VALUE` */
   env?: readonly string[];
   workdir?: string;
+  stopSignal?: string;
   user?: string;
   labels?: Record<string, string>;
 }
@@ -56,6 +57,7 @@ export class ImageLayout {
     clear("cmd", config.cmd);
     clear("env", config.env);
     if (config.workdir !== undefined) words.push(`--config.workingdir=${config.workdir}`);
+    if (config.stopSignal !== undefined) words.push(`--config.stopsignal=${config.stopSignal}`);
     if (config.user !== undefined) words.push(`--config.user=${config.user}`);
     for (const [name, value] of Object.entries(config.labels ?? {})) words.push(`--config.label=${name}=${value}`);
     await must(words);

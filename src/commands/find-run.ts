@@ -1,0 +1,38 @@
+/** Finds what runs by the words that people give: a container's name, or a pid that `rootling list` shows. */
+import { Failure } from "../base/errors.ts";
+import { listContainers } from "../store/containers.ts";
+import { runtimePaths } from "../store/layout.ts";
+import { listRuns, type Run } from "../store/runs.ts";
+import type { Cli } from "./cli.ts";
+
+export interface Found {
+  /** A container of that name exists. */
+  readonly container: boolean;
+  readonly runs: readonly Run[];
+}
+
+/** All runs of a container's name, or the one of a pid. */
+export function findRuns(cli: Cli, name: string): Found {
+  const containers = listContainers(cli.layout);
+  const named = containers.find((container) => container.name === name);
+  if (named !== undefined) return { container: true, runs: named.runs };
+  const all = [...containers.flatMap(({ runs }) => runs), ...listRuns(runtimePaths(cli.layout).runs)];
+  return {
+    container: false,
+    runs: all.filter(({ pid, inside }) => name === String(pid) || name === String(inside.pid)),
+  };
+}
+
+export const nothingRuns = (name: string, { container }: Found): Failure =>
+  new Failure("E_NOT_FOUND", container ? `the container ${name} does not run` : `nothing named ${name} runs`, {
+    mend: container ? `start it with \`rootling start ${name}\`` : "see `rootling list` for what runs",
+  });
+
+/** The one run that is meant; undefined if there is none. Throws E_USAGE where a name means several. */
+export function onlyRun(name: string, { runs }: Found): Run | undefined {
+  const [run, another] = runs;
+  if (another === undefined) return run;
+  throw new Failure("E_USAGE", `${name} was started more than once`, {
+    mend: `give a pid: ${runs.map(({ pid }) => pid).join(", ")}`,
+  });
+}

@@ -1,0 +1,46 @@
+/** `rootling stop`: ends what runs. */
+import { InvalidArgumentError } from "commander";
+import { signalNumber } from "../base/signals.ts";
+import { type Cli, newCommand } from "./cli.ts";
+import { findRuns, nothingRuns } from "./find-run.ts";
+import { endRun, stopSignalOf } from "./stopping.ts";
+
+interface Options {
+  signal?: number;
+  timeout: number;
+}
+
+/** Docker's and podman's, which images are made for. */
+const PATIENCE = 10;
+
+const readSignal = (text: string): number => {
+  const number = signalNumber(text);
+  if (number !== undefined) return number;
+  throw new InvalidArgumentError("It is a name such as SIGTERM or HUP, or a number from 1 to 64.");
+};
+
+const readSeconds = (text: string): number => {
+  if (/^[0-9]{1,6}(\.[0-9]+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a number of seconds.");
+};
+
+export const define = (cli: Cli) =>
+  newCommand("stop", "End containers: ask them, wait, and kill what has not ended by then.", [
+    "rootling stop web",
+    "rootling stop --signal INT --timeout 60 web",
+    "rootling stop 4711                  # by the pid that `rootling list` shows",
+  ])
+    .argument("<name...>", "containers, or pids of started processes")
+    .option("-s, --signal <signal>", "what asks them to end; the image's own signal, else SIGTERM", readSignal)
+    .option("-t, --timeout <seconds>", "how long they have", readSeconds, PATIENCE)
+    .action(async (names: string[], { signal, timeout }: Options) => {
+      const context = cli.context("none");
+      const found = names.map((name) => ({ name, found: findRuns(cli, name) }));
+      for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
+      for (const { name, found: one } of found) {
+        await Promise.all(
+          one.runs.map((run) => endRun(run, signal ?? stopSignalOf(run), timeout * 1000, context.signal)),
+        );
+        cli.print(name);
+      }
+    });

@@ -1,0 +1,30 @@
+/** Words about terminals: which keys detach a client. */
+import { isatty } from "node:tty";
+import { Failure } from "../base/errors.ts";
+
+export const DETACH_KEYS = "ctrl-p,ctrl-q";
+
+/** Reads `ctrl-X` and single characters between commas as bytes; an empty text is no keys. Throws E_USAGE. */
+export function readDetachKeys(text: string): Uint8Array {
+  if (text === "") return new Uint8Array();
+  return Uint8Array.from(
+    text.split(",").map((key) => {
+      const control = /^ctrl-([a-z@[\\\]^_])$/i.exec(key)?.[1];
+      if (control !== undefined) return control.toUpperCase().charCodeAt(0) & 0x1f;
+      if (/^[\x20-\x7e]$/.test(key)) return key.charCodeAt(0);
+      throw new Failure("E_USAGE", `${JSON.stringify(key)} is no key`, {
+        where: "--detach-keys",
+        mend: "write single characters or ctrl-a to ctrl-z, with commas between them",
+      });
+    }),
+  );
+}
+
+/** A terminal of the payload's own is shown on ours: without one, who waits for a prompt would wait for ever. */
+export function refuseWithoutTerminal(): void {
+  if (isatty(0)) return;
+  throw new Failure("E_USAGE", "standard input is no terminal", {
+    where: "--tty",
+    mend: "leave it out, or start a container with --detach",
+  });
+}

@@ -88,7 +88,10 @@ for (const kind of userKinds) {
       const beside = proportionalSize(pid) + proportionalSize(reaper);
       // Root may read it of all; an ordinary user's containers show root the same.
       assert.ok(beside > 0 && beside <= 1024, `${beside} kB beside the payload`);
-      assert.match(await box.must(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]), /echo ready/);
+      assert.match(
+        await box.must(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]),
+        /echo ready/,
+      );
       const second = await box.run(["start", "--detach", "box", "true"]);
       assert.match(second.stderr, /E_BUSY.*\n.*rootling stop box/);
       assert.match((await box.run(["remove", "box"])).stderr, /E_BUSY/);
@@ -156,10 +159,13 @@ for (const kind of userKinds) {
 
     test("the end of the caller's session does not end what is detached", async () => {
       const words = rootlingWords("start", "--detach", "box", "sh", "-c", "sleep 0.5; echo still here");
-      const session = background(box.user.words(["setsid", "--wait", "sh", "-c", '"$@"; kill -HUP 0', "sh", ...words]), {
-        env: box.user.env,
-        cwd: box.user.home,
-      });
+      const session = background(
+        box.user.words(["setsid", "--wait", "sh", "-c", '"$@"; kill -HUP 0', "sh", ...words]),
+        {
+          env: box.user.env,
+          cwd: box.user.home,
+        },
+      );
       await session.ended;
       assert.equal(await box.must(["wait", "box"]), "0\n");
       assert.equal(await box.must(["logs", "box"]), "still here\n");

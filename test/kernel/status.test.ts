@@ -20,7 +20,7 @@ const DEADLY = Array.from({ length: 64 }, (_, index) => index + 1).filter((numbe
 });
 
 /** Shell text that ends the shell itself in the way that $1 says: a code, or a signal behind a minus. */
-const END = 'case $1 in -*) kill "$1" $$; sleep 1000 ;; *) exit "$1" ;; esac';
+const END = 'case $1 in -*) kill "$1" $$; exit 99 ;; *) exit "$1" ;; esac';
 
 for (const kind of userKinds) {
   describe(`statuses as ${kind}`, () => {
@@ -112,6 +112,8 @@ for (const kind of userKinds) {
       };
       const ends = [...Array.from({ length: 256 }, (_, code) => code), ...DEADLY.map((number) => -number)];
       const expected = ends.map((end) => (end < 0 ? 128 - end : end)).join(" ");
+      // busybox's shell, which is inside, ignores SIGQUIT.
+      const without = ` ${128 + constants.signals.SIGQUIT}`;
       for (const [way, { topology, ops }] of Object.entries(ways)) {
         for (const end of ends) {
           const exec = op("exec", "test", "/bin/sh", "-c", END, "sh", String(end));
@@ -124,7 +126,9 @@ for (const kind of userKinds) {
         const executor = join(packageDirectory(), `dist/executor-${process.arch}`);
         const script = `for end in ${ends.join(" ")}; do "$1" "$2/$end" 2>/dev/null; echo $?; done`;
         const outcome = await box.user.run(["sh", "-c", script, "sh", executor, directory]);
-        assert.equal(outcome.stdout.trim().split("\n").join(" "), expected, way);
+        const said = outcome.stdout.trim().split("\n").join(" ");
+        if (way === "join") assert.equal(said, expected.replace(`255 129 130${without}`, "255 129 130 99"), way);
+        else assert.equal(said, expected, way);
       }
       await box.must(["stop", "--timeout", "0", "box"]);
     });

@@ -30,9 +30,12 @@ struct state {
   struct plan *plan;
   pid_t inside;     /* outside: pid of the process that walks the inside ops */
   int root;         /* O_PATH descriptor of the root being made, or -1 before op `root` */
+  int system[3];    /* what was mounted at /proc, /sys and /dev, or -1: root_open */
   int channel;      /* to the other side; closed by exec */
   bool entered;     /* the root was pivoted into: paths are the container's */
   int stops;        /* of a monitor: pid 1 writes here when the payload has stopped */
+  int users;        /* outside: the user namespace, where its ids are more than the caller's own; else -1 */
+  pid_t server;     /* outside: what answers for a FUSE root; else 0 */
   int log;          /* what a detached payload writes to, or -1 */
   int terminal;     /* a terminal of its own: inside the payload's end, outside the monitor's; or -1 */
   int listener;     /* of a monitor: where clients of the terminal connect, or -1 */
@@ -56,6 +59,8 @@ extern const int verb_count;
 
 /* Names the call that failed, for the report; returns -1. */
 int failed(const char *call);
+/* The same, of a path that becomes the detail. */
+int failed_at(const char *call, const char *path);
 extern const char *failed_call;
 /* What the kernel adds in words, where it does. */
 extern char failed_detail[256];
@@ -65,10 +70,12 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan);
 char *wire_read(const char *path, size_t *size);
 
 /* root.c: paths inside the root, never followed by string */
-enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE };
+enum create { CREATE_NONE, CREATE_DIRECTORY, CREATE_FILE, CREATE_OWN /* a directory that is no symlink */ };
 int root_open(struct state *, const char *path, int flags);
 int root_target(struct state *, const char *path, enum create create, mode_t mode);
 int root_parent(struct state *, const char *path, char *name, size_t size);
+int existing_parent(struct state *, const char *path, char *name, size_t size);
+void root_keep(struct state *, const char *path, int mount);
 int remove_tree(const char *path);
 
 /* Functions of ops.def */
@@ -77,8 +84,16 @@ int remove_tree(const char *path);
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
+void undo_cgroup(struct state *, struct op *);
+void undo_pasta(struct state *, struct op *);
+
+void undo_serve(struct state *, struct op *);
 void undo_exit_status(struct state *, struct op *);
 void undo_listen(struct state *, struct op *);
+
+/* namespaces.c */
+bool start_time(unsigned long pid, char *start, size_t size);
+bool same_process(unsigned long pid, const char *start);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);
@@ -87,6 +102,11 @@ bool has_word(const char *list, const char *word);
 ssize_t read_channel(int channel, void *buffer, size_t size);
 int send_descriptor(int channel, unsigned long number, int fd);
 int take_lent(const char *name);
+int send_lent(struct state *, const char *number, int fd);
+int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
+
+/* ids.c */
+int remove_mapped(struct state *, const char *path);
 
 /* terminal.c */
 int take_terminal(struct state *);

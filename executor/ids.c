@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,10 +57,21 @@ static int run_helper(char *helper, pid_t pid, const char *map) {
 
 /* subordinate-map NEWUIDMAP NEWGIDMAP UIDS GIDS: ranges "INSIDE OUTSIDE COUNT", separated by commas. */
 int op_subordinate_map(struct state *state, struct op *op) {
-  return run_helper(op->field[0], state->inside, op->field[2]) == 0 &&
-                 run_helper(op->field[1], state->inside, op->field[3]) == 0
-             ? 0
-             : -1;
+  char path[64];
+  for (int i = 0; i < 2; i++)
+    if (run_helper(op->field[i], state->inside, op->field[i + 2]) != 0) return -1;
+  snprintf(path, sizeof path, "/proc/%d/ns/user", state->inside);
+  state->users = open(path, O_RDONLY | O_CLOEXEC);
+  return state->users >= 0 ? 0 : failed("open");
+}
+
+/* Removes a tree by the container's own ids, in a child: what is inside belongs to them, not to us. */
+int remove_mapped(struct state *state, const char *path) {
+  int status;
+  pid_t child = state->users >= 0 ? fork() : -1;
+  if (child < 0) return -1;
+  if (child == 0) _exit(setns(state->users, CLONE_NEWUSER) != 0 || remove_tree(path) != 0);
+  return waitpid(child, &status, 0) == child && status == 0 ? 0 : -1;
 }
 
 /* take-ids UID GID: become these ids of the new user namespace, with all its capabilities. Groups stay. */

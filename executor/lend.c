@@ -80,21 +80,31 @@ static int map_ids(struct state *state, int tree, bool recursive) {
   return result == 0 ? 0 : failed("mount_setattr");
 }
 
-/* lend NUMBER SOURCE WORDS: sends the file or directory to the inside as lent:NUMBER. WORDS: rec; idmap; nofail. */
-int op_lend(struct state *state, struct op *op) {
+/* Sends a descriptor to the other side as lent:NUMBER. */
+int send_lent(struct state *state, const char *name, int fd) {
   unsigned long number;
-  if (!parse_number(op->field[0], LENT_MAX - 1, &number)) {
+  if (!parse_number(name, LENT_MAX - 1, &number)) {
     errno = EINVAL;
     return failed("number");
   }
-  bool recursive = has_word(op->field[2], "rec");
-  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
-  int tree = (int)syscall(SYS_open_tree, AT_FDCWD, op->field[1], flags);
-  if (tree < 0) return has_word(op->field[2], "nofail") ? 0 : failed("open_tree");
-  int result = has_word(op->field[2], "idmap") ? map_ids(state, tree, recursive) : 0;
-  if (result == 0 && send_descriptor(state->channel, number, tree) != 0) result = failed("sendmsg");
+  return send_descriptor(state->channel, number, fd) == 0 ? 0 : failed("sendmsg");
+}
+
+/* Sends a detached tree of mounts, its owners mapped if `map` says so, and closes it. */
+int lend_tree(struct state *state, const char *number, int tree, bool map, bool recursive) {
+  int result = map ? map_ids(state, tree, recursive) : 0;
+  if (result == 0) result = send_lent(state, number, tree);
   int error = errno;
   close(tree);
   errno = error;
   return result;
+}
+
+/* lend NUMBER SOURCE WORDS: sends the file or directory to the inside as lent:NUMBER. WORDS: rec; idmap; nofail. */
+int op_lend(struct state *state, struct op *op) {
+  bool recursive = has_word(op->field[2], "rec");
+  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
+  int tree = (int)syscall(SYS_open_tree, AT_FDCWD, op->field[1], flags);
+  if (tree < 0) return has_word(op->field[2], "nofail") ? 0 : failed("open_tree");
+  return lend_tree(state, op->field[0], tree, has_word(op->field[2], "idmap"), recursive);
 }

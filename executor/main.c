@@ -28,6 +28,13 @@ int failed(const char *call) {
   return -1;
 }
 
+int failed_at(const char *call, const char *path) {
+  int error = errno;
+  snprintf(failed_detail, sizeof failed_detail, "%s", path);
+  errno = error;
+  return failed(call);
+}
+
 bool parse_number(const char *text, unsigned long most, unsigned long *value) {
   unsigned long result = 0;
   if (*text == '\0' || strlen(text) > 10) return false;
@@ -111,8 +118,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .channel = -1, .stops = -1, .log = -1,
-                        .terminal = -1, .listener = -1, .report = report, .status = -1};
+  struct state state = {.plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
+                        .log = -1, .terminal = -1, .listener = -1, .report = report, .status = -1};
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);
   in_place(&state);

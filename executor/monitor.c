@@ -36,17 +36,18 @@ void in_place(struct state *state) {
   walk_inside(state, 0);
 }
 
-/* Enters the namespaces of a running process and goes on in a child, our parent's child as well (CLONE_PARENT):
-   a pid namespace that was joined takes effect only for children. */
-static void join_and_go_on(struct state *state, int at) {
+/* Enters the namespaces of others and goes on in a child, in new namespaces of `bits` and our parent's child as well
+   (CLONE_PARENT): a pid namespace that was joined takes effect only for children. */
+static void join_and_go_on(struct state *state, int at, int bits) {
   struct message message = {.kind = PID};
   struct op *op = &state->plan->op[at];
-  if (op->verb->act(state, op) != 0) {
+  bool join = strcmp(op->verb->name, "join") == 0;
+  if ((join ? op->verb->act(state, op) : enter_joins(op)) != 0) {
     message = failure_of(at);
     send_message(state, &message);
     _exit(STATUS_FAILURE);
   }
-  message.pid = (int)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, 0L);
+  message.pid = (int)syscall(SYS_clone, CLONE_PARENT | bits | SIGCHLD, NULL, NULL, NULL, 0L);
   if (message.pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     walk_inside(state, at + 1);
@@ -59,22 +60,24 @@ static void join_and_go_on(struct state *state, int at) {
   _exit(message.kind == FAILURE);
 }
 
-/* Makes the inside process: cloned into new namespaces, or entering those of another. Sets state->inside. */
+/* The op enters namespaces of others. */
+static bool joins(const struct op *op) { return strcmp(op->verb->name, "join") == 0 || op->fields > 1; }
+
+/* Makes the inside process: cloned into new namespaces, or entering those of others. Sets state->inside. */
 static int split(struct state *state, int at, int pair[2]) {
   struct op *op = &state->plan->op[at];
-  bool join = strcmp(op->verb->name, "join") == 0;
-  int bits = join ? 0 : namespace_bits(op->field[0]);
+  int bits = strcmp(op->verb->name, "join") == 0 ? 0 : namespace_bits(op->field[0]);
   if (bits < 0) {
     errno = EINVAL;
     return failed("namespaces");
   }
-  pid_t child = (pid_t)syscall(SYS_clone, bits | SIGCHLD, NULL, NULL, NULL, 0L);
+  pid_t child = (pid_t)syscall(SYS_clone, (joins(op) ? 0 : bits) | SIGCHLD, NULL, NULL, NULL, 0L);
   if (child < 0) return failed("clone");
   if (child == 0) {
     close(pair[0]);
     state->channel = pair[1];
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (join) join_and_go_on(state, at);
+    if (joins(op)) join_and_go_on(state, at, bits);
     walk_inside(state, at + 1);
   }
   close(pair[1]);
@@ -170,13 +173,14 @@ int supervised(struct state *state) {
     explain(plan, &failure);
     return STATUS_FAILURE;
   }
-  if (strcmp(plan->op[at].verb->name, "join") == 0) {
+  if (joins(&plan->op[at])) {
     struct message message;
     waitpid(state->inside, NULL, 0);
-    if (!receive_message(state, &message)) return STATUS_FAILURE;
-    if (message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
-      explain(plan, &message);
-      return exit_status_of(plan, &message);
+    bool told = receive_message(state, &message);
+    if (!told || message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
+      undo(state);
+      if (told) explain(plan, &message);
+      return told ? exit_status_of(plan, &message) : STATUS_FAILURE;
     }
     state->inside = message.pid;
   }

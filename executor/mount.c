@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -37,13 +39,20 @@ static int failed_fs(int fs, const char *call) {
   return failed(call);
 }
 
-static int move_onto(int mount, int target) {
+static int move_onto(struct state *state, const char *path, int mount, int target) {
   int result = (int)syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
   int error = errno;
-  close(mount);
   close(target);
+  if (result == 0) root_keep(state, path, mount);
+  else close(mount);
   errno = error;
   return result == 0 ? 0 : failed("move_mount");
+}
+
+/* True of a target that procfs or sysfs already covers: what is mounted there would undo what guards them. */
+static bool is_kernel_file(int target) {
+  struct statfs status;
+  return fstatfs(target, &status) == 0 && (status.f_type == PROC_SUPER_MAGIC || status.f_type == SYSFS_MAGIC);
 }
 
 bool has_word(const char *list, const char *word) {
@@ -161,7 +170,7 @@ int op_overlay(struct state *state, struct op *op) {
   if (mount < 0) return failed_fs(fs, "fsmount");
   close(fs);
   int target = root_target(state, op->field[0], CREATE_DIRECTORY, 0755);
-  return target < 0 ? -1 : move_onto(mount, target);
+  return target < 0 ? -1 : move_onto(state, op->field[0], mount, target);
 }
 
 /* Sets each "key=value" or "flag" of a comma-separated list; overwrites the commas. */
@@ -179,6 +188,7 @@ static enum create creation(const char *word, bool directory) {
   if (strcmp(word, "none") == 0) return CREATE_NONE;
   if (strcmp(word, "dir") == 0) return CREATE_DIRECTORY;
   if (strcmp(word, "file") == 0) return CREATE_FILE;
+  if (strcmp(word, "own") == 0) return CREATE_OWN;
   return directory ? CREATE_DIRECTORY : CREATE_FILE;
 }
 
@@ -190,7 +200,7 @@ static bool is_missing(struct state *state, const char *path) {
 }
 
 /* mount TYPE SOURCE TARGET ATTRIBUTES DATA CREATE: a new instance of a file system. CREATE may be `skip`: a mask over
-   what does not exist is not needed. */
+   what does not exist is not needed; or `own`: a directory that is no symlink. */
 int op_mount(struct state *state, struct op *op) {
   unsigned long long bits;
   bool skip = strcmp(op->field[5], "skip") == 0;
@@ -205,7 +215,13 @@ int op_mount(struct state *state, struct op *op) {
   if (mount < 0) return failed_fs(fs, "fsmount");
   close(fs);
   int target = root_target(state, op->field[2], skip ? CREATE_NONE : creation(op->field[5], true), 0755);
-  return target < 0 ? -1 : move_onto(mount, target);
+  if (target < 0) return -1;
+  bool ours = skip || strcmp(op->field[5], "own") == 0 || strcmp(op->field[0], "cgroup2") == 0;
+  if (!ours && is_kernel_file(target)) {
+    errno = EXDEV;
+    return failed("target check");
+  }
+  return move_onto(state, op->field[2], mount, target);
 }
 
 /* What is bound: a path of the host, or a tree that the outside has lent; -1 with errno if there is none. */
@@ -234,7 +250,11 @@ int op_bind(struct state *state, struct op *op) {
     errno = error;
     return nofail || (lenient && error == ENOENT) ? 0 : -1;
   }
-  return move_onto(tree, target);
+  if (!has_word(op->field[4], "if-there") && strcmp(op->field[5], "own") != 0 && is_kernel_file(target)) {
+    errno = EXDEV;
+    return failed("target check");
+  }
+  return move_onto(state, op->field[1], tree, target);
 }
 
 /* device SOURCE TARGET MAJOR MINOR: binds a character device, once its kind and number are what they should be:
@@ -254,7 +274,7 @@ int op_device(struct state *state, struct op *op) {
     return failed("device check");
   }
   int target = root_target(state, op->field[1], CREATE_FILE, 0666);
-  return target < 0 ? -1 : move_onto(tree, target);
+  return target < 0 ? -1 : move_onto(state, op->field[1], tree, target);
 }
 
 /* symlink TARGET PATH: in the root; what is there already stays. */
@@ -274,6 +294,17 @@ int op_attributes(struct state *state, struct op *op) {
   int result = change_attributes(fd, op->field[1], "", has_word(op->field[2], "rec"));
   close(fd);
   return result;
+}
+
+/* expect PATH TYPE: that file system, and no other, is what programs will see there (CVE-2019-16884). TYPE: proc. */
+int op_expect(struct state *state, struct op *op) {
+  struct statfs status;
+  int fd = root_open(state, op->field[0], O_PATH | O_NOFOLLOW);
+  if (fd < 0 || fstatfs(fd, &status) != 0) return failed("statfs");
+  close(fd);
+  if (strcmp(op->field[1], "proc") == 0 && status.f_type == PROC_SUPER_MAGIC) return 0;
+  errno = EXDEV;
+  return failed("file system check");
 }
 
 /* pivot: the root becomes / and the old one goes, with all its mounts. */

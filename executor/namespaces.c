@@ -16,7 +16,7 @@
 int namespace_bits(const char *list) {
   static const struct { const char *word; int bit; } known[] = {
       {"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS}, {"pid", CLONE_NEWPID}, {"ipc", CLONE_NEWIPC},
-      {"uts", CLONE_NEWUTS}, {"net", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP},
+      {"uts", CLONE_NEWUTS}, {"net", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
   };
   int bits = 0;
   for (const char *at = list; *at;) {
@@ -29,19 +29,8 @@ int namespace_bits(const char *list) {
   return bits;
 }
 
-/* namespaces LIST: in place. The supervised process is cloned into them (main.c). */
-int op_namespaces(struct state *state, struct op *op) {
-  (void)state;
-  int bits = namespace_bits(op->field[0]);
-  if (bits < 0) {
-    errno = EINVAL;
-    return failed("namespaces");
-  }
-  return unshare(bits) == 0 ? 0 : failed("unshare");
-}
-
-/* True if the process still is the one that was recorded: field 22 of /proc/PID/stat is its start time. */
-static bool same_process(unsigned long pid, const char *start) {
+/* Start time of a process, which with its pid names it for good: field 22 of /proc/PID/stat. */
+bool start_time(unsigned long pid, char *start, size_t size) {
   char path[64], text[1024];
   snprintf(path, sizeof path, "/proc/%lu/stat", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -52,22 +41,26 @@ static bool same_process(unsigned long pid, const char *start) {
   text[n] = '\0';
   char *at = strrchr(text, ')');
   for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
-  return at != NULL && strncmp(at + 1, start, strlen(start)) == 0 && at[1 + strlen(start)] == ' ';
+  if (at == NULL) return false;
+  size_t length = strcspn(at + 1, " ");
+  if (length >= size) return false;
+  memcpy(start, at + 1, length);
+  start[length] = '\0';
+  return true;
 }
 
-/* join PID START NAMESPACES: enters those of a running process. The pid namespace takes effect for children. */
-int op_join(struct state *state, struct op *op) {
-  (void)state;
-  unsigned long pid;
-  int bits = namespace_bits(op->field[2]);
-  if (bits < 0 || !parse_number(op->field[0], 1UL << 22, &pid)) {
-    errno = EINVAL;
-    return failed("join");
-  }
+/* True if the process still is the one that was recorded. */
+bool same_process(unsigned long pid, const char *start) {
+  char now[32];
+  return start_time(pid, now, sizeof now) && strcmp(now, start) == 0;
+}
+
+/* Enters namespaces of a running process: those of `bits`. The pid namespace takes effect for children. */
+static int enter(unsigned long pid, const char *start, int bits) {
   int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
   if (fd < 0) return failed("pidfd_open");
   /* Checked after pidfd_open: the descriptor cannot come to mean another process. */
-  if (!same_process(pid, op->field[1])) {
+  if (!same_process(pid, start)) {
     errno = ESRCH;
     return failed("start time");
   }
@@ -75,8 +68,46 @@ int op_join(struct state *state, struct op *op) {
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("prctl");
   if (setns(fd, bits) != 0) return failed("setns");
   close(fd);
+  return 0;
+}
+
+static int invalid(const char *call) {
+  errno = EINVAL;
+  return failed(call);
+}
+
+/* join PID START NAMESPACES: enters those of a running process. */
+int op_join(struct state *state, struct op *op) {
+  unsigned long pid;
+  int bits = namespace_bits(op->field[2]);
+  if (bits < 0 || !parse_number(op->field[0], 1UL << 22, &pid)) return invalid("join");
+  if (enter(pid, op->field[1], bits) != 0) return -1;
   state->entered = (bits & CLONE_NEWNS) != 0;
   return 0;
+}
+
+/* Enters what the joins of op `namespaces` name, each "PID START LIST", in their order. */
+int enter_joins(struct op *op) {
+  for (int i = 1; i < op->fields; i++) {
+    char number[16], start[32], list[64];
+    unsigned long pid;
+    if (sscanf(op->field[i], "%15s %31s %63s", number, start, list) != 3 || !parse_number(number, 1UL << 22, &pid))
+      return invalid("joins");
+    int bits = namespace_bits(list);
+    if (bits < 0) return invalid("joins");
+    if (enter(pid, start, bits) != 0) return -1;
+  }
+  return 0;
+}
+
+/* namespaces LIST JOIN…: enters namespaces of others, then makes new ones. A supervised process is cloned into those
+   of the first such op (main.c). */
+int op_namespaces(struct state *state, struct op *op) {
+  (void)state;
+  int bits = namespace_bits(op->field[0]);
+  if (bits < 0) return invalid("namespaces");
+  if (enter_joins(op) != 0) return -1;
+  return unshare(bits) == 0 ? 0 : failed("unshare");
 }
 
 static int write_once(const char *path, const char *text) {
@@ -126,8 +157,8 @@ int op_upper(struct state *state, struct op *op) {
 }
 
 void undo_upper(struct state *state, struct op *op) {
-  (void)state;
-  if (remove_tree(op->field[0]) != 0) perror("rootling: removing an ephemeral upper directory");
+  if (remove_tree(op->field[0]) != 0 && remove_mapped(state, op->field[0]) != 0)
+    perror("rootling: removing an ephemeral upper directory");
 }
 
 /* record FILE: the pid inside, for `exec` and `list`; written beside and renamed, so that no reader sees a part. */

@@ -22,21 +22,46 @@ static int open_below(int directory, const char *path, int flags, unsigned long 
   return fd;
 }
 
+static const char *const system_paths[] = {"/proc", "/sys", "/dev"};
+
+/* Remembers what was just mounted at a path of system_paths; takes the descriptor. */
+void root_keep(struct state *state, const char *path, int mount) {
+  for (int i = 0; i < 3; i++)
+    if (strcmp(path, system_paths[i]) == 0) {
+      if (state->system[i] >= 0) close(state->system[i]);
+      state->system[i] = mount;
+      return;
+    }
+  close(mount);
+}
+
+/* Where a path begins: a path below /proc at what was mounted there, wherever somebody moved that meanwhile. Cuts the
+   path accordingly. */
+static int start_of(struct state *state, const char **path) {
+  for (int i = 0; i < 3; i++) {
+    size_t length = strlen(system_paths[i]);
+    if (state->system[i] < 0 || strncmp(*path, system_paths[i], length) != 0 || (*path)[length] != '/') continue;
+    *path += length;
+    return state->system[i];
+  }
+  return state->root;
+}
+
 /* Opens a path of the root; before op `root`, a path of the stage, which is ours alone and has no symlinks. */
 int root_open(struct state *state, const char *path, int flags) {
   if (state->root < 0) return open_below(AT_FDCWD, path, flags, RESOLVE_NO_MAGICLINKS);
+  int start = start_of(state, &path);
   while (*path == '/') path++;
-  return open_below(state->root, *path ? path : ".", flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  return open_below(start, *path ? path : ".", flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
-/* Splits the last name off `path`, opens the directory above it, making what is missing (0755). */
-int root_parent(struct state *state, const char *path, char *name, size_t size) {
-  char above[4096];
+/* Splits `path` into the path of the directory above it and its last name. */
+static int split_path(const char *path, char *above, size_t above_size, char *name, size_t size) {
   size_t length = strlen(path);
   while (length > 0 && path[length - 1] == '/') length--;
   size_t slash = length;
   while (slash > 0 && path[slash - 1] != '/') slash--;
-  if (length >= sizeof above || length - slash >= size || length == slash) {
+  if (length >= above_size || length - slash >= size || length == slash) {
     errno = length == slash ? EINVAL : ENAMETOOLONG;
     return failed("path");
   }
@@ -49,6 +74,22 @@ int root_parent(struct state *state, const char *path, char *name, size_t size) 
   memcpy(above, path, slash);
   above[slash] = '\0';
   if (slash == 0) strcpy(above, "/");
+  return 0;
+}
+
+
+/* Opens the directory above `path`, which must be there, and leaves the last name. */
+int existing_parent(struct state *state, const char *path, char *name, size_t size) {
+  char above[4096];
+  if (split_path(path, above, sizeof above, name, size) != 0) return -1;
+  int fd = root_open(state, above, O_PATH | O_DIRECTORY);
+  return fd >= 0 ? fd : failed("openat2");
+}
+
+/* The same, making what is missing (0755). */
+int root_parent(struct state *state, const char *path, char *name, size_t size) {
+  char above[4096];
+  if (split_path(path, above, sizeof above, name, size) != 0) return -1;
   int fd = root_open(state, above, O_PATH | O_DIRECTORY);
   if (fd >= 0 || errno != ENOENT) return fd >= 0 ? fd : failed("openat2");
   return root_target(state, above, CREATE_DIRECTORY, 0755);
@@ -95,9 +136,33 @@ static int target_through_links(struct state *state, const char *path, enum crea
   return fd;
 }
 
+/* A directory of the root that is what its name says, made if it is missing: an image that has a symlink for /proc
+   would lead what is mounted there, and what guards it, elsewhere (CVE-2019-19921, CVE-2023-27561). */
+static int own_directory(struct state *state, const char *path, mode_t mode) {
+  char name[256];
+  int parent = root_parent(state, path, name, sizeof name);
+  if (parent < 0) return -1;
+  int fd = make_name(parent, name, CREATE_DIRECTORY, mode);
+  int error = errno;
+  close(parent);
+  errno = error;
+  return fd;
+}
+
 /* A descriptor (O_PATH) of the path, made as an empty directory or file if it is missing and may be made. */
 int root_target(struct state *state, const char *path, enum create create, mode_t mode) {
-  return target_through_links(state, path, create, mode, 8);
+  return create == CREATE_OWN ? own_directory(state, path, mode) : target_through_links(state, path, create, mode, 8);
+}
+
+/* file PATH MODE TEXT: a new file of the stage, for op `bind`. */
+int op_file(struct state *state, struct op *op) {
+  (void)state;
+  mode_t mode = (mode_t)strtoul(op->field[1], NULL, 8);
+  int fd = open(op->field[0], O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  if (fd < 0) return failed("open");
+  ssize_t length = (ssize_t)strlen(op->field[2]), n = write(fd, op->field[2], (size_t)length);
+  close(fd);
+  return n == length ? 0 : failed("write");
 }
 
 static int remove_entries(int directory);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds dist: main.js and its chunks from src, executor-ARCH from executor. What is newer than its sources stays.
+# Builds dist: entry.cjs and its chunks from src, executor-ARCH from executor. What is newer than its sources stays.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,14 +13,13 @@ stale() {
   [ ! -e "$made" ] || [ -n "$(find "$@" -newer "$made" -print -quit)" ]
 }
 
-if stale dist/main.js src package-lock.json package.json scripts/build.sh; then
+if stale dist/entry.cjs src package-lock.json package.json scripts/build.sh scripts/bundle.config.mjs; then
   # A new directory takes the place of the old one, so that no chunk of an older build stays.
   rm -rf dist/.new
-  "$node" node_modules/rolldown/bin/cli.mjs src/main.ts --dir dist/.new --format esm --platform node --minify \
-    --log-level warn >/dev/null
-  find dist -maxdepth 1 -name '*.js' -delete
-  find dist/.new -name '*.js' ! -name main.js -exec mv {} dist/ \;
-  mv dist/.new/main.js dist/main.js
+  "$node" node_modules/rolldown/bin/cli.mjs --config scripts/bundle.config.mjs --dir dist/.new >/dev/null
+  find dist -maxdepth 1 -name '*.?js' -delete
+  find dist/.new -name '*.cjs' ! -name entry.cjs -exec mv {} dist/ \;
+  mv dist/.new/entry.cjs dist/entry.cjs
   rm -rf dist/.new
 fi
 

@@ -1,16 +1,18 @@
 #!/bin/sh
 # Installs what is missing: Debian packages (as root; an ordinary user is told their names) and npm packages.
-# usage: scripts/setup.sh start|test|bench      what `npm start`, `npm test` or `npm run bench` needs
+# usage: scripts/setup.sh start|test|bench|fuzz     what `npm start`, `npm test`, `npm run bench` or `npm run fuzz` needs
 set -eu
 cd "$(dirname "$0")/.."
 level=${1:-start}
 
-# Every system package: for what (s start, t test, b bench) · package · its sign (program or file) · why
+# Every system package: for what (s start, t test, b bench, f fuzz) · package · its sign (program or file) · why
 packages='
 stb squashfs-tools   mksquashfs       writes squashfs images
 stb tar              tar              unpacks trees with owners and xattrs
 stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
+stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
+-tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
 stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor
@@ -32,14 +34,17 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime
 --b bubblewrap       bwrap            peer: a sandbox
+---f clang            clang            libFuzzer and the sanitizers
+---f libclang-rt-dev  libclang-rt-dev  their libraries
 '
 
 case $level in
-  start) column='s??' ;;
-  test) column='?t?' ;;
-  bench) column='??b' ;;
+  start) column='s*' ;;
+  test) column='?t*' ;;
+  bench) column='??b*' ;;
+  fuzz) column='*f' ;;
   *)
-    echo "setup.sh: unknown level '$level': start, test or bench" >&2
+    echo "setup.sh: unknown level '$level': start, test, bench or fuzz" >&2
     exit 2
     ;;
 esac

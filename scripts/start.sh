@@ -59,7 +59,7 @@ if [ "$(id -u)" = 0 ]; then
     setpriv --reuid="$user" --regid="$user" --clear-groups --inh-caps=-all \
       env -i HOME="$home" USER="$user" PATH="$PATH" TERM="${TERM:-dumb}" "$@"
   }
-  if ! as_user test -r "$checkout/dist/main.js" || ! as_user test -x "$node"; then
+  if ! as_user test -r "$checkout/dist/entry.cjs" || ! as_user test -x "$node"; then
     echo "Other users cannot enter $checkout: the demonstration runs a copy of it in $place/package"
     rm -rf "$place/package"
     mkdir -p "$place/package/node_modules/node-linux-$arch/bin"

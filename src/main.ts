@@ -1,10 +1,9 @@
-/** What users start: the table of commands, and the only place where the process ends. */
-import module from "node:module";
+/** What users start, by way of entry.ts: the table of commands, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
 import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
-import type { Progress } from "./base/progress.ts";
-import type { ProgressMode } from "./base/progress-render.ts";
+import { lazyProgress } from "./base/progress.ts";
+import { createProgress } from "./base/progress-render.ts";
 import { readSettings, type Settings } from "./base/settings.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
@@ -29,12 +28,15 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   unit: { about: "print a service file for a container", load: () => import("./commands/unit.ts") },
   exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
   list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
+  diff: { about: "show what a container changed", load: () => import("./commands/diff.ts") },
+  copy: { about: "copy files out of a container or into it", load: () => import("./commands/copy.ts") },
+  reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
   info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
-  plan: { about: "print the steps of a run, start or exec", load: () => import("./commands/plan.ts") },
+  plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },
@@ -110,8 +112,9 @@ function report(thrown: unknown): void {
   complaints().write(`${lines.join("\n")}\n`);
 }
 
-function makeCli(signal: AbortSignal, createProgress: (mode: ProgressMode) => Progress): Cli & { status(): number } {
+function makeCli(): Cli & { status(): number } {
   let status = 0;
+  let signal: AbortSignal | undefined;
   let known: Settings | undefined;
   // Read where they are needed: help and version show without them.
   const settings = () => (known ??= readSettings(process.env, process.geteuid?.() ?? 0));
@@ -119,12 +122,17 @@ function makeCli(signal: AbortSignal, createProgress: (mode: ProgressMode) => Pr
     get layout() {
       return layoutOf(settings());
     },
-    context: (progress = "auto"): Context => ({
-      settings: settings(),
-      signal,
-      progress: createProgress(progress),
-      warn: (message) => void complaints().write(`rootling: ${escapeText(message)}\n`),
-    }),
+    context: (mode = "auto"): Context => {
+      const progress = lazyProgress(() => createProgress(mode, complaints()));
+      return {
+        settings: settings(),
+        get signal() {
+          return (signal ??= stopOnSignals());
+        },
+        progress,
+        warn: (message) => progress.say(`rootling: ${escapeText(message)}`),
+      };
+    },
     print,
     write,
     report,
@@ -195,10 +203,8 @@ async function main(words: readonly string[]): Promise<number> {
       mend: near ? `did you mean ${near}?` : "see `rootling help`",
     });
   }
-  const signal = stopOnSignals();
-  const { createProgress } = await import("./base/progress-render.ts");
   const { bindOptionalValues, asFailure } = await import("./commands/cli.ts");
-  const cli = makeCli(signal, (mode) => createProgress(mode, complaints()));
+  const cli = makeCli();
   try {
     const command = (await entry.load()).define(cli);
     command.configureOutput({ writeOut: (text) => print(text.trimEnd()) });
@@ -211,8 +217,6 @@ async function main(words: readonly string[]): Promise<number> {
   return cli.status();
 }
 
-// Compiled code is kept between runs: most of a start is the loading of modules.
-module.enableCompileCache?.();
 main(process.argv.slice(2)).then(
   (status) => process.exit(status),
   (error: unknown) => {

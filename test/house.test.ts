@@ -26,6 +26,7 @@ const planted: Readonly<Record<string, readonly (readonly [file: string, text: s
   "only base/process.ts starts programs": [
     ["src/image/a.ts", 'import { spawn } from "node:child_process";'],
     ["src/image/b.ts", 'const { spawn } = await import("child_process");'],
+    ["src/image/c.ts", 'process.getBuiltinModule("node:child_process").spawn(file);'],
   ],
   "only main.ts ends the process": [["src/boot/a.ts", "if (bad) process.exit(3);"]],
   "the lock file holds no download addresses": [["package-lock.json", '{\n"resolved": "somewhere"\n}']],

@@ -48,6 +48,17 @@ test("layers, sizes and waste; the page draws them and runs no script of the ima
     { path: "srv/gone", layer: 0, bytes: 200 },
   ]);
 
+  assert.deepEqual(
+    report.largestFiles.map(({ path, layer }: { path: string; layer: number }) => [path, layer]),
+    [
+      ["srv/keep", 0],
+      ["srv/twice", 1],
+      ["srv/<script>alert(1)", 0],
+      ["etc/x", 2],
+    ],
+  );
+  assert.match(report.layers[0].createdBy, /umoci/);
+
   const page = join(box.user.home, "page.html");
   await box.must(["inspect", source, "--html", page]);
   const text = readFileSync(page, "utf8");
@@ -59,13 +70,19 @@ test("layers, sizes and waste; the page draws them and runs no script of the ima
     ...[`--user-data-dir=${join(box.scratch, "browser")}`, "--virtual-time-budget=2000"],
   ];
   // A click on the first layer: the bytes of the others are dimmed.
-  const clicked = text.replace("</body>", "<script>document.querySelector('#layers tbody tr').click()</script></body>");
+  const clicked = text.replace(
+    "</body>",
+    "<script>document.querySelector('#layers tbody tr').click();" +
+      "document.querySelector('svg .l2').dispatchEvent(new Event('mouseover',{bubbles:true}))</script></body>",
+  );
   const copy = join(box.scratch, "clicked.html");
   await must(["sh", "-c", 'cat >"$1"', "sh", copy], { input: clicked });
   const dom = await must([...browser, "--dump-dom", pathToFileURL(copy).href]);
-  assert.match(dom, /<tr data-layer="0" class="chosen">/);
+  assert.match(dom, /<tr data-layer="0" tabindex="0" class="chosen">/);
   assert.equal(dom.match(/class="leaf l1 dim"/g)?.length, 1);
-  assert.equal(dom.match(/class="leaf l0"/g)?.length, 1);
+  assert.equal(dom.match(/class="leaf l0"/g)?.length, 2);
+  assert.match(dom, /<p id="here"[^>]*>\/etc\/x: 100 B, layer 3</);
+  assert.match(dom, /<i class="wasted" style="width: ?35\.0%/);
   assert.match(dom, /<rect[^>]*class="directory"><title>\/srv\//);
   const picture = join(box.scratch, "page.png");
   await must([...browser, `--screenshot=${picture}`, "--window-size=1280,1200", pathToFileURL(page).href]);

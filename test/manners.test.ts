@@ -68,6 +68,27 @@ describe("manners", () => {
     });
   }
 
+  test("standard input that comes in drops, also one that somebody has made non-blocking", async () => {
+    await sh("mkdir -p drops && echo it >drops/file && tar -C drops -czf drops.tar.gz .");
+    const drops = "{ head -c 1 drops.tar.gz; sleep 1; tail -c +2 drops.tar.gz; }";
+    const stored = await sh(`${drops} | ${shell("import", "-", "--name", "drops")}`);
+    assert.equal(stored.status, 0, stored.stderr);
+    const unblock =
+      "import fcntl, os, sys; fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK); os.execv(sys.argv[1], sys.argv[1:])";
+    const written = await sh(`${drops} | python3 -c ${shellWord(unblock)} ${shell("import", "-", "-o", "drops.sqsh")}`);
+    assert.equal(written.status, 0, written.stderr);
+  });
+
+  test("a signal ends it while standard input is silent", async () => {
+    for (const where of ["--name=silent", "--output=silent.sqsh"]) {
+      const { stdout } = await sh(
+        `{ head -c 300 /dev/zero; sleep 30 & echo $! >sleeper; wait; } | { timeout -k 10 -s TERM 2 ${shell("import", "-", where)}; echo "status $?"; kill "$(cat sleeper)"; }`,
+      );
+      assert.equal(stdout.trim(), "status 124");
+      assert.ok(!readdirSync(box.user.home).some((name) => name.startsWith("silent.sqsh")));
+    }
+  });
+
   test("without HOME what needs no store works; the rest says what is missing", async () => {
     const bare = `env -i PATH="$PATH"`;
     for (const words of [["version"], ["run", "--help"], ["help", "run"]]) {

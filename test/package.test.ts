@@ -29,7 +29,7 @@ function fakeNode(file: string, version: string): string {
 /** A package as it is after an installation, without a Node. */
 function fakePackage(root: string): string {
   mkdirSync(join(root, "dist"), { recursive: true });
-  writeFileSync(join(root, "dist/main.js"), "");
+  writeFileSync(join(root, "dist/entry.cjs"), "");
   cpSync(join(checkout, "bin"), join(root, "bin"), { recursive: true });
   return join(root, "bin/rootling");
 }
@@ -55,7 +55,7 @@ for (const [version, fits] of [
     const outcome = await start(program, pathWith(t, version));
     if (fits) {
       assert.equal(outcome.stderr, "");
-      assert.match(outcome.stdout, new RegExp(`^${version} .*/dist/main.js a word \\$x\n$`));
+      assert.match(outcome.stdout, new RegExp(`^${version} .*/dist/entry.cjs a word \\$x\n$`));
       return;
     }
     assert.equal(outcome.status, 125);
@@ -110,18 +110,18 @@ test("in a checkout the sources run where they are newer than the bundle, or the
   const env = { ROOTLING_NODE: fakeNode(join(root, "node"), "v26.0.0") };
   const deep = join(root, "src/image/sources/docker.ts");
   mkdirSync(dirname(deep), { recursive: true });
-  for (const file of [deep, join(root, "src/main.ts")]) writeFileSync(file, "");
+  for (const file of [deep, join(root, "src/entry.ts")]) writeFileSync(file, "");
   const ran = async () => (await start(program, "/none", env)).stdout;
   const at = (file: string, seconds: number) => utimesSync(file, seconds, seconds);
-  at(join(root, "src/main.ts"), 1000);
+  at(join(root, "src/entry.ts"), 1000);
   at(deep, 1000);
-  at(join(root, "dist/main.js"), 2000);
-  assert.match(await ran(), /dist\/main\.js/);
+  at(join(root, "dist/entry.cjs"), 2000);
+  assert.match(await ran(), /dist\/entry\.cjs/);
   at(deep, 3000);
-  assert.match(await ran(), /src\/main\.ts/);
+  assert.match(await ran(), /src\/entry\.ts/);
   at(deep, 1000);
-  await must(["rm", join(root, "dist/main.js")]);
-  assert.match(await ran(), /src\/main\.ts/);
+  await must(["rm", join(root, "dist/entry.cjs")]);
+  assert.match(await ran(), /src\/entry\.ts/);
 });
 
 test("from the checkout it runs with nothing on PATH", async () => {
@@ -142,7 +142,7 @@ test("it runs from its tarball, installed for all, with an old Node first on PAT
   const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
   const tarball = join(directory, `rootling-${version}.tgz`);
   const names = (await must(["tar", "--list", "--file", tarball])).split("\n");
-  for (const name of ["package/bin/rootling", "package/dist/main.js", `package/dist/executor-${process.arch}`]) {
+  for (const name of ["package/bin/rootling", "package/dist/entry.cjs", `package/dist/executor-${process.arch}`]) {
     assert.ok(names.includes(name), name);
   }
   assert.deepEqual(

@@ -61,6 +61,8 @@ export const failureCodes = {
   E_PROGRAM: "a system program is missing or failed",
   E_SUBUID: "the ids that a map names are not this user's",
   E_USERNS: "user namespaces are not available to this user",
+  E_NAMESPACE: "a namespace cannot be made ready for use",
+  E_CGROUP: "limits cannot be set here",
   E_OVERLAY: "overlayfs cannot be mounted here",
   E_MOUNT: "a mount failed",
   E_NAME: "a name is not allowed",

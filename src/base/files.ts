@@ -1,25 +1,24 @@
 /** The commit rule: temporary name → fsync → rename → fsync of the directory. */
-import { hash as digest, randomBytes } from "node:crypto";
-import { mkdirSync, type PathLike, statSync } from "node:fs";
-import { type FileHandle, link, lstat, open, readdir, rename, rm } from "node:fs/promises";
+import { type PathLike, promises } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
-import { ourselves, ownerName, stateOfName } from "./owner.ts";
-import { capture } from "./process.ts";
+import { ourselves, ownerName, stateOfName, suffix } from "./owner.ts";
+import { capture, saidFailure } from "./process.ts";
+
+export { makePrivateDirectory } from "./private-directory.ts";
 
 /** The beginning of all temporary names beside `path`: short enough that the owner fits behind it in NAME_MAX. */
 const temporaryPrefix = (path: string): string => {
   const name = Buffer.from(basename(path));
   // Cut within a character, a name would not come back from the file system as it was given.
-  return name.length <= 160 ? `${basename(path)}.` : `.${digest("sha256", name).slice(0, 16)}.`;
+  if (name.length <= 160) return `${basename(path)}.`;
+  return `.${process.getBuiltinModule("node:crypto").hash("sha256", name).slice(0, 16)}.`;
 };
 
 /** A name beside `path` that nobody else uses. It says whose it is: see clearTemporaries. */
 export const temporaryName = (path: string): string =>
-  join(
-    dirname(path),
-    `${temporaryPrefix(path)}${ownerName(ourselves())}.${randomBytes(4).toString("hex")}${TEMPORARY_END}`,
-  );
+  join(dirname(path), `${temporaryPrefix(path)}${ownerName(ourselves())}.${suffix()}${TEMPORARY_END}`);
 
 const TEMPORARY_END = ".tmp";
 
@@ -29,11 +28,11 @@ const TEMPORARY_END = ".tmp";
  */
 export async function clearTemporaries(path: string): Promise<void> {
   const prefix = temporaryPrefix(path);
-  for (const name of await readdir(dirname(path)).catch(() => [])) {
+  for (const name of await promises.readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
     if (stateOfName(name.slice(prefix.length)) !== "dead") continue;
     const left = join(dirname(path), name);
-    const owner = await lstat(left).then(
+    const owner = await promises.lstat(left).then(
       ({ uid }) => uid,
       () => undefined,
     );
@@ -41,39 +40,9 @@ export async function clearTemporaries(path: string): Promise<void> {
   }
 }
 
-/** Makes a directory and its missing parents, closed to other users. Trees below it may hold set-id files. */
-export function makePrivateDirectory(path: string): void {
-  try {
-    makeWithParents(path);
-  } catch (error) {
-    throw fileFailure(error, "making a directory of the store", path);
-  }
-}
-
-/** Node's own `recursive` turns errors of a disk into ENOENT. */
-function makeWithParents(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) === "EEXIST" && statSync(path).isDirectory()) return;
-    if (errnoOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    makeWithParents(dirname(path));
-    mkdirOnce(path);
-  }
-}
-
-/** Another process may have made it in the meantime. */
-function mkdirOnce(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) !== "EEXIST") throw error;
-  }
-}
-
 /** Forces a directory's entries to disk. */
 export async function syncDirectory(path: PathLike): Promise<void> {
-  const handle = await open(path, "r");
+  const handle = await promises.open(path, "r");
   try {
     await handle.sync();
   } finally {
@@ -83,7 +52,7 @@ export async function syncDirectory(path: PathLike): Promise<void> {
 
 /** Forces a file's content to disk. */
 export async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, "r+");
+  const handle = await promises.open(path, "r+");
   try {
     await handle.sync();
   } finally {
@@ -96,16 +65,16 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
   const temporary = temporaryName(path);
   let handle: FileHandle | undefined;
   try {
-    handle = await open(temporary, "wx", 0o600);
+    handle = await promises.open(temporary, "wx", 0o600);
     await handle.writeFile(content);
     await handle.sync();
     await handle.close();
     handle = undefined;
-    await rename(temporary, path);
+    await promises.rename(temporary, path);
     await syncDirectory(dirname(path));
   } catch (error) {
     await handle?.close().catch(() => {});
-    await rm(temporary, { force: true }).catch(() => {});
+    await promises.rm(temporary, { force: true }).catch(() => {});
     throw fileFailure(error, "writing a record", path);
   }
 }
@@ -116,9 +85,9 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
  */
 export async function moveIntoPlace(temporary: string, path: string, force: boolean): Promise<void> {
   try {
-    const isDirectory = (await lstat(temporary)).isDirectory();
+    const isDirectory = (await promises.lstat(temporary)).isDirectory();
     if (isDirectory) await moveDirectory(temporary, path, force);
-    else if (force) await rename(temporary, path);
+    else if (force) await promises.rename(temporary, path);
     else await moveNewFile(temporary, path);
     await syncDirectory(dirname(path));
   } catch (error) {
@@ -128,7 +97,7 @@ export async function moveIntoPlace(temporary: string, path: string, force: bool
 
 /** Throws E_EXISTS for a name that is taken. */
 export async function refuseExisting(path: string): Promise<void> {
-  const present = await lstat(path).catch(() => undefined);
+  const present = await promises.lstat(path).catch(() => undefined);
   if (present !== undefined) throw existing(path);
 }
 
@@ -141,29 +110,29 @@ const existing = (path: string): Failure =>
 async function moveNewFile(temporary: string, path: string): Promise<void> {
   try {
     // Unlike rename, link never replaces what another process put there in the meantime.
-    await link(temporary, path);
+    await promises.link(temporary, path);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") throw existing(path);
     await refuseExisting(path);
-    await rename(temporary, path);
+    await promises.rename(temporary, path);
     return;
   }
   // The output is there: a temporary name that cannot be removed takes nothing away from that.
-  await rm(temporary).catch(() => {});
+  await promises.rm(temporary).catch(() => {});
 }
 
 async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {
   if (!force) {
     await refuseExisting(path);
-    await rename(temporary, path);
+    await promises.rename(temporary, path);
     return;
   }
   const old = temporaryName(path);
-  const replaced = await rename(path, old).then(
+  const replaced = await promises.rename(path, old).then(
     () => true,
     () => false,
   );
-  await rename(temporary, path);
+  await promises.rename(temporary, path);
   if (replaced) await removeTree(old);
 }
 
@@ -173,11 +142,15 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
  */
 export async function removeTree(path: string): Promise<void> {
   try {
-    await rm(path, { recursive: true, force: true });
+    await promises.rm(path, { recursive: true, force: true });
   } catch {
-    await capture("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
+    // Where directories cannot be opened, the reason of that is the reason.
+    const closed = await capture("chmod", ["-R", "u+rwX", "--", path]).then(
+      () => undefined,
+      (error: unknown) => saidFailure(error, "removing", path),
+    );
     await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
-      throw fileFailure(error, "removing", path);
+      throw closed ?? saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
     });
   }
 }

@@ -30,11 +30,19 @@ export function startTime(pid: number): string | undefined {
   return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
 }
 
-const bootId = (): string => read("/proc/sys/kernel/random/boot_id")?.trim() ?? "";
-const machineId = (): string => read("/etc/machine-id")?.trim() ?? "";
+/** What a file says, read once: neither changes while we live. */
+const once = (path: string): (() => string) => {
+  let text: string | undefined;
+  return () => (text ??= read(path)?.trim() ?? "");
+};
+
+const bootId = once("/proc/sys/kernel/random/boot_id");
+const machineId = once("/etc/machine-id");
+
+let self: Owner | undefined;
 
 /** This process. It keeps pid and start time when it hands over to the executor by execve. */
-export const ourselves = (): Owner => ownerOf(process.pid);
+export const ourselves = (): Owner => (self ??= ownerOf(process.pid));
 
 /** A process that we have started and that has not ended. */
 export const ownerOf = (pid: number): Owner => ({
@@ -43,6 +51,12 @@ export const ownerOf = (pid: number): Owner => ({
   boot: bootId(),
   machine: machineId(),
 });
+
+/** Tells apart the names that one owner uses; eight hexadecimal digits. No secret: directories of ours are private. */
+export const suffix = (): string =>
+  Math.floor(Math.random() * 2 ** 32)
+    .toString(16)
+    .padStart(8, "0");
 
 /**
  * alive: it runs; dead: it ended, or the machine booted since; foreign: another machine's, of which nothing can be

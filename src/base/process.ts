@@ -1,5 +1,5 @@
 /** The only place that starts other programs. */
-import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { delimiter, join } from "node:path";
@@ -28,6 +28,9 @@ export interface RunOptions {
   /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
   onStderr?: (chunk: string) => void;
 }
+
+/** From the words of a program to those that run it elsewhere, such as in a user namespace; each result is used once. */
+export type Enter = (words: readonly string[]) => string[];
 
 const STDERR_KEPT = 4096;
 
@@ -61,7 +64,8 @@ export function requireProgram(name: string, debianPackage: string): string {
 /** Some errors, such as too many open files, come at once; others as an event. */
 function start(file: string, args: readonly string[], options: SpawnOptions): ChildProcess {
   try {
-    return spawn(file, args, options);
+    // Loaded when first used: net and streams come with it, and a start needs none of them.
+    return process.getBuiltinModule("node:child_process").spawn(file, args, options);
   } catch (error) {
     throw fileFailure(error, "starting a program", file);
   }
@@ -115,6 +119,27 @@ export async function capture(file: string, args: readonly string[], options: Ru
   running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (output += chunk));
   await running.finished;
   return output;
+}
+
+/** What programs say of an error, in the C locale that they are started with: strerror(3), and GNU tar's own words. */
+const ERRNO_WORDS = [
+  ["No space left on device", "ENOSPC"],
+  // GNU tar's words for a write that a full disk cut short.
+  ["Wrote only ", "ENOSPC"],
+  ["Disk quota exceeded", "EDQUOT"],
+  ["Read-only file system", "EROFS"],
+  ["Input/output error", "EIO"],
+  ["Permission denied", "EACCES"],
+] as const;
+
+/**
+ * The failure of a file operation that a program was started for: told from what it said last. Undefined where that
+ * names no error of a file system.
+ */
+export function saidFailure(error: unknown, doing: string, path: string): Failure | undefined {
+  if (!(error instanceof Failure)) return fileFailure(error, doing, path);
+  const code = ERRNO_WORDS.find(([words]) => error.code === "E_PROGRAM" && error.what.includes(words))?.[1];
+  return code && fileFailure(Object.assign(new Error(error.what), { code }), doing, path);
 }
 
 /** A program in a session of its own, that goes on when we end. Its standard error is ours. */

@@ -11,14 +11,39 @@ export interface Task {
 }
 
 export interface Progress {
-  /** Begins a task. `id` is stable for machines (a digest, a path); `label` is what a person reads. */
+  /**
+   * Begins a task. `id` is stable for machines (a digest, a path): a task that begins anew takes the place of an
+   * unfinished one. `label` is what a person reads.
+   */
   task(id: string, label: string, total?: number): Task;
+  /** Tasks of so many bytes are going to begin: what the whole amounts to is known before its parts are at work. */
+  expect(bytes: number): void;
+  /** Says something in between: one line, escaped already. It stays above what is drawn. */
+  say(line: string): void;
+  /** Shows nothing until the function that it returns is called, as while somebody types a password. */
+  pause(): () => void;
   /** Clears what is drawn, so that other output can follow. Idempotent. */
   close(): void;
+}
+
+/** Made when there is something to show: most starts have nothing, and a terminal's streams are not for nothing. */
+export function lazyProgress(make: () => Progress): Progress {
+  let made: Progress | undefined;
+  const needed = () => (made ??= make());
+  return {
+    task: (...words) => needed().task(...words),
+    expect: (bytes) => needed().expect(bytes),
+    say: (line) => needed().say(line),
+    pause: () => needed().pause(),
+    close: () => made?.close(),
+  };
 }
 
 /** Reports nothing. */
 export const silentProgress: Progress = {
   task: () => ({ advance() {}, setTotal() {}, done() {} }),
+  expect() {},
+  say() {},
+  pause: () => () => {},
   close() {},
 };

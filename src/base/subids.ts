@@ -1,6 +1,5 @@
 /** Subordinate ids: what /etc/subuid and /etc/subgid give to a user (subuid(5), subgid(5)). */
 import { readFileSync } from "node:fs";
-import { userInfo } from "node:os";
 import { findProgram } from "./process.ts";
 
 /** Ids from `start` on. */
@@ -53,7 +52,7 @@ const above = (lines: readonly Line[]): number =>
 
 const nameOf = (uid: number): string => {
   try {
-    return userInfo().username || String(uid);
+    return process.getBuiltinModule("node:os").userInfo().username || String(uid);
   } catch {
     // Not in passwd.
     return String(uid);

@@ -1,13 +1,21 @@
 /** The boot side, step by step: intent and host become facts, facts a plan, the plan is checked and carried out. */
-import { setImmediate } from "node:timers/promises";
 import { type Context, throwIfAborted } from "../base/context.ts";
+import { readSubordinateIds } from "../base/subids.ts";
 import { check } from "../plan/check.ts";
 import { becomeClient, beginMonitor, findExecutor, handOver, type Monitor } from "../plan/launch.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type ExecFacts, gatherExecFacts } from "./exec-facts.ts";
 import { gatherFacts, type Places, windowSize } from "./facts.ts";
+import { type IdMap, resolveMap, wantsSubordinate } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lower, lowerExec } from "./lower.ts";
+
+/** The id map that is meant, for this caller on this host. Throws E_SUBUID. */
+export function mapOf({ value, origin }: Intent["idMap"]): IdMap {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  const subordinate = wantsSubordinate(value) ? { subordinate: readSubordinateIds(uid) } : {};
+  return resolveMap(value, { uid, gid, ...subordinate }, origin);
+}
 
 /** The plan of a start; nothing is changed. */
 export function planStart(intent: Intent, places: Places): Plan {
@@ -64,7 +72,8 @@ export async function showTerminal(
 
 /** Signals that arrived until here were turned into an abort; from here on they end the process, as they should. */
 async function leaveSignals(context: Context): Promise<void> {
-  await setImmediate();
+  if (process.listenerCount("SIGTERM") === 0) return;
+  await new Promise((go) => setImmediate(go));
   throwIfAborted(context.signal);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
 }

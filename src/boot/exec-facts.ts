@@ -1,6 +1,7 @@
 /** What `exec` has to know of the process whose namespaces it enters. */
-import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { errnoOf, Failure } from "../base/errors.ts";
+import { limitedCgroups } from "./cgroup-facts.ts";
 import type { Window } from "./facts.ts";
 import type { IdMap, IdRange, MapWish } from "./id-map.ts";
 import type { ExecIntent } from "./intent.ts";
@@ -8,19 +9,38 @@ import type { ExecIntent } from "./intent.ts";
 export interface ExecFacts {
   /** Namespaces that differ from ours. */
   readonly joins: readonly string[];
+  /** Cgroups with limits that it is in. */
+  readonly cgroups: readonly string[];
   /** That of the target's user namespace; kind none where it is ours. */
   readonly map: IdMap;
   /** What was asked for to get that map. */
   readonly wish: MapWish;
   /** A map of one id, which is not ours: nobody inside is us. */
   readonly foreign: boolean;
+  /** The processor as Node names it. */
+  readonly architecture: string;
   /** Where clients come to the terminal, if the command gets one, and its size. */
   readonly socket?: string;
   readonly window?: Window;
 }
 
-/** Names in /proc/PID/ns, and what the executor calls them. */
-const NAMESPACES = { user: "user", mnt: "mount", pid: "pid", ipc: "ipc", uts: "uts", net: "net", cgroup: "cgroup" };
+/** Names in /proc/PID/ns, and what the executor calls them; those that this kernel has. */
+const NAMESPACES = Object.entries({
+  user: "user",
+  mnt: "mount",
+  pid: "pid",
+  ipc: "ipc",
+  uts: "uts",
+  net: "net",
+  cgroup: "cgroup",
+  time: "time",
+}).filter(([file]) => existsSync(`/proc/self/ns/${file}`));
+
+/** The namespaces of a process, by its directory in /proc, that differ from ours. */
+export const namespacesApart = (directory: string): string[] =>
+  NAMESPACES.filter(([file]) => readlinkSync(`${directory}/ns/${file}`) !== readlinkSync(`/proc/self/ns/${file}`)).map(
+    ([, name]) => name,
+  );
 
 const readMap = (file: string): IdRange[] =>
   readFileSync(file, "utf8")
@@ -30,7 +50,7 @@ const readMap = (file: string): IdRange[] =>
     .map(([inside = 0, outside = 0, count = 0]) => ({ inside, outside, count }));
 
 /** The map of a process, and the wish that comes to the same for whoever enters it. */
-function mapOf(directory: string, joined: boolean): Pick<ExecFacts, "map" | "wish" | "foreign"> {
+export function mapOf(directory: string, joined: boolean): Pick<ExecFacts, "map" | "wish" | "foreign"> {
   if (!joined) return { map: { kind: "none", uids: [], gids: [] }, wish: "caller", foreign: false };
   const [uids, gids] = [readMap(`${directory}/uid_map`), readMap(`${directory}/gid_map`)];
   const one = uids.length === 1 && uids[0]?.count === 1;
@@ -50,16 +70,19 @@ const hasOurRoot = (directory: string): boolean => {
 export function gatherExecFacts(target: ExecIntent["target"]): ExecFacts {
   const directory = `/proc/${target.pid}`;
   try {
-    const joins = Object.entries(NAMESPACES)
-      .filter(([file]) => readlinkSync(`${directory}/ns/${file}`) !== readlinkSync(`/proc/self/ns/${file}`))
-      .map(([, name]) => name);
+    const joins = namespacesApart(directory);
     if (!joins.includes("mount") || hasOurRoot(directory)) {
       throw new Failure("E_NOT_FOUND", `process ${target.pid} is in no container, or in one that has yet to start`, {
         where: target.origin,
         mend: "see `rootling list` for what runs, and try again",
       });
     }
-    return { joins, ...mapOf(directory, joins.includes("user")) };
+    return {
+      joins,
+      cgroups: limitedCgroups(target.pid),
+      ...mapOf(directory, joins.includes("user")),
+      architecture: process.arch,
+    };
   } catch (cause) {
     if (cause instanceof Failure) throw cause;
     const gone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ESRCH";

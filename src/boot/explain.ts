@@ -20,12 +20,15 @@ const readSysctl = (name: string): string | undefined => {
   return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
 };
 
+/** Whether AppArmor lets only programs with a profile use user namespaces (Ubuntu 23.10 and later). */
+export const appArmorRestricts = (): boolean => readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1";
+
 /** How to mend refused user namespaces, by the three switches that distributions know. */
 export function userNamespaceMend(): string {
   if (readSysctl("kernel.unprivileged_userns_clone") === "0") {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
-  if (readSysctl("kernel.apparmor_restrict_unprivileged_userns") === "1") {
+  if (appArmorRestricts()) {
     return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");
@@ -35,6 +38,14 @@ export function userNamespaceMend(): string {
 
 const namespaces = ({ fields, errno, call }: StepFailure): Words => {
   const name = getSystemErrorName(-errno);
+  if (call === "setns" || call === "pidfd_open" || call === "start time") {
+    const pids = fields.slice(1).map((join) => join.split(" ")[0]);
+    return {
+      code: name === "EPERM" ? "E_USERNS" : "E_NOT_FOUND",
+      what: `the namespaces of process ${escapeText(pids.join(", "))} cannot be entered: ${reason(errno, call)}`,
+      mend: "it may have ended: see `rootling list`; only its owner and root may enter its namespaces",
+    };
+  }
   const user = fields[0]?.split(",").includes("user");
   if (user && (name === "EPERM" || name === "ENOSPC" || name === "EUSERS")) {
     return { code: "E_USERNS", what: "this user may not make user namespaces", mend: userNamespaceMend() };
@@ -74,6 +85,42 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
         mend: "check the path",
       };
 
+const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const said = detail ? ` (${escapeText(detail.trim())})` : "";
+  const mends: Record<string, string> = {
+    "open /dev/fuse": "ask the administrator to give /dev/fuse the mode 0666, or import the file into the store",
+    "open /dev/loop-control": "this machine has no loop devices for root: import the file into the store",
+    open: "check the path, and that you may read the file",
+    fsopen: `the kernel does not know this file system: ask the administrator for: modprobe ${verb === "fuse" ? "fuse" : "squashfs"}`,
+  };
+  return {
+    code: "E_MOUNT",
+    what: `the squashfs file ${escapeText(fields[verb === "serve" ? 2 : 1] ?? "")} cannot be mounted: ${reason(errno, call)}${said}`,
+    mend: mends[call] ?? (name === "EINVAL" ? "the file is damaged, or no squashfs" : "see `rootling doctor`"),
+  };
+};
+
+const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const path = escapeText(detail || (fields[0] ?? ""));
+  const doing = verb === "pack" ? "reading" : "writing";
+  const name = getSystemErrorName(-errno);
+  const mends: Record<string, string> = {
+    ENOENT: "check the path: directories above it must exist",
+    ENOTDIR: "the target must be a directory, or the name of something new in one",
+    EACCES: "it belongs to another user: see --map",
+    EPERM: "it cannot be made by this user: see --map",
+    EROFS: "the container runs read-only: end it first, or start it with --rw",
+    ENOSPC: "free some space",
+    EINVAL: "the map has no such owner, or the name leads out of the directory",
+  };
+  return {
+    code: name === "ENOENT" ? "E_NOT_FOUND" : name === "ENOSPC" ? "E_SPACE" : "E_IO",
+    what: `${doing} ${path} in the container failed: ${reason(errno, call)}`,
+    mend: mends[name] ?? "try again",
+  };
+};
+
 const takeIds = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_USERNS",
   what: `the ids ${fields.join(":")} cannot be taken on inside: ${reason(errno, call)}`,
@@ -97,6 +144,55 @@ const overlay = ({ errno, call, detail, fields }: StepFailure): Words => {
 
 const KINDS_DIFFER = "source and target must both be directories, or both be files";
 
+/** What an image may leave out, but not replace. */
+const OWN_DIRECTORIES = new Set(["/proc", "/sys", "/dev"]);
+
+const expect = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_MOUNT",
+  what: `${fields[0]} of the root is not the file system that was mounted there: ${reason(errno, call)}`,
+  mend: "something changes the root at the same time: start the container again when nobody does",
+});
+
+const keyring = ({ errno, call }: StepFailure): Words => ({
+  code: "E_EXECUTOR",
+  what: `a session keyring cannot be made: ${reason(errno, call)}`,
+  mend:
+    getSystemErrorName(-errno) === "EDQUOT"
+      ? "this user has too many keys: end other sandboxes, or ask the administrator for a higher kernel.keys.maxkeys"
+      : "leave out --isolate, or start rootling where keyctl is allowed",
+});
+
+const seccomp = ({ errno, call }: StepFailure): Words => ({
+  code: "E_EXECUTOR",
+  what: `the system call filter cannot be loaded: ${reason(errno, call)}`,
+  mend: "the kernel needs CONFIG_SECCOMP_FILTER; --seccomp=none does without the filter",
+});
+
+const loopback = ({ errno, call }: StepFailure): Words => ({
+  code: "E_NAMESPACE",
+  what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
+  mend: "start it without --net, to use the host's network",
+});
+
+const cgroup = ({ detail, errno, call, fields, verb }: StepFailure): Words => ({
+  code: "E_CGROUP",
+  what: `the cgroup ${escapeText(fields[verb === "cgroup" ? 1 : 0] ?? "")} cannot be ${verb === "cgroup" ? "made" : "joined"}: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend:
+    verb === "cgroup"
+      ? "see which limits the kernel takes; `rootling doctor` says what is delegated"
+      : "both sides must be delegated to you: with systemd, run it by systemd-run --user --scope",
+});
+
+const pasta = ({ detail, errno, call, fields }: StepFailure): Words => {
+  const said = escapeText(detail || reason(errno, call));
+  const mend = /bind|in use|port/i.test(detail)
+    ? "choose other ports with --publish: one is in use, or below 1024 and closed to this user"
+    : /interface|route/i.test(detail)
+      ? "the host has no network to share: use --net=none or --net=host"
+      : "try it without --net=user, and see `rootling doctor`";
+  return { code: "E_PROGRAM", what: `${escapeText(fields[1] ?? "pasta")} cannot connect the network: ${said}`, mend };
+};
+
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
   const name = getSystemErrorName(-errno);
@@ -112,8 +208,13 @@ const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
       "the mount is not allowed to this user: flags that the host locked stay, and some file systems are for root only",
     EROFS: "the root is read-only there: choose a target that exists",
     ENODEV: "the kernel does not know this file system, or the device is not what it should be",
-    EXDEV: "the target leads out of the root",
-    ELOOP: "the target is a symlink that leads nowhere",
+    EXDEV:
+      call === "target check"
+        ? "nothing is mounted on files of /proc and /sys: choose another target"
+        : "the target leads out of the root",
+    ELOOP: OWN_DIRECTORIES.has(target ?? "")
+      ? `the image has a symlink for ${target}, which would lead the kernel's files elsewhere: mend the image`
+      : "the target is a symlink that leads nowhere",
     ENOTDIR: KINDS_DIFFER,
     ...(call === "move_mount" ? { EINVAL: KINDS_DIFFER } : {}),
   };
@@ -191,8 +292,20 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  expect,
+  keyring,
+  seccomp,
+  loopback,
+  pasta,
+  cgroup,
+  "cgroup-join": cgroup,
   "subordinate-map": subordinateMap,
   lend,
+  "lend-squashfs": squashfs,
+  pack: files,
+  unpack: files,
+  fuse: squashfs,
+  serve: squashfs,
   "take-ids": takeIds,
   owner: takeIds,
 };

@@ -10,12 +10,16 @@ import {
   statSync,
 } from "node:fs";
 import { release } from "node:os";
-import { isatty } from "node:tty";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import { findProgram } from "../base/process.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
+import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
-import type { Intent } from "./intent.ts";
+import type { Intent, JoinWish } from "./intent.ts";
+import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
+import { controllersOf } from "./limits.ts";
+import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -25,8 +29,14 @@ export interface Places {
   readonly ephemeral: string;
   /** A path for the record of the pid inside. */
   readonly record: string;
+  /** The name of a cgroup for this start, and a path for its mark. */
+  readonly cgroup?: { readonly name: string; readonly mark: string };
+  /** A path for the mark of a program that connects the network. */
+  readonly network?: string;
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
+  /** A process inside each container that is to be joined. */
+  readonly containers?: Readonly<Partial<Record<JoinWish, RunningProcess>>>;
   /** Source of the container's mounts, by which its processes are found: base/survivors.ts. */
   readonly mark?: string;
   /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
@@ -79,8 +89,24 @@ export interface Facts {
   readonly window?: Window;
   /** Real paths of bind sources, where they differ from what was written. */
   readonly realPaths: Readonly<Record<string, string>>;
+  /** The processor as Node names it; only gathered for a seccomp filter. */
+  readonly architecture?: string;
+  /** Capabilities that we have, as a mask; only gathered where some are asked for. */
+  readonly capabilities?: string;
   /** Only gathered for maps of more than one id. */
   readonly subordinate?: SubordinateIds;
+  /** squashfuse(1), where root is a squashfs file and the caller is not root. */
+  readonly squashfuse?: string;
+  /** What is to be joined; absent where nothing is. */
+  readonly targets?: JoinTargets;
+  /** Absent where the network is the host's: a new sysfs can be mounted (mount_namespaces(7) says when it cannot). */
+  readonly freshSys?: boolean;
+  /** Only gathered for user-mode networking. */
+  readonly network?: NetworkFacts;
+  /** The kernel has time namespaces; only gathered where one is asked for. */
+  readonly timeNamespaces?: boolean;
+  /** Only gathered for a cgroup namespace, and for limits. */
+  readonly cgroups?: CgroupFacts;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
@@ -161,10 +187,10 @@ const topmost = (mounts: readonly string[]): string[] =>
 
 /** The path of the terminal on standard input, if there is one that has a path. */
 function terminalPath(): string | undefined {
-  if (!isatty(0)) return undefined;
   try {
     const path = readlinkSync("/proc/self/fd/0");
-    return path.startsWith("/dev/") && exists(path) ? path : undefined;
+    if (!path.startsWith("/dev/") || path === "/dev/null" || !exists(path)) return undefined;
+    return process.getBuiltinModule("node:tty").isatty(0) ? path : undefined;
   } catch {
     return undefined;
   }
@@ -172,7 +198,7 @@ function terminalPath(): string | undefined {
 
 /** The size of the terminal on standard output. */
 export function windowSize(): Window | undefined {
-  if (!isatty(1)) return undefined;
+  if (!process.getBuiltinModule("node:tty").isatty(1)) return undefined;
   const [columns, rows] = process.stdout.getWindowSize();
   return { rows, columns };
 }
@@ -180,6 +206,10 @@ export function windowSize(): Window | undefined {
 /** The initial user namespace maps every id to itself (user_namespaces(7)). */
 const isInitialUserNamespace = (): boolean =>
   /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+
+/** The permitted set of proc_pid_status(5). */
+const ownCapabilities = (): string =>
+  /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
 
 function realPathsOf(intent: Intent): Record<string, string> {
   const paths: Record<string, string> = {};
@@ -199,6 +229,23 @@ function realPathsOf(intent: Intent): Record<string, string> {
   }
   return paths;
 }
+
+const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
+  const squashfuse = findProgram("squashfuse");
+  return squashfuse === undefined ? {} : { squashfuse };
+};
+
+const ownNetwork = (intent: Intent): boolean =>
+  networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
+
+/** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
+const EMPTY_IN_SYS =
+  /^\/sys\/(fs\/(cgroup|fuse\/connections|bpf|pstore|selinux|smackfs)|kernel\/(debug|tracing|security|config)|firmware\/efi\/efivars)(\/|$)/;
+
+/** A user namespace may mount sysfs anew only where the one that is there hides nothing (mount_namespaces(7)). */
+const maySysBeFresh = (mounts: readonly MountPoint[]): boolean =>
+  mounts.some(({ path, type }) => path === "/sys" && type === "sysfs") &&
+  !mounts.some(({ path }) => path.startsWith("/sys/") && !EMPTY_IN_SYS.test(path));
 
 /** Looks at the host for what this intent needs. Throws E_NOT_FOUND for a bind source that does not exist. */
 export function gatherFacts(intent: Intent, places: Places): Facts {
@@ -221,7 +268,15 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(terminal === undefined ? {} : { terminal }),
     ...(window === undefined ? {} : { window }),
     realPaths: realPathsOf(intent),
+    ...(intent.root.value.kind === "squashfs" ? squashfuseFact() : {}),
+    ...(intent.seccomp ? { architecture: process.arch } : {}),
+    ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
+    ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
+    ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
+    ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
+    ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
+    ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
   };
 }

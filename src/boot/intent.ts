@@ -5,6 +5,8 @@
  */
 
 import type { MapWish } from "./id-map.ts";
+import type { Limits } from "./limits.ts";
+import type { Publish } from "./network.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -22,8 +24,10 @@ export type Root =
       readonly lowers: readonly string[];
       readonly kept?: { readonly upper: string; readonly work: string };
     }
-  /** A directory as it is. */
-  | { readonly kind: "directory"; readonly path: string }
+  /** A directory as it is; `stored`: of the store, for this very container. */
+  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean }
+  /** A squashfs file. */
+  | { readonly kind: "squashfs"; readonly path: string }
   /** The root that rootling itself runs on. */
   | { readonly kind: "host" };
 
@@ -54,15 +58,28 @@ export interface Variable {
 }
 
 /** Namespaces that can be asked for; user and mount namespaces follow from the id map and the root. */
-export type NamespaceKind = "pid" | "ipc" | "uts";
+export type NamespaceKind = "pid" | "ipc" | "uts" | "net" | "cgroup" | "time";
+
+/** The namespace of a container that runs, by its name, or of a process. */
+export type JoinWish = `container:${string}` | `pid:${string}`;
+
+/** `user`, of the network only: one of its own, connected by pasta. */
+export type NamespaceWish = "private" | "host" | "user" | JoinWish;
 
 export interface Intent {
   readonly root: Value<Root>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
+  /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */
+  readonly upper?: Value<"disk" | "tmpfs">;
+  /** Bytes at most, in the words of tmpfs(5), for ephemeral changes in memory. */
+  readonly upperSize?: Value<string>;
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
-  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<"private" | "host">>>>;
+  readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly limits?: Limits;
+  /** Ports of the host that lead inside. */
+  readonly publish?: readonly Publish[];
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;
@@ -74,12 +91,25 @@ export interface Intent {
   readonly workdir: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
+  /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */
+  readonly isolate?: Value<true>;
+  /** Which system calls are refused. */
+  readonly seccomp?: Value<SeccompName>;
+  readonly capabilities?: CapabilityWishes;
   /** It goes on without the caller: its output goes to a log, and its status to a record. */
   readonly detached?: Value<true>;
   /** The payload gets a terminal and a session of its own. */
   readonly terminal?: Value<true>;
   /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
   readonly stopSignal?: Value<string>;
+}
+
+export type SeccompName = "strict" | "none";
+
+/** Changes of the usual capabilities; names as capabilities(7) has them, in lower case and without `cap_`. */
+export interface CapabilityWishes {
+  readonly add: readonly Value<string>[];
+  readonly drop: readonly Value<string>[];
 }
 
 /** What `exec` asks for: another process in a container that runs. */
@@ -94,5 +124,8 @@ export interface ExecIntent {
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
   readonly user?: Value<string>;
+  /** As the container was started with. */
+  readonly isolate?: Value<true>;
+  readonly seccomp?: Value<SeccompName>;
   readonly terminal?: Value<true>;
 }

@@ -12,18 +12,23 @@ export interface Lender {
   readonly lends: boolean;
   /** The source of a bind: the path itself, or the name of what is lent. `words`: rec, idmap, nofail. */
   source(origin: string, path: string, words: readonly string[]): string;
+  /** The name of a squashfs file that is mounted outside. */
+  squashfs(origin: string, path: string): string;
 }
 
 export function lender(lends: boolean): Lender {
   const ops: Op[] = [];
+  const next = (verb: "lend" | "lend-squashfs", origin: string, path: string, words: readonly string[]) => {
+    const number = ops.length + 1;
+    ops.push(op(verb, origin, `${number}`, path, words.join(",")));
+    return `lent:${number}`;
+  };
   return {
     ops,
     lends,
     source(origin, path, words) {
-      if (!lends) return path;
-      const number = ops.length + 1;
-      ops.push(op("lend", origin, `${number}`, path, words.join(",")));
-      return `lent:${number}`;
+      return lends ? next("lend", origin, path, words) : path;
     },
+    squashfs: (origin, path) => next("lend-squashfs", origin, path, lends ? ["idmap"] : []),
   };
 }

@@ -3,6 +3,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import { type IdMap, mapHolds } from "./id-map.ts";
 import type { Intent, Value } from "./intent.ts";
+import type { Privileges } from "./lower-confine.ts";
 
 /** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
 export function refuseUser({ user }: Pick<Intent, "user">, { kind }: IdMap): void {
@@ -31,12 +32,6 @@ export function insideUser(intent: Who, map: IdMap): Value<string> | undefined {
   return map.kind === "none" || mapHolds(map, 0, 0) ? { value: "0", origin: OURSELVES } : undefined;
 }
 
-interface Privileges {
-  /** Hexadecimal capability masks. */
-  readonly bounding: string;
-  readonly own: string;
-}
-
 const NO_CAPABILITIES: Privileges = { bounding: "0", own: "0" };
 const ALL_CAPABILITIES: Privileges = { bounding: "ffffffffffffffff", own: "ffffffffffffffff" };
 
@@ -62,13 +57,20 @@ interface Payload {
 }
 
 /** From the finished root to the program that runs in it. */
-export function payload(intent: Payload, allowed: Privileges, user: Value<string> | undefined, reaper: boolean): Op[] {
+export function payload(
+  intent: Payload,
+  allowed: Privileges,
+  user: Value<string> | undefined,
+  confined: Op[],
+  reaper: boolean,
+): Op[] {
   return [
     environment(intent),
     op("user", user?.origin ?? OURSELVES, user?.value ?? ""),
     op("capabilities", OURSELVES, allowed.bounding, allowed.own),
     op("no-new-privileges", OURSELVES),
     op("workdir", intent.workdir.origin, intent.workdir.value),
+    ...confined,
     ...(reaper ? [op("reaper", OURSELVES)] : []),
     op("exec", intent.command.origin, ...intent.command.value),
   ];

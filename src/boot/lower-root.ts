@@ -6,6 +6,7 @@ import type { Facts, HostEntry } from "./facts.ts";
 import type { IdMap } from "./id-map.ts";
 import type { Intent } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
+import { lowerSquashfs } from "./lower-squashfs.ts";
 
 export interface LoweredRoot {
   /** Ops outside, undone at the end; their presence asks for a monitor. */
@@ -21,7 +22,7 @@ export interface LoweredRoot {
 const OWN = new Set(["proc", "sys", "dev"]);
 
 /** What the parts of the root are made from. */
-interface Work {
+export interface Work {
   readonly intent: Intent;
   readonly facts: Facts;
   readonly map: IdMap;
@@ -38,39 +39,58 @@ export function lowerRoot(intent: Intent, facts: Facts, map: IdMap, lent: Lender
     const bind = op("bind", origin, source, stageRoot(work), "", "", "rec", "none", "0");
     return { undo: [], ops: [...stage(work), bind, enterRoot(work)], remarks: [] };
   }
-  const lowers = root.kind === "directory" ? [root.path] : root.lowers;
+  const lowers = root.kind === "layers" ? root.lowers : [root.path];
   const kept = root.kind === "layers" ? root.kept : undefined;
   if (writes.value === "kept") {
+    refuseSize(intent, true);
     if (kept === undefined) {
       throw new Failure("E_CONFLICT", "there is no place to keep changes of this root", {
         where: writes.origin,
         mend: "make a container of it with `rootling create`",
       });
     }
-    return { undo: [], ops: layered(work, lowers, { upper: kept.upper, work: kept.work }), remarks: [] };
+    return { undo: [], ops: layered(work, lowers, { upper: kept.upper, work: kept.work }, []), remarks: [] };
   }
   // What an earlier writable start changed lies on top of the image.
   const layers = kept === undefined ? lowers : [kept.upper, ...lowers];
   const upper = ephemeralUpper(work);
   return {
     undo: upper.undo,
-    ops: layered(work, layers, { upper: upper.path("upper"), work: upper.path("work") }),
+    ops: layered(
+      work,
+      layers,
+      { upper: upper.path("upper"), work: upper.path("work") },
+      owned(work, upper.path("upper")),
+    ),
     // Sealed only after mount points were made; the upper on tmpfs holds nothing but those.
     ...(writes.value === "refused" ? { sealed: writes.origin } : {}),
     remarks: [],
   };
 }
 
-/** From the empty stage to a root of these layers. */
-function layered(work: Work, lowers: readonly string[], upper: { upper: string; work: string }): Op[] {
-  const { origin } = work.intent.root;
+/** The merged root has the owner of its upper directory. */
+function owned({ map, lent }: Work, upper: string): Op[] {
+  const { uid, gid } = builder(map);
+  return map.kind === "many" && !lent.lends ? [op("owner", OURSELVES, upper, String(uid), String(gid))] : [];
+}
+
+/** From the empty stage to a root of these layers. `first`: what is done before they are overlaid. */
+function layered(
+  work: Work,
+  lowers: readonly string[],
+  upper: { upper: string; work: string },
+  first: readonly Op[],
+): Op[] {
+  const { value: root, origin } = work.intent.root;
   const reach = reacher(work);
-  const below = lowers.map((path) => reach.directory(path));
+  const packed = root.kind === "squashfs" ? lowerSquashfs(root, origin, work, place(work.facts, work.lent)) : undefined;
+  const below = packed ? [packed.directory] : lowers.map((path) => reach.directory(path));
   const above = reach.pair(upper);
-  const ops = stage(work);
   return [
-    ...ops,
+    ...stage(work),
     ...reach.ops(),
+    ...(packed?.ops ?? []),
+    ...first,
     overlay(work, origin, stageRoot(work), above.upper, above.work, below),
     enterRoot(work),
   ];
@@ -104,7 +124,7 @@ function reacher({ intent, facts, lent }: Work) {
 }
 
 /** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
-const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
+export const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
 
 const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
 
@@ -117,17 +137,15 @@ const builder = ({ uids, gids }: IdMap) => ({
 });
 
 /** A tmpfs that only this mount namespace sees, with a place for the root and for an ephemeral upper. */
-function stage({ facts, map, lent }: Work): Op[] {
+function stage({ intent: { upperSize }, facts, map, lent }: Work): Op[] {
   const { stage } = facts.places;
   const { uid, gid } = builder(map);
-  const data = lent.lends ? `mode=755,uid=${uid},gid=${gid}` : "mode=755";
-  const upper = `${place(facts, lent)}/upper`;
+  const size = upperSize ? `,size=${upperSize.value}` : "";
+  const data = `mode=755${lent.lends ? `,uid=${uid},gid=${gid}` : ""}${size}`;
   return [
     op("mount", OURSELVES, "tmpfs", "rootling", stage, "nosuid,nodev", data, "none"),
     ...(lent.lends ? [op("workdir", OURSELVES, stage), op("take-ids", OURSELVES, String(uid), String(gid))] : []),
     ...["root", "upper", "work"].map((name) => op("make-directory", OURSELVES, `${place(facts, lent)}/${name}`, "755")),
-    // The merged root has the owner of its upper directory.
-    ...(map.kind === "many" && !lent.lends ? [op("owner", OURSELVES, upper, String(uid), String(gid))] : []),
   ];
 }
 
@@ -155,8 +173,34 @@ const tmpfsIsUpper = (facts: Facts, map: IdMap): boolean => {
   return trusts(facts, map) || major > 6 || (major === 6 && minor >= 6);
 };
 
+/** Only a tmpfs has a size of its own, and only an ephemeral upper lies on one. */
+function refuseSize({ upperSize, writes }: Intent, onDisk: boolean): void {
+  if (upperSize === undefined || (writes.value === "ephemeral" && !onDisk)) return;
+  const ephemeral = writes.value === "ephemeral";
+  throw new Failure(
+    "E_CONFLICT",
+    ephemeral
+      ? "the changes lie on disk here, where they have no size of their own"
+      : "only ephemeral changes have a size",
+    {
+      where: upperSize.origin,
+      mend: ephemeral
+        ? "leave it out; without --upper disk, on Linux 6.6 or newer, they lie in memory"
+        : "leave it out, or use `rootling run`",
+    },
+  );
+}
+
 function ephemeralUpper({ intent, facts, map, lent }: Work): { undo: readonly Op[]; path(name: string): string } {
-  if (intent.writes.value === "refused" || tmpfsIsUpper(facts, map)) {
+  const onDisk = intent.upper?.value === "disk" || !tmpfsIsUpper(facts, map);
+  if (intent.upper?.value === "tmpfs" && onDisk) {
+    throw new Failure("E_CONFLICT", "changes cannot lie in memory here: that needs Linux 6.6 in a user namespace", {
+      where: intent.upper.origin,
+      mend: "leave it out: they lie on disk, and are removed at the end",
+    });
+  }
+  refuseSize(intent, onDisk);
+  if (intent.writes.value === "refused" || !onDisk) {
     return { undo: [], path: (name) => `${place(facts, lent)}/${name}` };
   }
   return {

@@ -5,60 +5,106 @@
 import { type Op, OURSELVES, op, type Plan, type Topology } from "../plan/plan.ts";
 import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
-import { resolveMap } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
+import { lowerLimits } from "./limits.ts";
+import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
 import { isDetached, monitorOps, terminalOps } from "./lower-life.ts";
-import { lowerMounts, lowerSystem } from "./lower-mounts.ts";
-import { namespaces } from "./lower-namespaces.ts";
+import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
+import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
+import { lowerNetwork, networkRemarks } from "./network.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
-export function lower(intent: Intent, facts: Facts): Plan {
-  const map = resolveMap(intent.idMap.value, facts, intent.idMap.origin);
+export function lower(asked: Intent, facts: Facts): Plan {
+  const who = identity(asked, facts);
+  const { intent, map } = who;
   refuseUser(intent, map);
+  refuseIsolation(intent);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
   const isolated = intent.namespaces.pid?.value === "private";
-  const watched = isolated || root.undo.length > 0;
-  const topology: Topology = isDetached(intent) ? "detached" : watched ? "supervised" : "in-place";
+  const limits = lowerLimits(
+    intent.limits,
+    facts.cgroups,
+    facts.places.cgroup?.name ?? "",
+    facts.places.cgroup?.mark ?? "",
+  );
+  const { early, late } = namespaces(who, facts);
+  const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
+  const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
+  const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
     ...monitorOps(intent, facts.places),
     ...root.undo,
-    ...namespaces(intent, facts, map),
+    ...limits.make,
+    ...early,
     ...(topology !== "in-place" ? [op("record", OURSELVES, facts.places.record)] : []),
+    ...limits.join,
+    ...late,
+    ...connection(intent, facts),
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
-    ...lowerSystem(intent, facts),
+    ...lowerSystem(intent, facts, lent),
     ...mounts,
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
-    ...(intent.hostname ? [op("hostname", intent.hostname.origin, intent.hostname.value)] : []),
+    op("expect", OURSELVES, "/proc", "proc"),
+    ...hostname(intent),
     ...terminalOps(intent, facts.window),
-    ...payload(intent, privileges(map, intent), insideUser(intent, map), isolated),
+    ...payload(
+      intent,
+      confinedPrivileges(privileges(map, intent), intent, map, facts),
+      insideUser(intent, map),
+      confine(intent, facts),
+      isolated,
+    ),
   ];
-  return { version: 1, topology, ops, remarks: [...root.remarks, ...ignoredUser(intent, map)] };
+  return {
+    version: 1,
+    topology,
+    ops,
+    remarks: [
+      ...root.remarks,
+      ...ignoredUser(intent, map),
+      ...shownNetwork(intent, facts),
+      ...(facts.network ? networkRemarks(intent, facts.network) : []),
+    ],
+  };
 }
 
+/** The network namespace is connected once it is there. */
+const connection = (intent: Intent, facts: Facts): Op[] =>
+  facts.network === undefined ? [] : lowerNetwork(intent, facts.network, facts.places.network ?? "");
+
 /** Makes the plan of another process in a running container. */
-export function lowerExec(intent: ExecIntent, { joins, map, wish, foreign, window, socket }: ExecFacts): Plan {
+export function lowerExec(intent: ExecIntent, facts: ExecFacts): Plan {
+  const { joins, map, wish, foreign, cgroups, architecture, window, socket } = facts;
   const { pid, start, origin } = intent.target;
   refuseUser(intent, map);
   const joined = { ...intent, idMap: { value: wish, origin } };
   const user = foreign ? { value: `${map.uids[0]?.inside}:${map.gids[0]?.inside}`, origin } : insideUser(joined, map);
+  const allowed = intent.isolate ? NOTHING : privileges(map, joined);
   const ops: Op[] = [
     ...monitorOps(intent, { ...(socket === undefined ? {} : { socket }) }),
     op("join", origin, String(pid), start, joins.join(",")),
+    ...cgroups.map((directory) => op("cgroup-join", origin, directory)),
     ...terminalOps(intent, window),
-    ...payload(intent, privileges(map, joined), user, false),
+    ...payload(intent, allowed, user, confineExec(intent, architecture), false),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   const topology: Topology = intent.terminal ? "detached" : joins.includes("pid") ? "supervised" : "in-place";
   return { version: 1, topology, ops, remarks: [] };
+}
+
+/** The host's own name is nothing that an isolated sandbox gets to see. */
+function hostname({ hostname, isolate }: Intent): Op[] {
+  const { value, origin } = hostname ?? (isolate ? { value: "rootling", origin: isolate.origin } : {});
+  return value === undefined || origin === undefined ? [] : [op("hostname", origin, value)];
 }
 
 /** The working directory is made where the image forgot it, as every container runtime does. */

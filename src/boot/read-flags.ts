@@ -3,9 +3,21 @@ import { Failure } from "../base/errors.ts";
 import { signalNumber } from "../base/signals.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
-import { from, type Intent, type Mount, type NamespaceKind, type Variable } from "./intent.ts";
+import {
+  from,
+  type Intent,
+  type JoinWish,
+  type Mount,
+  type NamespaceKind,
+  type NamespaceWish,
+  type Value,
+  type Variable,
+} from "./intent.ts";
+import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
+import { type Publish, readPublish } from "./network.ts";
+import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -14,20 +26,30 @@ export interface BootFlags {
   readonly root?: boolean;
   readonly map?: string;
   readonly rw?: boolean;
+  readonly upper?: string;
+  readonly upperSize?: string;
   readonly pid?: boolean | string;
   readonly ipc?: boolean | string;
   readonly uts?: boolean | string;
+  readonly net?: boolean | string;
+  readonly publish?: readonly string[];
+  readonly cgroup?: boolean | string;
+  readonly time?: boolean | string;
   readonly detach?: boolean;
   readonly tty?: boolean;
   readonly stopSignal?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
-export interface FlagIntent {
+export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly limits?: Limits;
+  readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
+  readonly upper?: NonNullable<Intent["upper"]>;
+  readonly upperSize?: NonNullable<Intent["upperSize"]>;
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
@@ -47,21 +69,29 @@ export function readVariable(text: string, host: NodeJS.ProcessEnv): Variable[] 
   return value === undefined ? [] : [{ name, value, origin: "--env" }];
 }
 
+const KINDS = ["pid", "ipc", "uts", "net", "cgroup", "time"] as const;
+
+/** The values that a flag of a namespace takes, for mends. */
+const valuesOf = (kind: NamespaceKind): string =>
+  kind === "net" ? "none, host, user, container:NAME or pid:PID" : "private, host, container:NAME or pid:PID";
+
+function readWish(kind: NamespaceKind, text: string): NamespaceWish {
+  if (text === "private" || text === "host") return text;
+  if (kind === "net" && text === "none") return "private";
+  if (kind === "net" && text === "user") return text;
+  if (/^container:./.test(text)) return text as JoinWish;
+  if (/^pid:[1-9][0-9]{0,6}$/.test(text)) return text as JoinWish;
+  throw usage(`--${kind} cannot be ${JSON.stringify(text)}`, `--${kind}`, `use ${valuesOf(kind)}`);
+}
+
 function readNamespaces(flags: BootFlags): Intent["namespaces"] {
-  const namespaces: Partial<Record<NamespaceKind, { value: "private" | "host"; origin: string }>> = {};
-  for (const kind of ["pid", "ipc", "uts"] as const) {
+  const namespaces: Partial<Record<NamespaceKind, Value<NamespaceWish>>> = {};
+  for (const kind of KINDS) {
     const wish = flags[kind];
     if (wish === undefined || wish === false) continue;
-    const value = wish === true ? "private" : wish;
-    if (value !== "private" && value !== "host") {
-      throw usage(
-        `--${kind} cannot be ${JSON.stringify(value)}`,
-        `--${kind}`,
-        `use --${kind}, --${kind}=private or --${kind}=host`,
-      );
-    }
-    namespaces[kind] = from(value, `--${kind}`);
+    namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
+  if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
   // What nobody waits for has to be ended whole: its processes end with the first one of a pid namespace.
   if (flags.detach) namespaces.pid ??= from("private", "--detach");
   return namespaces;
@@ -85,6 +115,19 @@ function readIdMap({ root, map }: BootFlags): Intent["idMap"] {
   throw new Failure("E_CONFLICT", "--root is --map root", { where: "--root", mend: "leave out one of the two" });
 }
 
+function readUpper({ upper, upperSize }: BootFlags): Pick<FlagIntent, "upper" | "upperSize"> {
+  if (upper !== undefined && upper !== "disk" && upper !== "tmpfs") {
+    throw usage(`changes cannot lie on ${JSON.stringify(upper)}`, "--upper", "use --upper disk or --upper tmpfs");
+  }
+  if (upperSize !== undefined && !/^[1-9][0-9]{0,14}[kmg]?$/i.test(upperSize)) {
+    throw usage(`${JSON.stringify(upperSize)} is no size`, "--upper-size", "write it like 512m or 4g");
+  }
+  return {
+    ...(upper === undefined ? {} : { upper: from(upper, "--upper") }),
+    ...(upperSize === undefined ? {} : { upperSize: from(upperSize, "--upper-size") }),
+  };
+}
+
 function readSignal(text: string): string {
   if (signalNumber(text) !== undefined) return text;
   throw usage(`${JSON.stringify(text)} is no signal`, "--stop-signal", "give a name such as SIGTERM, or its number");
@@ -92,11 +135,17 @@ function readSignal(text: string): string {
 
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
+  const limits = readLimits(flags);
+  const confinement = readConfinement(flags);
   return {
+    ...confinement,
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
-    namespaces: readNamespaces(flags),
+    namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
+    ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
+    ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),

@@ -20,6 +20,7 @@ import { clearLeavings } from "../store/leavings.ts";
 import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import { containersToJoin } from "./join-words.ts";
 import { DETACH_KEYS, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
 export interface BootOptions extends BootFlags {
@@ -39,9 +40,27 @@ export function withBootFlags(command: Command): Command {
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
-    .option("--pid [how]", "processes: private (without a value) or host")
-    .option("--ipc [how]", "System V IPC and message queues: private or host")
-    .option("--uts [how]", "host name: private or host")
+    .option("--upper <where>", "where ephemeral changes lie: tmpfs or disk")
+    .option("--upper-size <size>", "how much ephemeral changes may take in memory, such as 512m")
+    .option("--pid [how]", "processes: private (without a value), host, container:NAME or pid:PID")
+    .option("--ipc [how]", "System V IPC and message queues: likewise")
+    .option("--uts [how]", "host name: likewise")
+    .option("--net [how]", "network: none (without a value), host, user (by pasta), container:NAME or pid:PID")
+    .option(
+      "--publish <ports>",
+      "[ADDRESS:]HOST:INSIDE[/udp] leads inside; on 127.0.0.1 without ADDRESS (may repeat)",
+      collect,
+    )
+    .option("--memory <size>", "limit of memory, such as 512m")
+    .option("--cpus <number>", "limit of processor time, such as 1.5")
+    .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")
+    .option("--pids-limit <number>", "limit of processes and threads")
+    .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
+    .option("--time [how]", "clocks since boot: likewise")
+    .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
+    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
+    .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect)
     .option("-t, --tty", "a terminal and a session of its own, shown on ours")
     .option("--detach-keys <keys>", `what to type to leave it running (${DETACH_KEYS})`)
     .option("--stop-signal <signal>", "what `rootling stop` sends; the image's own, else SIGTERM");
@@ -64,7 +83,12 @@ export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boo
 /** A plan as a person reads it: a step a line, with who asked for it. */
 export function formatPlan(plan: Plan): string {
   const quote = (field: string) =>
-    /^[\w@%+=:,./-]+$/.test(field) ? field : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
+    // A program in hexadecimal is nothing that a person reads; --json has it whole.
+    /^[0-9a-f]{200,}$/.test(field)
+      ? `${field.slice(0, 16)}…`
+      : /^[\w@%+=:,./-]+$/.test(field)
+        ? field
+        : `'${escapeText(field).replaceAll("'", "'\\''")}'`;
   const digits = String(plan.ops.length - 1).length;
   const steps = plan.ops.map(({ verb, fields, origin }, index) => {
     const line = [verb, ...fields.map(quote)].join(" ");
@@ -109,13 +133,17 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
     stage: runtime.stage,
     ephemeral: join(layout.ephemeral, ownerName(owner)),
     record: place.pid,
+    cgroup: { name: `rootling-${ownerName(owner)}`, mark: join(runtime.cgroups, ownerName(owner)) },
+    network: join(runtime.networks, ownerName(owner)),
+    containers: containersToJoin(layout, intent),
     hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
     mark: markOfOwner(owner),
     socket,
     ...(how.life === undefined ? {} : { life: how.life }),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);
-  for (const directory of [runtime.stage, runtime.wires, layout.ephemeral, how.runs]) makePrivateDirectory(directory);
+  for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
+    makePrivateDirectory(directory);
   if (monitor !== undefined) makePrivateDirectory(runtime.terminals);
   await clearLeavings(layout);
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
@@ -153,6 +181,8 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
   ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
   ...(intent.detached ? { detached: true } : {}),
   ...(intent.terminal ? { terminal: true } : {}),

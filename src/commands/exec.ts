@@ -97,6 +97,8 @@ function execIntent(run: Run, command: readonly string[], options: Options): Exe
     command: from(command, "command line"),
     workdir: options.workdir ? from(options.workdir, "--workdir") : from(run.workdir, "container"),
     ...(user === undefined ? {} : { user }),
+    ...(run.isolate ? { isolate: from(run.isolate, "container") } : {}),
+    ...(run.seccomp ? { seccomp: from(run.seccomp, "container") } : {}),
     ...(options.tty ? { terminal: from(true, "--tty") } : {}),
   };
 }

@@ -1,6 +1,7 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
+import type { Task } from "../base/progress.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import { ociSink } from "../image/sinks/oci.ts";
@@ -12,9 +13,10 @@ import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
-import { addRef, checkRef, findImage, lockImage, type StoredImage, stageImage } from "../store/images.ts";
+import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
+import { addTree, type MapFor } from "./mapped-tree.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -22,6 +24,8 @@ export interface ImportOptions {
   name?: string;
   /** How registries are spoken to; by default as this process's environment says. */
   registry?: RegistryOptions;
+  /** The image is unpacked for this id map as well. */
+  map?: MapFor;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -37,9 +41,15 @@ export async function importImage(
   try {
     const name = options.name ?? image.name;
     checkRef(name, sourceText);
-    const stored = findImage(layout, image.digest) ?? (await store(context, layout, image, name, sourceText));
-    await addRef(layout, name, stored.digest);
-    return findImage(layout, stored.digest) ?? stored;
+    const wanted = { context, layout, image, name, source: sourceText };
+    for (;;) {
+      const { digest } = findImage(layout, image.digest) ?? (await store(wanted));
+      if (options.map !== undefined) await addTree(context, layout, image, options.map);
+      await addRef(layout, name, digest);
+      // Whoever removed it before it had this name takes away names that came later too.
+      const named = findImage(layout, digest);
+      if (named !== undefined) return named;
+    }
   } finally {
     await image.close();
     context.progress.close();
@@ -108,57 +118,73 @@ type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
 };
 
 /** Opens the source of an image: manifest and configuration, no layer yet. The caller closes it. */
-export function openImage(context: Context, layout: Layout, text: string, options: OpenOptions): Promise<SourceImage> {
+export async function openImage(
+  context: Context,
+  layout: Layout,
+  text: string,
+  options: OpenOptions,
+): Promise<SourceImage> {
   const { platform, output, registry = { env: process.env, uid: process.geteuid?.() ?? 0 } } = options;
   const cache = new Blobs(layout);
   const once = output === undefined ? {} : { once: true, output };
-  return openSource(text, { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) }, context);
+  const task = context.progress.task("open", `open ${text}`);
+  const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  try {
+    const image = await openSource(text, opening, context);
+    task.done();
+    return image;
+  } catch (error) {
+    // Nobody has an image whose end would do this.
+    context.progress.close();
+    throw error;
+  }
+}
+
+/** An import into the store that is under way. */
+interface Import {
+  readonly context: Context;
+  readonly layout: Layout;
+  readonly image: SourceImage;
+  readonly name: string;
+  /** The SOURCE as the user named it. */
+  readonly source: string;
 }
 
 /** Merges the image into the store. Of many processes that want the same one, one does it and the others wait. */
-async function store(
-  context: Context,
-  layout: Layout,
-  image: SourceImage,
-  name: string,
-  sourceText: string,
-): Promise<StoredImage> {
-  const lock = await lockImage(layout, image.digest, context.signal, (owner) =>
-    context.warn(`waiting for process ${owner.pid}, which imports the same image`),
-  );
+async function store(wanted: Import): Promise<StoredImage> {
+  const { context, layout, image } = wanted;
+  let waiting: Task | undefined;
+  const lock = await lockImage(layout, image.digest, context.signal, ({ pid }) => {
+    context.warn(`waiting for process ${pid}, which imports the same image`);
+    waiting = context.progress.task("wait", `wait for process ${pid}`);
+  });
+  waiting?.done();
   try {
-    const present = findImage(layout, image.digest);
-    if (present !== undefined) return present;
-    return await merge(context, layout, image, name, sourceText);
+    await recoverImage(layout, image.digest);
+    return findImage(layout, image.digest) ?? (await merge(wanted));
   } finally {
     lock.release();
   }
 }
 
-async function merge(
-  context: Context,
-  layout: Layout,
-  image: SourceImage,
-  name: string,
-  sourceText: string,
-): Promise<StoredImage> {
+async function merge({ context, layout, image, name, source }: Import): Promise<StoredImage> {
   let staged = await stageImage(layout);
   try {
     // Each attempt gets a directory of its own.
     let fresh = true;
-    const sink: OpenSink = async (source, root) => {
+    const sink: OpenSink = async (opened, root) => {
       if (!fresh) {
         await staged.discard();
         staged = await stageImage(layout);
       }
       fresh = false;
-      return fillDirectorySink({ directory: staged.tree }, context)(source, root);
+      return fillDirectorySink({ directory: staged.tree }, context)(opened, root);
     };
     const { size } = await buildImage(image, sink, context);
     const { digest, platform, run } = image;
     const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
-    const source = image.source ?? pinnedSource(sourceText, digest, process.cwd());
-    return await staged.commit({ digest, name, platform, size, source, layers, run: { ...run } }, image.config);
+    const origin = image.source ?? pinnedSource(source, digest, process.cwd());
+    return await staged.commit({ digest, name, platform, size, source: origin, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();
     throw error;

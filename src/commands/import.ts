@@ -1,10 +1,17 @@
 /** `rootling import`: an image into the store, or into a file or directory of one's own. */
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
+import { refuseExisting } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
+import { mapOf } from "../boot/boot.ts";
+import { parseMap } from "../boot/id-map.ts";
+import { from } from "../boot/intent.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
+import { checkRef } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+import { showSteps, step, withSteps } from "./dry-run.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
 import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
@@ -16,6 +23,8 @@ interface Options extends RegistryFlags {
   platform?: string;
   force?: boolean;
   json?: boolean;
+  dryRun?: boolean;
+  map?: string;
   progress?: ProgressMode;
 }
 
@@ -25,15 +34,17 @@ const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFor
 
 export const define = (cli: Cli) =>
   withProgress(
-    withRegistryFlags(
-      newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-        "rootling import docker://debian:12",
-        "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-        "rootling import oci:./layout:latest -o app.sqsh",
-        "rootling import rootfs.tar.gz -o rootfs --format dir",
-        "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
-        "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
-      ]),
+    withSteps(
+      withRegistryFlags(
+        newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+          "rootling import docker://debian:12",
+          "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+          "rootling import oci:./layout:latest -o app.sqsh",
+          "rootling import rootfs.tar.gz -o rootfs --format dir",
+          "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
+          "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
+        ]),
+      ),
     ),
   )
     .argument(
@@ -48,6 +59,7 @@ export const define = (cli: Cli) =>
     )
     .option("-n, --name <name>", "name of the stored image")
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
+    .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
     .action(async (source: string, options: Options) => {
@@ -66,8 +78,17 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
   const context = cli.context(options.progress);
+  const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
+  if (options.dryRun) {
+    if (options.name !== undefined) checkRef(options.name, "--name");
+    const named =
+      options.name === undefined ? step("name", "it after its source") : step("name", `it ${options.name}`, "--name");
+    const unpacked = wish === undefined ? [] : [step("unpack", `its tree for the map ${options.map}`, "--map")];
+    return showSteps(cli, [step("import", `image ${source}`), ...unpacked, named], options.json);
+  }
   const image = await importImage(context, cli.layout, source, {
-    registry: registryOptions(options, context.signal),
+    ...(wish === undefined ? {} : { map: { map: mapOf(wish), origin: "--map" } }),
+    registry: registryOptions(options, context),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...platformOf(options),
   });
@@ -77,16 +98,28 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
 }
 
 async function intoFile(cli: Cli, source: string, path: string, options: Options): Promise<void> {
-  if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
+  for (const flag of ["name", "map"] as const) {
+    if (options[flag] !== undefined)
+      throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
+  }
   const output = resolve(path);
   const format = options.format ?? "squashfs";
   if (!isFormat(format)) {
     throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use one of ${FORMATS.join(", ")}`);
   }
   const context = cli.context(options.progress);
+  if (options.dryRun) {
+    if (!options.force) await refuseExisting(output);
+    const verb = options.force && existsSync(output) ? "replace" : "write";
+    return showSteps(
+      cli,
+      [step("read", `image ${source}`), step(verb, `${format} ${output}`, "--output")],
+      options.json,
+    );
+  }
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...platformOf(options),

@@ -1,12 +1,12 @@
 /** `rootling info`: the settings in force, and what takes how much space. */
 import { existsSync, statfsSync } from "node:fs";
 import type { Context } from "../base/context.ts";
-import { bytesOn } from "../base/disk-usage.ts";
 import { settingsTable } from "../base/settings.ts";
 import { formatBytes, formatTable } from "../base/text.ts";
 import { listContainers } from "../store/containers.ts";
 import { listImages } from "../store/images.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
+import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
 interface Options {
@@ -49,13 +49,13 @@ interface Usage {
 async function diskUsage(layout: Layout): Promise<Usage> {
   const containers: Usage["containers"] = [];
   for (const { name } of listContainers(layout))
-    containers.push({ name, bytes: await bytesOn(containerPaths(layout, name).upper) });
+    containers.push({ name, bytes: await bytesOn(layout, containerPaths(layout, name).upper) });
   const { bavail, bsize } = statfsSync(existsSync(layout.images) ? layout.images : "/");
   return {
-    images: { bytes: await bytesOn(layout.images), count: listImages(layout).length },
+    images: { bytes: await bytesOn(layout, layout.images), count: listImages(layout).length },
     containers,
-    downloads: { bytes: await bytesOn(layout.blobs) },
-    temporary: { bytes: (await bytesOn(layout.ephemeral)) + (await bytesOn(layout.temporary)) },
+    downloads: { bytes: await bytesOn(layout, layout.blobs) },
+    temporary: { bytes: (await bytesOn(layout, layout.ephemeral)) + (await bytesOn(layout, layout.temporary)) },
     free: bavail * bsize,
   };
 }

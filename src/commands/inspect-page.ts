@@ -1,134 +1,108 @@
-/** The page of `inspect --html`: one file without scripts from elsewhere, to be looked at rather than read. */
-import { type HierarchyRectangularNode, hierarchy, treemap, treemapSquarify } from "d3-hierarchy";
-import { escapeText, formatBytes } from "../base/text.ts";
-import type { DirectoryReport } from "../image/inspect.ts";
+/** The page of `inspect --html`: one file without anything from elsewhere, to be looked at rather than read. */
+import { formatBytes } from "../base/text.ts";
+import type { LayerReport, SizedFile } from "../image/inspect.ts";
 import type { ImageReport } from "./inspect.ts";
+import { colourOf, drawTreemap, escapeHtml } from "./inspect-treemap.ts";
 
-/** A rectangle of the treemap: a directory, or the bytes of one layer directly in it. */
-interface Cell {
-  path: string;
-  bytes: number;
-  layer?: number;
-  children?: Cell[];
+const LONGEST_STEP = 400;
+const FILES_SHOWN = 25;
+
+const percent = (part: number, whole: number): string => (whole === 0 ? "0" : ((100 * part) / whole).toFixed(1));
+
+/** Kept and wasted bytes of a layer, beside those of the largest one. */
+function layerBar({ index, bytes, wasted }: LayerReport, largest: number): string {
+  const part = (kind: string, part: number) =>
+    part === 0
+      ? ""
+      : `<i class="${kind}" style="width:${percent(part, largest)}%;background-color:${colourOf(index)}"></i>`;
+  return `<div class="bar">${part("kept", bytes - wasted)}${part("wasted", wasted)}</div>`;
 }
 
-const WIDTH = 1200;
-const HEIGHT = 680;
-/** Cells below this share of the whole cannot be seen: they are summed up. */
-const LEAST_SHARE = 1 / 4000;
-
-/** Colours that keep apart, also for the colour-blind (Okabe and Ito's eight, lightened for text on them). */
-const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#7f8ec9", "#b0b0b0"];
-const colourOf = (layer: number): string => COLOURS[layer % COLOURS.length] ?? "#b0b0b0";
-
-const escapeHtml = (text: string): string =>
-  escapeText(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
-
-function toCell(directory: DirectoryReport, path: string, least: number): Cell {
-  const own = directory.own.flatMap((bytes, layer): Cell[] => (bytes > 0 ? [{ path, bytes, layer }] : []));
-  const below = [...directory.children.values()].map((child) => toCell(child, `${path}${child.name}/`, least));
-  const children = [...own, ...below];
-  const bytes = children.reduce((sum, child) => sum + child.bytes, 0);
-  if (bytes >= least) return { path, bytes, children: children.filter((child) => child.bytes > 0) };
-  return { path, bytes, layer: largestLayer(children) };
+function layerTable({ inspection: { layers } }: ImageReport): string {
+  const largest = Math.max(...layers.map(({ bytes }) => bytes));
+  const rows = layers.map((layer) => {
+    const { index, label, digest, stored, bytes, files, wasted, createdBy = "" } = layer;
+    const about =
+      createdBy === "" ? "" : `<br><span class="step">${escapeHtml(createdBy.slice(0, LONGEST_STEP))}</span>`;
+    const cells = [
+      stored === undefined ? "–" : formatBytes(stored),
+      formatBytes(bytes),
+      String(files),
+      wasted > 0 ? formatBytes(wasted) : "–",
+    ];
+    return (
+      `<tr data-layer="${index}" tabindex="0"><td><span class="swatch" style="background:${colourOf(index)}"></span>${index + 1}</td>` +
+      `<td><code>${escapeHtml(digest?.slice(0, "sha256:".length + 12) ?? label)}</code>${about}</td>` +
+      `${cells.map((cell) => `<td class="number">${cell}</td>`).join("")}<td>${layerBar(layer, largest)}</td></tr>`
+    );
+  });
+  const head = ["Stored", "Files’ bytes", "Files", "Wasted"].map((name) => `<th class="number">${name}</th>`).join("");
+  return `<table id="layers"><thead><tr><th>Layer</th><th></th>${head}<th>Kept and <span class="wasted">wasted</span></th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }
 
-/** The layer with the most bytes of a cell that is too small to be divided. */
-function largestLayer(cells: readonly Cell[]): number {
-  const byLayer = new Map<number, number>();
-  for (const { layer = 0, bytes } of cells) byLayer.set(layer, (byLayer.get(layer) ?? 0) + bytes);
-  return [...byLayer].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 0;
-}
-
-function drawCell(node: HierarchyRectangularNode<Cell>): string {
-  const { x0, y0, x1, y1, data } = node;
-  const [width, height] = [x1 - x0, y1 - y0];
-  if (width < 0.5 || height < 0.5) return "";
-  const title = `<title>${escapeHtml(data.path)}: ${formatBytes(data.bytes)}${data.layer === undefined ? "" : `, layer ${data.layer}`}</title>`;
-  const place = `x="${x0.toFixed(1)}" y="${y0.toFixed(1)}" width="${width.toFixed(1)}" height="${height.toFixed(1)}"`;
-  if (data.layer !== undefined)
-    return `<rect ${place} class="leaf l${data.layer}" fill="${colourOf(data.layer)}">${title}</rect>`;
-  const name = data.path.split("/").at(-2) ?? "/";
-  const fits = width > 40 && height > 24;
-  const letters = Math.max(1, Math.floor(width / 6.5));
-  const shown = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
-  const label = fits ? `<text x="${(x0 + 3).toFixed(1)}" y="${(y0 + 11).toFixed(1)}">${escapeHtml(shown)}</text>` : "";
-  return `<g><rect ${place} class="directory">${title}</rect>${label}</g>`;
-}
-
-function drawTreemap(report: ImageReport): string {
-  const { inspection } = report;
-  const cells = toCell(inspection.root, "/", inspection.bytes * LEAST_SHARE);
-  const root = hierarchy(cells)
-    .sum((cell) => (cell.children ? 0 : cell.bytes))
-    .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
-  const layout = treemap<Cell>()
-    .tile(treemapSquarify)
-    .size([WIDTH, HEIGHT])
-    .paddingInner(1)
-    .paddingOuter(2)
-    .paddingTop(14);
-  const drawn = layout(root).descendants().map(drawCell).join("");
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Sizes by directory and layer">${drawn}</svg>`;
-}
-
-function layerTable({ inspection }: ImageReport): string {
-  const rows = inspection.layers.map(
-    ({ index, label, stored, bytes, files, wasted }) =>
-      `<tr data-layer="${index}"><td><span class="swatch" style="background:${colourOf(index)}"></span>${index}</td>` +
-      `<td><code>${escapeHtml(label.slice(0, 40))}</code></td><td>${stored === undefined ? "–" : formatBytes(stored)}</td>` +
-      `<td>${formatBytes(bytes)}</td><td>${files}</td><td>${wasted > 0 ? formatBytes(wasted) : "–"}</td></tr>`,
-  );
-  return `<table id="layers"><thead><tr><th>Layer</th><th></th><th>Stored</th><th>Files’ bytes</th><th>Files</th><th>Wasted</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
-}
-
-function wastedTable({ inspection }: ImageReport): string {
-  if (inspection.wastedFiles.length === 0) return "<p>No layer overwrites or deletes what one below it brought.</p>";
-  const rows = inspection.wastedFiles
-    .slice(0, 25)
+function fileTable(files: readonly SizedFile[]): string {
+  const rows = files
+    .slice(0, FILES_SHOWN)
     .map(
       ({ path, layer, bytes }) =>
-        `<tr><td>${formatBytes(bytes)}</td><td>${layer}</td><td><code>/${escapeHtml(path)}</code></td></tr>`,
+        `<tr><td class="number">${formatBytes(bytes)}</td><td><span class="swatch" style="background:${colourOf(layer)}"></span>${layer + 1}</td>` +
+        `<td><code>/${escapeHtml(path)}</code></td></tr>`,
     );
-  return `<table><thead><tr><th>Wasted</th><th>Layer</th><th>File</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+  return `<table><thead><tr><th class="number">Bytes</th><th>Layer</th><th>File</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }
 
 const STYLE = `
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1200px;padding:0 1rem;color:#1b1f24;background:#fff}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.8rem 0 .5rem}p{margin:.3rem 0}code{font:13px ui-monospace,monospace}
-svg{width:100%;height:auto;display:block;margin:1rem 0;border-radius:4px}
-svg .directory{fill:#f3f4f6;stroke:#9aa1ab;stroke-width:.6}svg .leaf{stroke:#fff;stroke-width:.4}svg .leaf:hover{opacity:.7}
-svg text{font:10px system-ui,sans-serif;fill:#333;pointer-events:none}svg .dim{opacity:.12}
-table{border-collapse:collapse}th{text-align:left;font-weight:600}td,th{padding:.25rem .9rem .25rem 0;border-bottom:1px solid #e3e6ea}
-#layers tbody tr{cursor:pointer}#layers tr.chosen{background:#eef4fb}
+:root{color-scheme:light dark;--text:#1b1f24;--quiet:#5b6470;--page:#fff;--line:#e3e6ea;--cell:#f3f4f6;--edge:#9aa1ab;--chosen:#eaf2fb}
+@media(prefers-color-scheme:dark){:root{--text:#e6e8eb;--quiet:#9aa3ae;--page:#15181c;--line:#2c3138;--cell:#23272d;--edge:#4a525c;--chosen:#223044}}
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1200px;padding:0 1rem;color:var(--text);background:var(--page)}
+h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:1.8rem 0 .5rem}p{margin:.3rem 0}
+code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}.quiet,.step{color:var(--quiet)}.step{font-size:13px;overflow-wrap:anywhere}
+svg{width:100%;height:auto;display:block;margin:1rem 0 .3rem;border-radius:4px}
+svg .directory{fill:var(--cell);stroke:var(--edge);stroke-width:.6}svg .leaf{stroke:none}svg .leaf:hover{opacity:.75}
+svg text{font:11px system-ui,sans-serif;fill:var(--text);pointer-events:none}svg text.on{fill:#10161d}svg tspan{opacity:.65}
+svg .dim,svg .dim+text,svg .dim+text+text{opacity:.12}
+#here{min-height:1.45em;font-size:13px;overflow-wrap:anywhere}
+.wide{overflow-x:auto}table{border-collapse:collapse}th{text-align:left;font-weight:600;white-space:nowrap}
+td,th{padding:.3rem 1.1rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+#layers tbody tr{cursor:pointer}#layers tr.chosen{background:var(--chosen)}td:first-child{white-space:nowrap}
 .swatch{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.5em;vertical-align:-.1em}
-.facts b{font-weight:600}
-@media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e8eb}svg .directory{fill:#23272d;stroke:#4a525c}svg text{fill:#d5d8dc}td,th{border-color:#2c3138}#layers tr.chosen{background:#223044}}`;
+.bar{display:flex;gap:1px;width:14rem;height:.9em;margin-top:.25em}.bar i{display:block;min-width:1px;border-radius:2px}
+.wasted{background-image:repeating-linear-gradient(135deg,#0000 0 3px,#0006 3px 6px)}th .wasted{background-color:var(--edge);padding:0 .3em;border-radius:2px}`;
 
-/** A click on a layer of the table dims the bytes of the others. */
+/** A layer that is chosen dims the bytes of the others; what the pointer is on is told below the picture. */
 const SCRIPT = `
 const rows=[...document.querySelectorAll('#layers tbody tr')];
-for(const row of rows)row.addEventListener('click',()=>{
+const choose=row=>{
   const chosen=!row.classList.contains('chosen');
   for(const other of rows)other.classList.toggle('chosen',chosen&&other===row);
   for(const leaf of document.querySelectorAll('svg .leaf'))leaf.classList.toggle('dim',chosen&&!leaf.classList.contains('l'+row.dataset.layer));
-});`;
+};
+for(const row of rows){
+  row.addEventListener('click',()=>choose(row));
+  row.addEventListener('keydown',event=>{if(event.key==='Enter'||event.key===' '){event.preventDefault();choose(row)}});
+}
+const here=document.getElementById('here'),hint=here.textContent;
+document.querySelector('svg').addEventListener('mouseover',event=>{here.textContent=event.target.querySelector('title')?.textContent??hint});`;
 
 /** The whole page. Names of the image are untrusted: every one is escaped. */
 export function inspectPage(report: ImageReport): string {
   const { name, digest, platform, inspection } = report;
-  const share =
-    inspection.bytes + inspection.wasted > 0 ? (100 * inspection.wasted) / (inspection.bytes + inspection.wasted) : 0;
+  const { bytes, wasted, files, layers, largestFiles, wastedFiles } = inspection;
+  const share = percent(wasted, bytes + wasted);
+  const nothing = "<p>No layer overwrites or deletes what one below it brought.</p>";
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>${escapeHtml(name)} – rootling inspect</title><style>${STYLE}</style></head><body>
 <h1>${escapeHtml(name)}</h1>
-<p><code>${escapeHtml(digest)}</code> · ${escapeHtml(platform)}</p>
-<p class="facts"><b>${formatBytes(inspection.bytes)}</b> in ${inspection.files} files, ${inspection.layers.length} ${inspection.layers.length === 1 ? "layer" : "layers"}; <b>${formatBytes(inspection.wasted)}</b> wasted (${share.toFixed(1)} %)</p>
-${drawTreemap(report)}
-<h2>Layers</h2><p>A click on a layer shows where its bytes are.</p>${layerTable(report)}
-<h2>Overwritten or deleted</h2>${wastedTable(report)}
+<p class="quiet"><code>${escapeHtml(digest)}</code> · ${escapeHtml(platform)}</p>
+<p><b>${formatBytes(bytes)}</b> in ${files} files, ${layers.length} ${layers.length === 1 ? "layer" : "layers"}; <b>${formatBytes(wasted)}</b> wasted (${share} %)</p>
+${drawTreemap(inspection)}
+<p id="here" class="quiet">Areas are bytes, colours are layers. Point at one to see what it is.</p>
+<h2>Layers</h2><p class="quiet">Choose one to see where its bytes are.</p><div class="wide">${layerTable(report)}</div>
+<h2>Overwritten or deleted</h2>${wastedFiles.length === 0 ? nothing : `<div class="wide">${fileTable(wastedFiles)}</div>`}
+<h2>Largest files</h2><div class="wide">${fileTable(largestFiles)}</div>
 <script>${SCRIPT}</script></body></html>
 `;
 }

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { Failure, fileFailure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText, formatBytes, formatTable } from "../base/text.ts";
-import type { DirectoryReport, Inspection } from "../image/inspect.ts";
+import type { DirectoryReport, Inspection, SizedFile } from "../image/inspect.ts";
 import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
 import type { SourceImage } from "../image/types.ts";
 import { findImage } from "../store/images.ts";
@@ -56,7 +56,7 @@ async function examine(cli: Cli, name: string, options: Options): Promise<ImageR
   const context = cli.context(options.progress);
   const platform = options.platform === undefined ? stored?.platform : parsePlatform(options.platform, "--platform");
   const image = await openImage(context, cli.layout, stored?.source ?? name, {
-    registry: registryOptions(options, context.signal),
+    registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   }).catch((cause: unknown) => {
     if (stored === undefined || !(cause instanceof Failure)) throw cause;
@@ -111,10 +111,16 @@ function jsonDirectory(directory: DirectoryReport, depth: number): JsonDirectory
   return { name: directory.name, bytes, ...shown };
 }
 
+const JSON_FILES = 50;
+
 const asJson = ({ inspection, ...report }: ImageReport) => {
-  const { root, ...rest } = inspection;
-  return { ...report, ...rest, directories: jsonDirectory(root, JSON_DEPTH) };
+  const { root, largestFiles, ...rest } = inspection;
+  const directories = jsonDirectory(root, JSON_DEPTH);
+  return { ...report, ...rest, largestFiles: largestFiles.slice(0, JSON_FILES), directories };
 };
+
+/** Files in the text: of the largest, and of the largest wasted ones. */
+const TEXT_FILES = 10;
 
 function asText({ name, digest, platform, run, inspection }: ImageReport): string {
   const words = (list: readonly string[] | null | undefined) =>
@@ -132,7 +138,7 @@ function asText({ name, digest, platform, run, inspection }: ImageReport): strin
     ["wasted", `${formatBytes(inspection.wasted)}`],
   ];
   const rows = inspection.layers.map((layer) => [
-    String(layer.index),
+    String(layer.index + 1),
     layer.digest?.slice("sha256:".length, "sha256:".length + 12) ?? "-",
     layer.stored === undefined ? "-" : formatBytes(layer.stored),
     formatBytes(layer.bytes),
@@ -140,13 +146,17 @@ function asText({ name, digest, platform, run, inspection }: ImageReport): strin
     String(layer.whiteouts),
     formatBytes(layer.wasted),
   ]);
-  const wasted = inspection.wastedFiles
-    .slice(0, 10)
-    .map(({ path, layer, bytes }) => [formatBytes(bytes), String(layer), `/${path}`]);
+  const listed = (heading: string, files: readonly SizedFile[]) => {
+    const rows = files
+      .slice(0, TEXT_FILES)
+      .map(({ path, layer, bytes }) => [formatBytes(bytes), String(layer + 1), `/${path}`]);
+    return rows.length === 0 ? [] : ["", formatTable([[heading, "LAYER", "FILE"], ...rows])];
+  };
   return [
     ...facts.map(([label, value]) => `${`${label}:`.padEnd(13)}${escapeText(value)}`),
     "",
     formatTable([["LAYER", "DIGEST", "STORED", "FILES' BYTES", "FILES", "WHITEOUTS", "WASTED"], ...rows]),
-    ...(wasted.length > 0 ? ["", formatTable([["WASTED", "LAYER", "FILE"], ...wasted])] : []),
+    ...listed("LARGEST", inspection.largestFiles),
+    ...listed("WASTED", inspection.wastedFiles),
   ].join("\n");
 }

@@ -1,9 +1,10 @@
 /** `rootling list`: containers, and what runs without one. */
-import { bytesOn } from "../base/disk-usage.ts";
+
 import { formatBytes, formatTable } from "../base/text.ts";
 import { type Container, lastEnd, listContainers } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
+import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
 interface Row {
@@ -64,7 +65,7 @@ const rowOfRun = (name: string | null, { pid, started, image, command }: Run): R
 async function rowsOf(cli: Cli, container: Container, withSize: boolean): Promise<Row[]> {
   const { name, image, form, runs } = container;
   const { upper, root } = containerPaths(cli.layout, name);
-  const size = withSize ? { size: await bytesOn(form === "copied" ? root : upper) } : {};
+  const size = withSize ? { size: await bytesOn(cli.layout, form === "copied" ? root : upper) } : {};
   if (runs.length > 0) return runs.map((run) => ({ ...rowOfRun(name, run), image: image.name, ...size }));
   const end = lastEnd(cli.layout, name);
   const state = end === undefined ? "stopped" : "exited";

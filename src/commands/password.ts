@@ -1,7 +1,7 @@
 /** Passwords from people and pipes. */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { ReadStream } from "node:tty";
-import { throwIfAborted } from "../base/context.ts";
+import { interruption, throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { escapeText } from "../base/text.ts";
 
@@ -35,13 +35,27 @@ export async function askOnTerminal(question: string, signal: AbortSignal): Prom
     return undefined;
   }
   let stream: ReadStream | undefined;
+  const ask = () => {
+    // Without echo from here on: what is typed ahead is not shown either.
+    stream?.setRawMode(true);
+    writeSync(terminal, escapeText(question));
+  };
+  let again: NodeJS.Timeout | undefined;
+  // Once however often it is called. Where there is nobody to continue us, we are not stopped at all: then it asks, too.
+  const askAgain = () => {
+    clearTimeout(again);
+    again = setTimeout(ask, 100);
+  };
   try {
     stream = new ReadStream(openSync("/dev/tty", "r"));
-    // Without echo from here on: what is typed ahead is not shown either.
-    stream.setRawMode(true);
-    writeSync(terminal, escapeText(question));
-    return await typedLine(stream, signal);
+    process.on("SIGCONT", askAgain);
+    ask();
+    const password = await typedLine(stream, askAgain, signal);
+    if (password !== "") return password;
+    throw new Failure("E_USAGE", "no password was given", { where: question.trim().replace(/:$/, "") });
   } finally {
+    process.off("SIGCONT", askAgain);
+    clearTimeout(again);
     stream?.setRawMode(false);
     stream?.destroy();
     writeSync(terminal, "\n");
@@ -49,19 +63,23 @@ export async function askOnTerminal(question: string, signal: AbortSignal): Prom
   }
 }
 
-/** Keys as a terminal in raw mode sends them (termios(3)): ^C, ^D, ^U and backspace do what they always do. */
-function typedLine(stream: ReadStream, signal: AbortSignal): Promise<string> {
-  const interrupted = () => new Failure("E_INTERRUPTED", "interrupted", { exitStatus: 130 });
+/** Keys as a terminal in raw mode sends them (termios(3)): ^C, ^D, ^U, ^Z and backspace do what they always do. */
+function typedLine(stream: ReadStream, askAgain: () => void, signal: AbortSignal): Promise<string> {
   throwIfAborted(signal);
   return new Promise((resolve, reject) => {
     let typed: string[] = [];
-    signal.addEventListener("abort", () => reject(interrupted()), { once: true });
+    signal.addEventListener("abort", () => reject(interruption(signal)), { once: true });
     stream.on("error", reject);
     stream.setEncoding("utf8").on("data", (keys: string) => {
       for (const key of keys) {
         if (key === "\r" || key === "\n" || key === "\u0004") return resolve(typed.join(""));
-        if (key === "\u0003") return reject(interrupted());
-        if (key === "\u007f" || key === "\b") typed.pop();
+        if (key === "\u0003") return reject(interruption(signal));
+        if (key === "\u001a") {
+          // As the terminal would do it: the whole group, with the echo as it was.
+          stream.setRawMode(false);
+          process.kill(0, "SIGTSTP");
+          askAgain();
+        } else if (key === "\u007f" || key === "\b") typed.pop();
         else if (key === "\u0015") typed = [];
         else if (typed.length < LONGEST) typed.push(key);
       }

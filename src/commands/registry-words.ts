@@ -1,5 +1,6 @@
 /** The flags that say how registries are spoken to, and where the password comes from: never from a command line. */
 import type { Command } from "commander";
+import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 
@@ -17,8 +18,8 @@ export const withRegistryFlags = (command: Command): Command =>
     .option("--insecure", "do not verify the certificate of the registry")
     .option("--plain-http", "speak to the registry without TLS");
 
-/** What the flags and the process's environment say. `signal` ends the asking. */
-export function registryOptions(flags: RegistryFlags, signal: AbortSignal): RegistryOptions {
+/** What the flags and the process's environment say. */
+export function registryOptions(flags: RegistryFlags, { signal, progress }: Context): RegistryOptions {
   const { username, passwordStdin, insecure, plainHttp } = flags;
   const usage = (what: string, where: string, mend: string) => new Failure("E_USAGE", what, { where, mend });
   if (passwordStdin && username === undefined) {
@@ -38,9 +39,9 @@ export function registryOptions(flags: RegistryFlags, signal: AbortSignal): Regi
     ...(plainHttp ? { plainHttp } : {}),
     askPassword: async (user, host) => {
       const { askOnTerminal, readPasswordFrom } = await import("./password.ts");
-      return passwordStdin
-        ? readPasswordFrom(process.stdin)
-        : askOnTerminal(`Password of ${user} at ${host}: `, signal);
+      if (passwordStdin) return readPasswordFrom(process.stdin);
+      const resume = progress.pause();
+      return askOnTerminal(`Password of ${user} at ${host}: `, signal).finally(resume);
     },
   };
 }

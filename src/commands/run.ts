@@ -1,13 +1,16 @@
 /** `rootling run`: an ephemeral container of an image, or of the host's own root. */
 import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
+import { isolateIds } from "../boot/read-confinement.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { directRoot } from "./direct-root.ts";
 import { type ImportFlags, imageFor } from "./image-for.ts";
+import { treeToStart } from "./mapped-tree.ts";
 import { withRegistryFlags } from "./registry-words.ts";
 
 type RunOptions = BootOptions & ImportFlags;
@@ -21,6 +24,8 @@ export const define = (cli: Cli) =>
             "rootling run                                  # a shell over the host's own root",
             "rootling run docker://busybox:1.36 echo hello",
             "rootling run --pid --root debian:12 apt-get --version",
+            "rootling run ./app.sqsh                       # a squashfs file, without unpacking it",
+            "rootling run dir:./rootfs ls                  # a directory; what changes is not kept",
             "rootling run --mount /data:/data:ro debian:12 ls /data",
           ]),
         ),
@@ -38,8 +43,15 @@ export const define = (cli: Cli) =>
       const name = source ?? "host:";
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);
+      const direct = await directRoot(cli, name, options);
+      if (direct !== undefined) {
+        const parts = imageParts(direct.run, command, options);
+        const intent = { ...parts, root: from(direct.root, name), writes: from("ephemeral" as const, "run") };
+        return launch(cli, intent, options, how);
+      }
       const image = await imageFor(cli, name, options);
-      await launch(cli, imageIntent(image, name, command, options), options, { ...how, digest: image.digest });
+      const intent = await imageIntent(cli, image, name, command, options);
+      await launch(cli, intent, options, { ...how, digest: image.digest });
     });
 
 const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.env.TERM, origin: "terminal" }] : []);
@@ -74,10 +86,17 @@ function startDirectory(): string {
   return /^\/(dev|proc|sys)(\/|$)/.test(directory) ? "/" : directory;
 }
 
-function imageIntent(image: StoredImage, source: string, command: readonly string[], options: RunOptions): Intent {
+async function imageIntent(
+  cli: Cli,
+  image: StoredImage,
+  source: string,
+  command: readonly string[],
+  options: RunOptions,
+): Promise<Intent> {
+  const parts = imageParts(image.run, command, options);
   return {
-    ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree] }, source),
+    ...parts,
+    root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, source),
     writes: from("ephemeral", "run"),
   };
 }
@@ -90,10 +109,12 @@ export function imageParts(
 ): Omit<Intent, "root" | "writes"> {
   const image = readImageConfig(config, command);
   const flags = readFlags(options, currentDirectory(), process.env);
+  const idMap = isolateIds(flags.isolate, flags.idMap, process.geteuid?.() ?? 0);
   return {
     devices: from("fresh", "rootling"),
     ...image,
     ...flags,
+    idMap,
     workdir: flags.workdir ?? image.workdir,
     environment: [...terminalType(), ...image.environment, ...flags.environment],
   };

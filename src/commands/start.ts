@@ -1,11 +1,17 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
-import { from, type Intent } from "../boot/intent.ts";
+import { Failure } from "../base/errors.ts";
+import { mapOf } from "../boot/boot.ts";
+import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
+import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
-import { type Container, findContainer, lockDetached, lockWriter } from "../store/containers.ts";
+import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
-import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { isWhole, resetContainer } from "../store/reset.ts";
+import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
+import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
+import { treeToStart } from "./mapped-tree.ts";
 import { currentDirectory, imageParts } from "./run.ts";
 
 export const define = (cli: Cli) =>
@@ -15,6 +21,7 @@ export const define = (cli: Cli) =>
         newCommand("start", "Start a container. Its root is read-only unless --rw is given; then changes are kept.", [
           "rootling start web",
           "rootling start --rw --root web apt-get update",
+          "rootling start --rw dir:./rootfs sh                        # a directory itself is changed",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
           "rootling start --detach --rw web    # see rootling logs, wait and stop",
           "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
@@ -22,7 +29,7 @@ export const define = (cli: Cli) =>
       ),
     ),
   )
-    .argument("<name>", "a container, or the name of a stored image")
+    .argument("<name>", "a container, the name of a stored image, dir:DIR or a squashfs file")
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .option("--rw", "keep changes in the container")
     .option("-d, --detach", "go on without the caller, in a pid namespace of its own; output goes to a log")
@@ -40,13 +47,19 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
-  const copied = container.form === "copied";
+  const parts = imageParts(image.run, command, options);
+  const idMap = mapOfContainer(container, parts.idMap);
+  const lowered = async (): Promise<Root> =>
+    container.form === "copied"
+      ? { kind: "directory", path: root, stored: true }
+      : { kind: "layers", lowers: [await treeToStart(cli, image, idMap, options)], kept: { upper, work } };
+  if (!isWhole(cli.layout, container) && !options.dryRun) {
+    await resetContainer(cli.layout, container, await treeToStart(cli, image, idMap, options));
+  }
   const intent: Intent = {
-    ...imageParts(image.run, command, options),
-    root: from(
-      copied ? { kind: "directory", path: root } : { kind: "layers", lowers: [image.tree], kept: { upper, work } },
-      `container ${name}`,
-    ),
+    ...parts,
+    idMap,
+    root: from(await lowered(), `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
   await launch(cli, intent, options, {
@@ -64,11 +77,48 @@ async function startContainer(cli: Cli, container: Container, command: string[],
   });
 }
 
-async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {
-  const image = await imageFor(cli, name, options);
+/** A directory itself, or a squashfs file. One start at a time may change a directory. */
+async function startDirect(
+  cli: Cli,
+  name: string,
+  { root, run }: DirectRoot,
+  command: string[],
+  options: BootOptions,
+): Promise<void> {
   const intent: Intent = {
-    ...imageParts(image.run, command, options),
-    root: from({ kind: "layers", lowers: [image.tree] }, name),
+    ...imageParts(run, command, options),
+    root: from(root, name),
+    writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
+  };
+  const how: Launch = { runs: runtimePaths(cli.layout).runs, image: name };
+  const before = () => {
+    if (root.kind === "directory") lockDirectory(cli.layout, root.path);
+  };
+  await launch(cli, intent, options, options.rw ? { ...how, before } : how);
+}
+
+/** The container's own map, unless another one that gives its files the same owners is asked for. */
+function mapOfContainer({ name, map }: Container, asked: Intent["idMap"]): Intent["idMap"] {
+  const idMap = asked.origin === "rootling" && map ? from(parseMap(map.words, name), `container ${name}`) : asked;
+  if (keptOwners(mapOf(idMap), process.geteuid?.() ?? 0) === (map?.owners ?? "")) return idMap;
+  const words = map?.words ?? "self";
+  throw new Failure("E_CONFLICT", `the files of the container ${name} have the owners of --map ${words}`, {
+    where: idMap.origin,
+    mend:
+      idMap === asked
+        ? `leave out the map, or make another container with \`rootling create --map ${formatMap(idMap.value)}\``
+        : "the subordinate ids of /etc/subuid or /etc/subgid are no longer those that it was made with: restore them",
+  });
+}
+
+async function startImage(cli: Cli, name: string, command: string[], options: BootOptions): Promise<void> {
+  const direct = await directRoot(cli, name, options);
+  if (direct !== undefined) return startDirect(cli, name, direct, command, options);
+  const image = await imageFor(cli, name, options);
+  const parts = imageParts(image.run, command, options);
+  const intent: Intent = {
+    ...parts,
+    root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
   await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });

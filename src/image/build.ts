@@ -41,17 +41,21 @@ export async function buildImage(image: SourceImage, openSink: OpenSink, context
 async function attempt(image: SourceImage, sink: Sink, lessons: Lessons, context: Context): Promise<number> {
   const merge = new Merge(sink, { maxEntries: context.settings.MAX_ENTRIES, warn: (message) => context.warn(message) });
   const volume = newVolume();
+  context.progress.expect(image.layers.reduce((sum, { size = 0 }) => sum + size, 0));
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const task = layerTask(layer, context);
     await mergeLayer(merge, index, layer, sink, lessons.superseded.get(index), context, task, volume);
     task.done();
   }
   merge.finish();
+  // What is written has to reach the disk, which takes its time.
+  const task = context.progress.task("write", "write to disk");
   await sink.flush();
   throwIfAborted(context.signal);
   // Now it is known, or the source was not read to its end.
   void image.digest;
   await sink.commit(merge.root);
+  task.done();
   return merge.bytes;
 }
 
@@ -68,8 +72,7 @@ async function mergeLayer(
   const room = () => sink.flush();
   await readLayer(layer, merge.layer(index, layer.label, superseded), context, task, room, volume);
   const missed = merge.endLayer();
-  if (missed.size > 0)
-    await readLayer(layer, merge.again(missed, layer.label, superseded), context, task, room, volume);
+  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label), context, task, room, volume);
 }
 
 /** Takes in why an attempt had to stop, or throws it on. */

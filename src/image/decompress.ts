@@ -20,6 +20,8 @@ const magics: readonly (readonly [string, Compression | "lz4"])[] = [
   ["04224d18", "lz4"],
 ];
 
+const MAGIC_BYTES = Math.max(...magics.map(([hex]) => hex.length / 2));
+
 /** The compression of bytes that begin with `start`. Throws E_LAYER for kinds that are not read. */
 export function compressionOf(start: Buffer, where: string): Compression {
   const hex = start.subarray(0, 8).toString("hex");
@@ -36,17 +38,17 @@ export function compressionOf(start: Buffer, where: string): Compression {
 /** The uncompressed bytes. Throws E_LAYER when the compressed ones are damaged or cut. */
 export async function* decompress(stored: AsyncIterable<Buffer>, where: string): AsyncGenerator<Buffer> {
   const iterator = stored[Symbol.asyncIterator]();
-  const first = await iterator.next();
-  if (first.done) return;
+  const start = await startOf(iterator);
+  if (start.length === 0) return;
   const whole = (async function* () {
     try {
-      yield first.value;
+      yield start;
       for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
     } finally {
       await iterator.return?.();
     }
   })();
-  const compression = compressionOf(first.value, where);
+  const compression = compressionOf(start, where);
   if (compression === "none") {
     yield* whole;
     return;
@@ -54,6 +56,17 @@ export async function* decompress(stored: AsyncIterable<Buffer>, where: string):
   yield* compression === "bzip2" || compression === "xz"
     ? filtered(whole, compression, where)
     : inflate(whole, compression, where);
+}
+
+/** The first chunk, with as many more as the longest magic number takes: a pipe gives what its writer wrote. */
+async function startOf(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
+  let start: Buffer = Buffer.alloc(0);
+  while (start.length < MAGIC_BYTES) {
+    const next = await chunks.next();
+    if (next.done) break;
+    start = start.length === 0 ? next.value : Buffer.concat([start, next.value]);
+  }
+  return start;
 }
 
 /** What Node cannot inflate, the system's programs can. Their memory is limited: an xz header asks for any amount. */

@@ -1,5 +1,5 @@
 /** Digests: the only form accepted, and a check of bytes against one. */
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { Failure } from "../base/errors.ts";
 import { escapeText, formatBytes } from "../base/text.ts";
 import type { Digest } from "./types.ts";
@@ -15,12 +15,15 @@ export function parseDigest(text: unknown, where: string): Digest {
 
 export const digestHex = (digest: Digest): string => digest.slice("sha256:".length);
 
+/** crypto is loaded when first used: the words of a start read references, and no start computes a digest. */
+const createHash = (): Hash => process.getBuiltinModule("node:crypto").createHash("sha256");
+
 export const digestOf = (bytes: Uint8Array | string): Digest =>
-  `sha256:${createHash("sha256").update(bytes).digest("hex")}` as Digest;
+  `sha256:${createHash().update(bytes).digest("hex")}` as Digest;
 
 /** Checks bytes that arrive in pieces against what was promised for them. */
 export class Verifier {
-  readonly #hash: Hash = createHash("sha256");
+  readonly #hash: Hash = createHash();
   readonly #digest: Digest;
   readonly #size: number | undefined;
   readonly #where: string;

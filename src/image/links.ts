@@ -11,13 +11,14 @@ export type Finding =
   | { kind: "there"; name: ByteString }
   /** Yet to come, from a lower layer. */
   | { kind: "expected"; name: ByteString }
-  /** It passed in this layer, covered, before it was wanted: the layer has to be read again. */
-  | { kind: "missed"; name: ByteString }
-  /** Nowhere: links that lead to each other. */
-  | { kind: "loop" };
+  /** It passed in this layer as entry `ordinal`, covered, before it was wanted: the layer has to be read again. */
+  | { kind: "missed"; name: ByteString; ordinal: number };
 
 /** What a name in the tree waits for. */
-type Awaited = { kind: "expected" | "missed"; name: ByteString };
+type Awaited = Exclude<Finding, { kind: "there" }>;
+
+/** The covered files of a layer that are wanted after all: by ordinal, the names that they get. */
+export type Missed = ReadonlyMap<number, ByteString[]>;
 
 /** A name that waits, and the layer whose link it is: its file comes from a lower one. */
 interface Waiting {
@@ -30,36 +31,27 @@ export class Links {
   readonly #expected = new Map<ByteString, Waiting[]>();
   /** Names in the tree whose link is not in the stream yet, and what they wait for. */
   readonly #awaited = new Map<ByteString, Awaited>();
-  /** Covered non-directories of the layer that is read: with the target, if a link itself. */
-  #covered = new Map<ByteString, ByteString | undefined>();
-  /** Covered files of this layer that went into the stream under another name. */
-  #renamed = new Map<ByteString, ByteString>();
-  #missed = new Map<ByteString, ByteString[]>();
+  /**
+   * Covered non-directories of the layer that is read: where the file is that each stood for when it passed. A link is
+   * followed then and there, as in extraction: what it leads to may get another file later in the layer.
+   */
+  #covered = new Map<ByteString, Finding>();
+  #missed = new Map<number, ByteString[]>();
 
   /**
    * Where the file `target` is, for a link that the layer now read has. As in extraction, what the layer has said so
    * far counts, then the layers below. `visible` tells whether a name is in the tree as a non-directory of this layer.
    */
   find(target: ByteString, visible: (path: ByteString) => boolean): Finding {
-    let name = target;
-    // Each step follows a covered link; no chain is longer than there are of them.
-    for (let steps = this.#covered.size; steps >= 0; steps--) {
-      if (visible(name)) return this.#awaited.get(name) ?? { kind: "there", name };
-      const renamed = this.#renamed.get(name);
-      if (renamed !== undefined) return { kind: "there", name: renamed };
-      if (!this.#covered.has(name)) return { kind: "expected", name };
-      const next = this.#covered.get(name);
-      if (next === undefined) return { kind: "missed", name };
-      name = next;
-    }
-    return { kind: "loop" };
+    if (visible(target)) return this.#awaited.get(target) ?? { kind: "there", name: target };
+    return this.#covered.get(target) ?? { kind: "expected", name: target };
   }
 
   /** Lets `paths` wait for what was found for a link of `layer`. */
   wait(awaited: Awaited, paths: readonly ByteString[], layer: number): void {
     for (const path of paths) {
       if (awaited.kind === "expected") push(this.#expected, awaited.name, { path, layer });
-      else push(this.#missed, awaited.name, path);
+      else push(this.#missed, awaited.ordinal, path);
       this.#awaited.set(path, awaited);
     }
   }
@@ -79,34 +71,28 @@ export class Links {
     return taken;
   }
 
-  /** A covered non-directory passes by unused. */
-  passCovered(path: ByteString, target?: ByteString): void {
-    this.#covered.set(path, target);
+  /** A covered non-directory passes; its file is to be had there. */
+  passCovered(path: ByteString, finding: Finding): void {
+    this.#covered.set(path, finding);
   }
 
-  /** A covered file went into the stream under the name of one that waited for it. */
-  passRenamed(path: ByteString, name: ByteString): void {
-    this.#renamed.set(path, name);
-  }
-
-  /** Ends a layer: the covered files of it that are wanted after all, with the names that they get. */
-  endLayer(): ReadonlyMap<ByteString, ByteString[]> {
+  /** Ends a layer. The caller reads it again for what was missed. */
+  endLayer(): Missed {
     const missed = this.#missed;
     for (const paths of missed.values()) for (const path of paths) this.#awaited.delete(path);
     this.#missed = new Map();
     this.#covered = new Map();
-    this.#renamed = new Map();
     return missed;
   }
 
-  /** A link that still waits, when there is no layer left. */
-  unresolved(): { path: ByteString; target: ByteString } | undefined {
-    for (const [path, { name }] of this.#awaited) return { path, target: name };
+  /** A link that still waits, when there is no layer left. `loop`: for one that waits itself. */
+  unresolved(): { path: ByteString; target: ByteString; loop: boolean } | undefined {
+    for (const [path, { name }] of this.#awaited) return { path, target: name, loop: this.#awaited.has(name) };
     return undefined;
   }
 }
 
-function push<T>(map: Map<ByteString, T[]>, key: ByteString, value: T): void {
+function push<K, T>(map: Map<K, T[]>, key: K, value: T): void {
   const list = map.get(key);
   if (list === undefined) map.set(key, [value]);
   else list.push(value);

@@ -5,7 +5,7 @@
 import type { ByteString } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { checkNames, tooLarge } from "./limits.ts";
-import { Links } from "./links.ts";
+import { Links, type Missed } from "./links.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
 import type { EntrySink } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
@@ -70,7 +70,7 @@ export class Merge {
         if (superseded?.has(ordinal)) return false;
         const entry = readEntry(raw, label);
         if (entry === undefined || this.#reserved(entry.path)) return false;
-        const accepted = this.#accept(entry, index, label, superseded !== undefined);
+        const accepted = this.#accept(entry, index, ordinal, label, superseded !== undefined);
         if (accepted === undefined) return false;
         ({ file, links } = accepted);
         this.#sink.entry(file);
@@ -85,26 +85,22 @@ export class Merge {
     };
   }
 
-  /** Ends a layer: the covered files of it that links above want after all, by name. */
-  endLayer(): ReadonlyMap<ByteString, ByteString[]> {
+  /** Ends a layer: the covered files of it that links want after all. */
+  endLayer(): Missed {
     return this.#links.endLayer();
   }
 
   /** For the second reading of layer `index`: takes the files that were `missed`, and nothing else. */
-  again(missed: ReadonlyMap<ByteString, ByteString[]>, label: string, superseded: Superseded | undefined): TarHandler {
+  again(missed: Missed, label: string): TarHandler {
     let ordinal = -1;
     let paths: ByteString[] = [];
     let file: Entry | undefined;
     return {
       entry: (raw) => {
-        ordinal++;
-        if (superseded?.has(ordinal)) return false;
-        const entry = readEntry(raw, label);
-        const wanting = entry === undefined ? undefined : missed.get(entry.path);
-        if (entry === undefined || wanting === undefined) return false;
-        paths = wanting;
+        paths = missed.get(++ordinal) ?? [];
         const [first] = paths;
-        if (first === undefined) return false;
+        const entry = first === undefined ? undefined : readEntry(raw, label);
+        if (first === undefined || entry === undefined) return false;
         file = { ...entry, path: first };
         this.#sink.entry(file);
         this.#bytes += file.size;
@@ -121,6 +117,7 @@ export class Merge {
   /** All layers were read: passes on the directories that none described. Throws E_LAYER for a link without file. */
   finish(): void {
     const broken = this.#links.unresolved();
+    if (broken?.loop) throw linkLoop(broken.path, broken.target);
     if (broken !== undefined) throw brokenLink(broken.path, broken.target, undefined);
     for (const path of this.#tree.undescribed()) this.#emit({ ...UNDESCRIBED, path });
   }
@@ -129,6 +126,7 @@ export class Merge {
   #accept(
     entry: Entry,
     layer: number,
+    ordinal: number,
     label: string,
     indexed: boolean,
   ): { file: Entry; links: readonly ByteString[] } | undefined {
@@ -160,18 +158,18 @@ export class Merge {
     }
     return entry.kind === "link"
       ? this.#acceptLink(entry, placement, layer, label)
-      : this.#acceptFile(entry, placement, layer);
+      : this.#acceptFile(entry, placement, layer, ordinal);
   }
 
-  #acceptFile(entry: Entry, placement: "new" | "hidden", layer: number) {
+  #acceptFile(entry: Entry, placement: "new" | "hidden", layer: number, ordinal: number) {
     const waiting = this.#links.take(entry.path, layer);
     if (placement === "new") return { file: entry, links: waiting };
     const [first, ...others] = waiting;
     if (first === undefined) {
-      this.#links.passCovered(entry.path);
+      this.#links.passCovered(entry.path, { kind: "missed", name: entry.path, ordinal });
       return undefined;
     }
-    this.#links.passRenamed(entry.path, first);
+    this.#links.passCovered(entry.path, { kind: "there", name: first });
     return { file: { ...entry, path: first }, links: others };
   }
 
@@ -179,11 +177,9 @@ export class Merge {
     const target = entry.target ?? ("" as ByteString);
     if (target === entry.path) throw brokenLink(entry.path, target, label);
     const paths = this.#links.take(entry.path, layer);
-    if (placement === "new") paths.push(entry.path);
-    else this.#links.passCovered(entry.path, target);
-    if (paths.length === 0) return;
     const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
-    if (finding.kind === "loop") throw brokenLink(entry.path, target, label);
+    if (placement === "new") paths.push(entry.path);
+    else this.#links.passCovered(entry.path, finding);
     if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name, entry);
     else this.#links.wait(finding, paths, layer);
   }
@@ -239,6 +235,12 @@ function checkTarget(entry: Entry, label: string): void {
       mend: "the archive is damaged or malicious; ask whoever made it",
     });
   }
+}
+
+function linkLoop(path: ByteString, target: ByteString): Failure {
+  return new Failure("E_LAYER", `hard links lead to each other and to no file: ${shown(path)}, ${shown(target)}`, {
+    mend: "the image is damaged or malicious; ask whoever made it",
+  });
 }
 
 function brokenLink(path: ByteString, target: ByteString, label: string | undefined): Failure {

@@ -24,6 +24,12 @@ function checkOp(index: number, op: Op): void {
   }
 }
 
+/** What somebody has to undo, or to stay for. */
+const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "serve", "pasta", "cgroup"]);
+
+/** What the inside ends with. */
+const LAST: ReadonlySet<string> = new Set(["exec", "pack", "unpack"]);
+
 /** Throws E_PLAN for a plan that is not well formed; returns it otherwise. */
 export function check(plan: Plan): Plan {
   plan.ops.forEach((op, index) => checkOp(index, op));
@@ -32,9 +38,9 @@ export function check(plan: Plan): Plan {
   if (verbs[first] !== "namespaces" && verbs[first] !== "join") {
     throw broken(first, plan.ops[first], "comes before the namespaces");
   }
-  if (verbs.indexOf("exec") !== verbs.length - 1)
+  if (verbs.findIndex((verb) => LAST.has(verb)) !== verbs.length - 1)
     throw broken(verbs.length - 1, plan.ops.at(-1), "is not exec, or exec comes earlier");
-  const needsUndo = plan.ops.findIndex((op) => op.verb === "upper" || op.verb === "reaper");
+  const needsUndo = plan.ops.findIndex((op) => UNDONE.has(op.verb));
   if (plan.topology === "in-place" && needsUndo !== -1) {
     throw broken(needsUndo, plan.ops[needsUndo], "needs a monitor, which a plan in place does not have");
   }

@@ -94,6 +94,8 @@ function become(executor: string, words: readonly string[]): never {
       mend: "use Node 24.15 or newer",
     });
   }
+  // What was compiled for the first time is written at the end of a process, which this one never comes to.
+  process.getBuiltinModule("node:module").flushCompileCache();
   return process.execve(executor, [executor, ...words], process.env as Record<string, string>);
 }
 

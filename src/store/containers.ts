@@ -2,13 +2,13 @@
 import { chmodSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { type Owner, ourselves, ownerName } from "../base/owner.ts";
-import { capture, requireProgram } from "../base/process.ts";
 import { containerPaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, tryLock } from "./lock.ts";
 import { listRuns, type Run } from "./runs.ts";
+import { copyTree, ownLike, removeStored } from "./trees.ts";
 
 const FORMAT = 1;
 
@@ -26,6 +26,13 @@ export interface ContainerRecord {
    * file system cannot hold an overlay's upper directory.
    */
   form: "shared" | "copied";
+  /** The id map that its files are for; absent for the maps of one id, and for root without a user namespace. */
+  map?: {
+    /** The words of --map. */
+    words: string;
+    /** What the owners on disk depend on. */
+    owners: string;
+  };
   /** ISO 8601 time. */
   created: string;
 }
@@ -45,6 +52,17 @@ export function checkContainerName(name: string): string {
   });
 }
 
+const taken = (name: string): Failure =>
+  new Failure("E_EXISTS", `a container named ${name} exists already`, {
+    mend: `choose another name with --name, or remove it with \`rootling remove ${name}\``,
+  });
+
+/** Throws E_NAME for a name that no container may have, E_EXISTS for one that is taken. */
+export function refuseTakenName(layout: Layout, name: string): void {
+  if (statSync(containerPaths(layout, checkContainerName(name)).directory, { throwIfNoEntry: false }))
+    throw taken(name);
+}
+
 /** Makes a container of the image with this tree. Throws E_EXISTS if the name is taken. */
 export async function createContainer(
   layout: Layout,
@@ -52,52 +70,37 @@ export async function createContainer(
   image: ContainerRecord["image"],
   tree: string,
   form: ContainerRecord["form"],
+  map?: ContainerRecord["map"],
 ): Promise<ContainerRecord> {
   const record: ContainerRecord = {
     format: FORMAT,
     name: checkContainerName(name),
     image: { digest: image.digest, name: image.name },
     form,
+    ...(map === undefined ? {} : { map }),
     created: new Date().toISOString(),
   };
   const final = containerPaths(layout, name).directory;
   for (const directory of [layout.containers, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
   const temporary = join(layout.temporary, `${ownerName(ourselves())}.container`);
-  const taken = () =>
-    new Failure("E_EXISTS", `a container named ${name} exists already`, {
-      mend: `choose another name with --name, or remove it with \`rootling remove ${name}\``,
-    });
-  if (statSync(final, { throwIfNoEntry: false })) throw taken();
+  refuseTakenName(layout, name);
   try {
     mkdirSync(temporary, { mode: 0o700 });
     for (const part of ["upper", "work", "runs"]) mkdirSync(join(temporary, part), { mode: 0o700 });
     // A merged root shows the mode of its upper directory; chmod, for the umask does not apply to an image's mode.
     chmodSync(join(temporary, "upper"), statSync(tree).mode & 0o7777);
-    if (form === "copied") await copyTree(tree, join(temporary, "root"));
+    await ownLike(layout, join(temporary, "upper"), tree);
+    if (form === "copied") await copyTree(layout, tree, join(temporary, "root"));
     await writeFileSafely(join(temporary, "container.json"), JSON.stringify(record));
     renameSync(temporary, final);
     await syncDirectory(layout.containers);
     return record;
   } catch (error) {
-    await removeTree(temporary).catch(() => {});
+    await removeStored(layout, temporary).catch(() => {});
     const errno = errnoOf(error);
-    throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken() : fileFailure(error, "making the container", final);
+    throw errno === "ENOTEMPTY" || errno === "EEXIST" ? taken(name) : fileFailure(error, "making the container", final);
   }
-}
-
-/** A full copy, with all that the file system can keep. */
-async function copyTree(tree: string, target: string): Promise<void> {
-  const cp = requireProgram("cp", "coreutils");
-  await capture(cp, ["--archive", "--reflink=auto", "--no-target-directory", "--", tree, target]).catch(
-    (cause: unknown) => {
-      throw new Failure("E_IO", "the image's tree cannot be copied", {
-        where: target,
-        mend: "check the space of the file system",
-        cause,
-      });
-    },
-  );
 }
 
 function readContainer(layout: Layout, name: string): Container | undefined {
@@ -171,6 +174,26 @@ export function lockDetached(layout: Layout, name: string, owner: Owner): void {
   });
 }
 
+/** The right to change a directory as a root, among the starts of this store. Throws E_BUSY. */
+export function lockDirectory(layout: Layout, path: string): void {
+  makePrivateDirectory(layout.locks);
+  const name = process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
+  const taken = tryLock(join(layout.locks, `directory-${name}`));
+  if ("release" in taken) return;
+  throw new Failure("E_BUSY", `the directory runs writable already (pid ${taken.pid})`, {
+    where: path,
+    mend: "end it first, or start it without --rw",
+  });
+}
+
+/** Throws E_BUSY while something runs in it. */
+export function refuseRunning({ name, runs: [run] }: Container): void {
+  if (run === undefined) return;
+  throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
+    mend: `end it with \`rootling stop ${name}\``,
+  });
+}
+
 /** The end of the last detached start, if that has come to one. */
 export interface Ended {
   readonly status: number;
@@ -193,18 +216,12 @@ export function lastEnd(layout: Layout, name: string): Ended | undefined {
 
 /** Removes a container that does not run. Throws E_BUSY if it does. */
 export async function removeContainer(layout: Layout, name: string): Promise<void> {
-  const { runs } = getContainer(layout, name);
-  const [run] = runs;
-  if (run !== undefined) {
-    throw new Failure("E_BUSY", `the container ${name} is running (pid ${run.pid})`, {
-      mend: `end it with \`rootling stop ${name}\`, or remove it with --force`,
-    });
-  }
+  refuseRunning(getContainer(layout, name));
   lockWriter(layout, name);
   makePrivateDirectory(layout.temporary);
   await clearLeavings(layout);
   const trash = join(layout.temporary, `${ownerName(ourselves())}.${name}.removed`);
   renameSync(containerPaths(layout, name).directory, trash);
   await syncDirectory(layout.containers);
-  await removeTree(trash);
+  await removeStored(layout, trash);
 }

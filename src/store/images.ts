@@ -1,15 +1,14 @@
 /** The image store: merged trees by digest, and the names that point to them. The record comes last. */
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
-import { rename, rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { existsSync, mkdirSync, promises, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, removeTree, syncDirectory, writeFileSafely } from "../base/files.ts";
-import { type Owner, ourselves, ownerName } from "../base/owner.ts";
+import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { type Owner, ourselves, ownerName, suffix } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { type Lock, lock } from "./lock.ts";
+import { removeStored } from "./trees.ts";
 import { usersIn } from "./use.ts";
 
 /** The format that this rootling writes. It refuses newer ones. */
@@ -98,7 +97,7 @@ export async function addRef(layout: Layout, name: string, digest: string): Prom
 /** Forgets a name; the image stays. False if there was none. */
 export async function removeRef(layout: Layout, name: string): Promise<boolean> {
   try {
-    await rm(refPath(layout, name));
+    await promises.rm(refPath(layout, name));
     await syncDirectory(layout.refs);
     return true;
   } catch (error) {
@@ -110,32 +109,81 @@ export async function removeRef(layout: Layout, name: string): Promise<boolean> 
 /**
  * Removes an image with all its names. Whether a container refers to it is for the caller to know. Throws E_BUSY while
  * something runs on it, here or on another machine.
+ *
+ * In the reverse order of an import: first the names, then the record, then the tree. Who dies on the way leaves a
+ * whole image without a name, or one whose record is withdrawn, which is none; never a name of nothing.
  */
 export async function removeImage(layout: Layout, image: StoredImage, signal: AbortSignal): Promise<void> {
   const held = await lockImage(layout, image.digest, signal, () => {});
   try {
-    const { directory, users } = imagePaths(layout, hexOf(image.digest) ?? "");
-    refuseInUse(image, users);
-    makePrivateDirectory(layout.temporary);
-    const trash = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
-    // In one step it is no image any more; what becomes of the rest is for whoever comes next, if we die here.
-    await rename(directory, trash).catch((error: unknown) => {
-      if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", directory);
-    });
+    await recoverImage(layout, image.digest);
+    const paths = imagePaths(layout, hexOf(image.digest) ?? "");
+    refuseInUse(image, paths.users);
+    const names = await removeRefs(layout, image.digest);
     try {
+      await withdrawRecord(paths);
       // Whoever started just now made their mark before they looked for the record.
-      refuseInUse(image, join(trash, basename(users)));
+      refuseInUse(image, paths.users);
     } catch (error) {
-      await removeTree(directory);
-      await rename(trash, directory);
+      await recoverImage(layout, image.digest);
+      for (const name of names) await addRef(layout, name, image.digest);
       throw error;
     }
-    await syncDirectory(layout.images);
-    for (const name of image.refs) await removeRef(layout, name);
-    await removeTree(trash);
+    await removeImageDirectory(layout, hexOf(image.digest) ?? "");
+    // An import that found the image stored may have named it in the meantime: it looks for the record afterwards.
+    await removeRefs(layout, image.digest);
   } finally {
     held.release();
   }
+}
+
+/**
+ * Undoes the removal of an image whose remover died before its tree was touched: something may run on it. The caller
+ * holds the image's lock.
+ */
+export async function recoverImage(layout: Layout, digest: string): Promise<void> {
+  const { record, withdrawn } = imagePaths(layout, hexOf(digest) ?? "");
+  if (!existsSync(withdrawn)) return;
+  try {
+    await promises.rename(withdrawn, record);
+  } catch (error) {
+    throw fileFailure(error, "restoring an image", record);
+  }
+}
+
+/** Without its record it is no image any more. */
+async function withdrawRecord({ record, withdrawn }: ReturnType<typeof imagePaths>): Promise<void> {
+  try {
+    await promises.rename(record, withdrawn);
+  } catch (error) {
+    // Another process removed it before we had the lock.
+    if (errnoOf(error) !== "ENOENT") throw fileFailure(error, "removing an image", record);
+  }
+}
+
+/**
+ * Removes what there is of an image without a record. In one step it is out of the way; what becomes of the rest is
+ * for whoever comes next, if we die here. The caller holds the image's lock.
+ */
+export async function removeImageDirectory(layout: Layout, hex: string): Promise<void> {
+  const { directory } = imagePaths(layout, hex);
+  if (!existsSync(directory)) return;
+  makePrivateDirectory(layout.temporary);
+  const trash = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
+  try {
+    await promises.rename(directory, trash);
+    await syncDirectory(layout.images);
+  } catch (error) {
+    throw fileFailure(error, "removing an image", directory);
+  }
+  await removeStored(layout, trash);
+}
+
+/** Forgets all names of an image; returns them. */
+async function removeRefs(layout: Layout, digest: string): Promise<string[]> {
+  const names = refsByDigest(layout).get(digest) ?? [];
+  for (const name of names) await removeRef(layout, name);
+  return names;
 }
 
 function refuseInUse(image: StoredImage, users: string): void {
@@ -166,17 +214,17 @@ export function lockImage(
 export async function stageImage(layout: Layout): Promise<StagedImage> {
   for (const directory of [layout.images, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
-  const base = join(layout.temporary, `${ownerName(ourselves())}.${randomBytes(4).toString("hex")}`);
+  const base = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   const tree = join(base, "tree");
   try {
     mkdirSync(base, { mode: 0o700 });
     mkdirSync(tree, { mode: 0o700 });
   } catch (error) {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
   }
   const discard = async () => {
-    await removeTree(base).catch(() => {});
+    await removeStored(layout, base).catch(() => {});
   };
   return {
     tree,
@@ -198,8 +246,8 @@ async function commitImage(
   try {
     if (config !== undefined) await writeFileSafely(join(staged, "config.json"), config);
     // An earlier import that died before its record.
-    await removeTree(paths.directory);
-    await rename(staged, paths.directory);
+    await removeImageDirectory(layout, hexOf(record.digest) ?? "");
+    await promises.rename(staged, paths.directory);
     await syncDirectory(layout.images);
   } catch (error) {
     throw fileFailure(error, "storing the image", paths.directory);

@@ -5,6 +5,8 @@ import type { Settings } from "../base/settings.ts";
 export interface Layout {
   /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
   readonly blobs: string;
+  /** Code that Node compiled, by its versions. */
+  readonly compiled: string;
   /** Merged images by digest: `images/<hex>/{tree,record.json,config.json}`. */
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
@@ -17,6 +19,8 @@ export interface Layout {
   readonly locks: string;
   /** Unfinished writes of trees, on the file system of `images`, so that a rename finishes them. */
   readonly temporary: string;
+  /** Where an executor lies that was compiled here. */
+  readonly executors: string;
   /** Files that live as long as a process: wire files, records of running sandboxes. */
   readonly runtime: string;
 }
@@ -24,12 +28,14 @@ export interface Layout {
 export function layoutOf(settings: Settings): Layout {
   return {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
+    compiled: join(settings.CACHE_PATH, "compiled"),
     images: join(settings.DATA_PATH, "images"),
     refs: join(settings.DATA_PATH, "refs"),
     containers: join(settings.DATA_PATH, "containers"),
     ephemeral: join(settings.DATA_PATH, "ephemeral"),
     locks: join(settings.DATA_PATH, "locks"),
     temporary: join(settings.DATA_PATH, "temporary"),
+    executors: settings.CACHE_PATH,
     runtime: settings.RUNTIME_PATH,
   };
 }
@@ -40,7 +46,11 @@ export const imagePaths = (layout: Layout, hex: string) => {
     directory,
     tree: join(directory, "tree"),
     record: join(directory, "record.json"),
+    /** The record of an image that is being removed, until its tree is out of the way. */
+    withdrawn: join(directory, "withdrawn.json"),
     config: join(directory, "config.json"),
+    /** Trees with the owners of maps of many ids: `mapped/<hash of the owners>/tree`. */
+    mapped: join(directory, "mapped"),
     /** Marks of the starts that use it: `<owner>`. */
     users: join(directory, "users"),
   };
@@ -72,6 +82,10 @@ export const containerPaths = (layout: Layout, name: string) => {
 export const runtimePaths = (layout: Layout) => ({
   /** An empty directory: in the mount namespace of a container that is being made, its tmpfs is mounted here. */
   stage: join(layout.runtime, "stage"),
+  /** Marks of cgroups with limits: the path of each. */
+  cgroups: join(layout.runtime, "cgroups"),
+  /** Marks of the programs that connect networks: "PID START". */
+  networks: join(layout.runtime, "networks"),
   /** Plans on their way to the executor. */
   wires: join(layout.runtime, "wires"),
   /** Records of running sandboxes without a container. */

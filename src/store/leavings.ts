@@ -2,9 +2,10 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
-import { removeTree } from "../base/files.ts";
 import { stateOfName } from "../base/owner.ts";
 import { type Layout, runtimePaths } from "./layout.ts";
+import { clearRunLeavings } from "./run-leavings.ts";
+import { removeStored } from "./trees.ts";
 
 /** Names in a directory; none if it does not exist. */
 export function namesIn(directory: string): string[] {
@@ -24,9 +25,10 @@ const stateOfTemporary = (name: string) =>
 export async function clearLeavings(layout: Layout): Promise<void> {
   for (const directory of [layout.refs, layout.locks]) {
     for (const name of namesIn(directory)) {
-      if (stateOfTemporary(name) === "dead") await removeTree(join(directory, name));
+      if (stateOfTemporary(name) === "dead") await removeStored(layout, join(directory, name));
     }
   }
+  await clearRunLeavings(layout, (directory) => namesIn(directory).filter((name) => stateOfName(name) === "dead"));
   for (const directory of [
     layout.temporary,
     layout.ephemeral,
@@ -35,7 +37,7 @@ export async function clearLeavings(layout: Layout): Promise<void> {
   ]) {
     for (const name of namesIn(directory)) {
       // What resists is no reason to fail: it is tried again by the next command.
-      if (stateOfName(name) === "dead") await removeTree(join(directory, name)).catch(() => {});
+      if (stateOfName(name) === "dead") await removeStored(layout, join(directory, name)).catch(() => {});
     }
   }
 }

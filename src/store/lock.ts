@@ -9,7 +9,6 @@
  */
 import { linkSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { temporaryName } from "../base/files.ts";
@@ -96,7 +95,10 @@ export async function lock(path: string, signal: AbortSignal, onWait: (owner: Ow
     const result = tryLock(path);
     if ("release" in result) return result;
     if (!waited) onWait(result);
-    await sleep(50, undefined, { signal }).catch(() => throwIfAborted(signal));
+    await process
+      .getBuiltinModule("node:timers/promises")
+      .setTimeout(50, undefined, { signal })
+      .catch(() => throwIfAborted(signal));
   }
 }
 

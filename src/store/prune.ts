@@ -2,9 +2,16 @@
 import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { removeTree } from "../base/files.ts";
 import { listContainers } from "./containers.ts";
-import { hexOf, listImages, lockImage, removeImage, type StoredImage } from "./images.ts";
+import {
+  findImage,
+  hexOf,
+  listImages,
+  lockImage,
+  removeImage,
+  removeImageDirectory,
+  type StoredImage,
+} from "./images.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
 import { lastUse, usersIn } from "./use.ts";
@@ -36,9 +43,8 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
   const all = listImages(layout);
   const images = all.filter((image) => {
     const hex = hexOf(image.digest) ?? "";
-    const { alive, foreign } = usersIn(imagePaths(layout, hex).users);
     const age = ageOf(Math.max(Date.parse(image.created), lastUse(layout, hex)), now);
-    const wanted = referred.has(image.digest) || alive + foreign > 0 || (image.refs.length > 0 && !options.unused);
+    const wanted = referred.has(image.digest) || isUsed(layout, hex) || (image.refs.length > 0 && !options.unused);
     return !wanted && age >= options.olderThan;
   });
   const whole = new Set(all.map(({ digest }) => hexOf(digest)));
@@ -46,8 +52,15 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
   return {
     images,
     blobs: planBlobs(layout, kept, options, now),
-    broken: namesIn(layout.images).filter((hex) => !whole.has(hex) && /^[0-9a-f]{64}$/.test(hex)),
+    broken: namesIn(layout.images).filter(
+      (hex) => !whole.has(hex) && /^[0-9a-f]{64}$/.test(hex) && !isUsed(layout, hex),
+    ),
   };
+}
+
+function isUsed(layout: Layout, hex: string): boolean {
+  const { alive, foreign } = usersIn(imagePaths(layout, hex).users);
+  return alive + foreign > 0;
 }
 
 /** Times of files have fractions of the millisecond that the clock has not: what is new has no negative age. */
@@ -104,12 +117,13 @@ export async function prune(layout: Layout, plan: PrunePlan, signal: AbortSignal
   return { images, blobs: plan.blobs, broken: plan.broken };
 }
 
-/** Under the image's lock: nobody is just making it. */
+/** Under the image's lock: nobody is just making it. One whose removal was begun may have come into use before that. */
 async function removeBroken(layout: Layout, hex: string, signal: AbortSignal): Promise<void> {
   const held = await lockImage(layout, `sha256:${hex}`, signal, () => {});
   try {
-    const paths = imagePaths(layout, hex);
-    if (statSync(paths.record, { throwIfNoEntry: false }) === undefined) await removeTree(paths.directory);
+    if (findImage(layout, `sha256:${hex}`) === undefined && !isUsed(layout, hex)) {
+      await removeImageDirectory(layout, hex);
+    }
   } finally {
     held.release();
   }

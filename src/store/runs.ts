@@ -23,6 +23,9 @@ export interface RunRecord {
   environment: readonly string[];
   workdir: string;
   user: string;
+  /** Further processes are confined as the first one is. */
+  isolate?: true;
+  seccomp?: "strict" | "none";
   /** What asks the payload to end: a name or number; absent: SIGTERM. */
   stopSignal?: string;
   detached?: boolean;

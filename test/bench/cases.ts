@@ -2,58 +2,10 @@
 import { join } from "node:path";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
+import { createCase, execCase, executorCase, startCase } from "./boot-cases.ts";
+import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
-
-export interface Bed {
-  /** Where subjects work: emptied by `before`. */
-  work: string;
-  /** `127.0.0.1:PORT` of the registry that has `work:1` and `busybox:1`. */
-  registry: string;
-  /** The busybox image, unpacked: for peers that start directories. */
-  rootfs: string;
-  /** A bundle of it for OCI runtimes. */
-  bundle: string;
-  /** The merged tree of `work:1` as one tar, and its layers as they are stored: for what no import can do without. */
-  floor: { tar: string; blobs: readonly string[] };
-  /** Written to a disk: what a case writes is synced at its end. */
-  onDisk: boolean;
-}
-
-export interface Subject {
-  name: string;
-  /** Shell text, not measured. */
-  before?: string;
-  /** Shell text that is measured, as one `sh -c`, or words that are measured without a shell. */
-  run: string | readonly string[];
-  /** In a mount namespace without the half-made cgroup v2 tree of hybrid hosts, which crun and podman refuse. */
-  ownMounts?: boolean;
-}
-
-/** What has to hold: a limit for a number of ours, or for its ratio to a peer's. */
-export interface Bar {
-  text: string;
-  limit: number;
-  value(medians: ReadonlyMap<string, Sample>): number;
-}
-
-export interface Case {
-  name: string;
-  about: string;
-  repetitions: number;
-  /** Runs of each subject before the first that counts. */
-  warmups: number;
-  subjects: Subject[];
-  bars: Bar[];
-}
-
-export const OURS = "rootling";
-
-const ratioBar = (what: "wall" | "cpu", peer: string, limit: number): Bar => ({
-  text: `${what === "cpu" ? "CPU" : "wall"} time at most ${limit} × ${peer}`,
-  limit,
-  value: (medians) => (medians.get(OURS)?.[what] ?? Number.NaN) / (medians.get(peer)?.[what] ?? Number.NaN),
-});
 
 const importCases = (bed: Bed, image: string, about: string, repetitions: number): Case[] => {
   const source = `docker://${bed.registry}/${image}:1`;
@@ -128,6 +80,43 @@ const importCases = (bed: Bed, image: string, about: string, repetitions: number
   ];
 };
 
+/**
+ * A tag that shares three of four layers with an image that is there: beside all of it, and beside the layer that is
+ * new. The shared layers are not downloaded again; the tree is made anew from all four, as the store keeps merged trees.
+ * (podman keeps a directory a layer.)
+ */
+const nextCases = (bed: Bed): Case[] => {
+  const clear = `rm -rf ${shellWord(bed.work)} && mkdir ${shellWord(bed.work)}`;
+  const sync = bed.onDisk ? `sync -f ${shellWord(bed.work)}` : "true";
+  const line = (image: string, ...words: string[]) =>
+    `${rootlingWords("import", `docker://${bed.registry}/${image}:1`, ...words)
+      .map(shellWord)
+      .join(" ")} && ${sync}`;
+  const outputs = { store: ["--name", "next"], squashfs: ["-o", join(bed.work, "out.sqsh"), "--comp", "zstd:3"] };
+  const podman = `podman --root ${shellWord(join(bed.work, "podman"))} --runroot ${shellWord(join(bed.work, "podman-run"))}`;
+  const pull = (image: string) =>
+    `${podman} --storage-driver overlay pull --quiet --tls-verify=false docker://${bed.registry}/${image}:1 >/dev/null`;
+  const peer = {
+    name: "podman pull",
+    before: `${podman} rmi --all --force >/dev/null 2>&1; ${clear} && ${pull("work")}`,
+    run: `${pull("next")} && ${sync}`,
+    ownMounts: true,
+  };
+  return Object.entries(outputs).map(([name, words]) => ({
+    name: `import-next-${name}`,
+    about: `a tag of which three of four layers are there, to ${name === "store" ? "the store" : "a squashfs file"}`,
+    repetitions: 3,
+    warmups: 0,
+    subjects: [
+      { name: OURS, before: `${clear} && ${line("work", "--name", "work")}`, run: line("next", ...words) },
+      { name: "all of it, nothing there", before: clear, run: line("next", ...words) },
+      { name: "the new layer alone", before: clear, run: line("change", ...words) },
+      ...(name === "store" ? [peer] : []),
+    ],
+    bars: [],
+  }));
+};
+
 const FLOOR = "floor";
 
 /** Inflating and two digests, beside mksquashfs reading the merged tree as a tar: the same bytes, and nothing else. */
@@ -136,50 +125,6 @@ function floorSubject(bed: Bed, before: string, out: string, sync: string): Subj
   const squash = `mksquashfs - ${out} -tar -comp zstd -Xcompression-level 3 -noappend -no-progress -quiet <${shellWord(bed.floor.tar)}`;
   return { name: FLOOR, before, run: `${words} & ${squash} && wait $! && ${sync}` };
 }
-
-const startCase = (bed: Bed): Case => ({
-  name: "start",
-  about: "a whole start of /bin/true, from the first word to the exit status",
-  repetitions: 20,
-  warmups: 2,
-  subjects: [
-    { name: OURS, run: rootlingWords("start", "bench", "/bin/true") },
-    {
-      name: "podman run",
-      run: [
-        "podman",
-        `--root=${join(bed.work, "podman")}`,
-        `--runroot=${join(bed.work, "podman-run")}`,
-        "run",
-        "--rm",
-        "--network=host",
-        "--cgroups=disabled",
-        "--rootfs",
-        bed.rootfs,
-        "/bin/true",
-      ],
-      ownMounts: true,
-    },
-    {
-      name: "crun run",
-      run: ["crun", `--root=${join(bed.work, "crun")}`, "--cgroup-manager=disabled", "run", "-b", bed.bundle, "bench"],
-      ownMounts: true,
-    },
-    {
-      name: "bubblewrap",
-      run: "bwrap --unshare-user --ro-bind ROOT / --proc /proc --dev-bind /dev /dev --tmpfs /tmp --ro-bind /sys /sys --chdir / /bin/true"
-        .split(" ")
-        .map((word) => (word === "ROOT" ? bed.rootfs : word)),
-    },
-  ],
-  bars: [
-    {
-      text: "CPU time at most 0.090 s",
-      limit: 0.09,
-      value: (medians) => medians.get(OURS)?.cpu ?? Number.NaN,
-    },
-  ],
-});
 
 /** Where the images of the case `scale` are: made by its preparation. */
 export const scaleLayout = (bed: Bed): string => join(bed.work, "scale");
@@ -220,12 +165,10 @@ const scaleCase = (bed: Bed): Case => {
 export const casesOf = (bed: Bed): Case[] => [
   scaleCase(bed),
   ...importCases(bed, "work", "four layers, 800 MB in 17,000 names", 3),
+  ...nextCases(bed),
   ...importCases(bed, "busybox", "the busybox image", 7),
   startCase(bed),
-];
-
-/** What has to be there before the case `start`: a container in the store. */
-export const startPreparation = (bed: Bed): string[][] => [
-  rootlingWords("import", `docker://${bed.registry}/busybox:1`, "--name", "bench"),
-  rootlingWords("create", "bench", "--name", "bench"),
+  execCase(bed),
+  createCase(bed),
+  executorCase(bed),
 ];

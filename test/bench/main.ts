@@ -12,11 +12,13 @@ import { command, must } from "../support/command.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
 import { makeTemp, removeTree, tempBase } from "../support/temp.ts";
-import { type Bed, type Case, casesOf, OURS, type Subject, scaleLayout, startPreparation } from "./cases.ts";
+import { sandboxFiles, sandboxWire } from "./boot-cases.ts";
+import { type Bed, type Case, OURS, type Subject } from "./case.ts";
+import { casesOf, scaleLayout } from "./cases.ts";
 import { buildMeasure, measure, type Sample } from "./measure.ts";
 import { type CaseResult, resultOf, showResult } from "./report.ts";
 import { makeScaleImage, SCALES } from "./scale.ts";
-import { makeWorkImage, WORK_VERSION } from "./work.ts";
+import { makeWorkImages, WORK_TAGS, WORK_VERSION } from "./work.ts";
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
@@ -43,9 +45,9 @@ async function registryFiles(scratch: string): Promise<string> {
   const registry = await startRegistry(unfinished);
   try {
     const layout = await ImageLayout.create(join(scratch, "layout"));
-    await makeWorkImage(layout, "work", scratch);
+    await makeWorkImages(layout, scratch);
     await busyboxImage(layout, "busybox", scratch);
-    for (const tag of ["work", "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
+    for (const tag of [...WORK_TAGS, "busybox"]) await registry.push(layout.reference(tag), `${tag}:1`);
     await registry.stop();
     renameSync(unfinished, kept);
   } finally {
@@ -91,6 +93,12 @@ async function makeScaleImages(bed: Bed, scratch: string): Promise<void> {
   for (const { entries, layers } of SCALES) await makeScaleImage(layout, entries, layers, scratch);
 }
 
+function makeSandbox(bed: Bed): void {
+  const { wire, stage } = sandboxFiles(bed);
+  mkdirSync(stage);
+  writeFileSync(wire, sandboxWire(bed, stage), { mode: 0o600 });
+}
+
 /** On hosts with cgroup v1 and v2 beside each other, crun and podman refuse the v2 tree: theirs is a world without it. */
 const hybrid = readFileSync("/proc/self/mounts", "utf8").includes(" /sys/fs/cgroup/unified ");
 const WITHOUT_UNIFIED = [
@@ -104,7 +112,7 @@ const WITHOUT_UNIFIED = [
 ];
 
 async function runCase(measured: Case, bed: Bed, program: string, env: Record<string, string>): Promise<CaseResult> {
-  const subjects = measured.subjects.filter(({ name }) => !values["peers-only"] || name !== OURS);
+  const subjects = measured.subjects.filter(({ name }) => !values["peers-only"] || !name.startsWith(OURS));
   const samples = new Map(subjects.map(({ name }) => [name, [] as Sample[]]));
   const wanted = values.repeat === undefined ? measured.repetitions : Number(values.repeat);
   const once = async (subject: Subject): Promise<Sample> => {
@@ -113,11 +121,21 @@ async function runCase(measured: Case, bed: Bed, program: string, env: Record<st
     const hidden = subject.ownMounts && hybrid ? WITHOUT_UNIFIED : [];
     return measure(program, words, join(bed.work, "..", "sample.json"), env, hidden);
   };
-  for (let round = -measured.warmups; round < wanted; round++) {
-    for (const subject of subjects) {
-      const sample = await once(subject);
-      if (round >= 0) samples.get(subject.name)?.push(sample);
+  const aside = async ({ ownMounts }: Subject, text: string | undefined) => {
+    if (text !== undefined) await must([...(ownMounts && hybrid ? WITHOUT_UNIFIED : []), "sh", "-c", text], { env });
+  };
+  try {
+    if (!values["peers-only"] && measured.before) await must(["sh", "-c", measured.before], { env });
+    for (const subject of subjects) await aside(subject, subject.first);
+    for (let round = -measured.warmups; round < wanted; round++) {
+      for (const subject of subjects) {
+        const sample = await once(subject);
+        if (round >= 0) samples.get(subject.name)?.push(sample);
+      }
     }
+  } finally {
+    for (const subject of subjects) await aside(subject, subject.last);
+    if (!values["peers-only"] && measured.after) await must(["sh", "-c", measured.after], { env });
   }
   return resultOf(measured, samples);
 }
@@ -174,10 +192,8 @@ async function main(): Promise<number> {
     const results: CaseResult[] = [];
     for (const measured of all.filter(({ name }) => only === undefined || only.includes(name))) {
       await must(["sh", "-c", `rm -rf ${work} && mkdir ${work}`]);
-      if (measured.name === "start" && !values["peers-only"]) {
-        for (const words of startPreparation(bed)) await must(words, { env });
-      }
       if (measured.name === "scale") await makeScaleImages(bed, scratch);
+      if (measured.name === "executor") makeSandbox(bed);
       const result = await runCase(measured, bed, program, env);
       results.push(result);
       say(`\n${showResult(result)}`);

@@ -1,6 +1,6 @@
 /** Results as a table for people and as JSON for machines. */
 import { formatBytes, formatTable } from "../../src/base/text.ts";
-import { type Case, OURS } from "./cases.ts";
+import { type Case, OURS } from "./case.ts";
 import { median, type Sample } from "./measure.ts";
 
 export interface CaseResult {

@@ -8,7 +8,7 @@ import { must } from "../support/command.ts";
 import type { ImageLayout } from "../support/images.ts";
 
 /** Named in the cache directory: another content needs another number. */
-export const WORK_VERSION = 1;
+export const WORK_VERSION = 2;
 
 const POOL = 48 << 20;
 
@@ -104,12 +104,24 @@ const layers: readonly ((maker: Maker) => void)[] = [
   },
 ];
 
-/** Makes the image `tag` in a layout. It takes a minute, most of it compression by umoci. */
-export async function makeWorkImage(layout: ImageLayout, tag: string, scratch: string): Promise<void> {
+/** The top layer of the next version: other files than the last one's, some of them in place of lower layers'. */
+const nextLayer = (maker: Maker): void => {
+  files(maker, "srv/app", 950, 48_000);
+  for (let i = 60; i < 120; i++) fill(maker, `opt/tools/d${i % 61}/e${i % 7}/file-${i}.txt`, 20_000);
+};
+
+/**
+ * The images, by tag: `work`; `next`, which differs from it in the last of four layers; and `change`, that layer alone.
+ */
+export const WORK_TAGS = ["work", "next", "change"] as const;
+
+/** Makes the images of WORK_TAGS in a layout. It takes a minute, most of it compression by umoci. */
+export async function makeWorkImages(layout: ImageLayout, scratch: string): Promise<void> {
   const random = randomFrom(20_240_229);
   const pools = { text: textPool(random), binary: binaryPool(random) };
-  await layout.image(tag);
-  for (const [index, fillLayer] of layers.entries()) {
+  for (const tag of WORK_TAGS) await layout.image(tag);
+  const last = layers.length - 1;
+  for (const [index, fillLayer] of [...layers, nextLayer].entries()) {
     const root = join(scratch, `layer-${index}`);
     mkdirSync(root, { recursive: true });
     fillLayer({ root, random, ...pools });
@@ -127,8 +139,9 @@ export async function makeWorkImage(layout: ImageLayout, tag: string, scratch: s
       ".",
     ]);
     await must(["rm", "-rf", root]);
-    await layout.addLayer(tag, tar);
+    const tags = index < last ? ["work", "next"] : index === last ? ["work"] : ["next", "change"];
+    for (const tag of tags) await layout.addLayer(tag, tar);
     await must(["rm", tar]);
   }
-  await layout.configure(tag, { cmd: ["/bin/sh"] });
+  for (const tag of WORK_TAGS) await layout.configure(tag, { cmd: ["/bin/sh"] });
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Failure } from "../../src/base/errors.ts";
 import { readFstabLine, readMountFlag } from "../../src/boot/fstab.ts";
+import { readPublish, usableResolver } from "../../src/boot/network.ts";
 import { readFlags, readVariable } from "../../src/boot/read-flags.ts";
 import { readImageConfig } from "../../src/boot/read-image.ts";
 import { bindOptionalValues, newCommand } from "../../src/commands/cli.ts";
@@ -76,6 +77,67 @@ test("flags carry their names as origins", () => {
   assert.deepEqual(flags.idMap, { value: "root", origin: "--root" });
   assert.deepEqual(flags.namespaces, { pid: { value: "private", origin: "--pid" } });
   assert.equal(flags.mounts[0]?.origin, "--mount");
+});
+
+test("namespaces: of its own, the host's, or another's", () => {
+  const wishes = (flags: object) => readFlags(flags, "/", {}).namespaces;
+  assert.equal(wishes({ net: "none" }).net?.value, "private");
+  assert.equal(wishes({ net: "user" }).net?.value, "user");
+  assert.equal(wishes({ ipc: "container:web" }).ipc?.value, "container:web");
+  assert.deepEqual(wishes({ time: "pid:12" }).time, { value: "pid:12", origin: "--time" });
+  for (const flags of [{ ipc: "user" }, { pid: "none" }, { net: "pid:0" }, { net: "container:" }, { uts: "web" }]) {
+    assert.throws(
+      () => wishes(flags),
+      (error: Failure) => error.code === "E_USAGE",
+      JSON.stringify(flags),
+    );
+  }
+});
+
+test("published ports: on 127.0.0.1 unless an address is given", () => {
+  const shown = (text: string) => {
+    const { protocol, address, host, inside } = readPublish(text);
+    return [protocol, address, host, inside].join(" ");
+  };
+  assert.equal(shown("8080:80"), "tcp 127.0.0.1 8080 80");
+  assert.equal(shown("0.0.0.0:53:5353/udp"), "udp 0.0.0.0 53 5353");
+  assert.equal(shown("[::1]:1:2/tcp"), "tcp ::1 1 2");
+  for (const text of ["80", "0:80", "80:65536", "name:1:2", "1:2/sctp", "::1:1:2", "[127.0.0.1:1:2", "1:2:3:4"]) {
+    assert.throws(
+      () => readPublish(text),
+      (error: Failure) => error.code === "E_USAGE",
+      text,
+    );
+  }
+});
+
+test("a container's resolver leaves out name servers on the host's loopback", () => {
+  assert.deepEqual(usableResolver("# x\nsearch a b\nnameserver 127.0.0.53\nnameserver ::1\n"), []);
+  const lines = ["search a", "options ndots:2", "nameserver 192.0.2.1"];
+  assert.deepEqual(usableResolver([...lines, "nameserver 127.0.0.1", "sortlist x", ""].join("\n")), lines);
+});
+
+test("limits: sizes and numbers", () => {
+  const limits = (flags: object) => readFlags(flags, "/", {}).limits;
+  assert.equal(limits({ memory: "1.5g" })?.memory?.value, 1.5 * 2 ** 30);
+  assert.equal(limits({ memory: "512MiB" })?.memory?.value, 2 ** 29);
+  assert.equal(limits({ cpus: "0.5" })?.cpus?.value, 0.5);
+  assert.equal(limits({}), undefined);
+  const wrong = [
+    { memory: "12" },
+    { memory: "1x" },
+    { cpus: "0" },
+    { cpus: "1e3" },
+    { pidsLimit: "1.5" },
+    { cpuWeight: "0" },
+  ];
+  for (const flags of wrong) {
+    assert.throws(
+      () => limits(flags),
+      (error: Failure) => error.code === "E_USAGE",
+      JSON.stringify(flags),
+    );
+  }
 });
 
 test("an option with an optional value does not swallow the next word", () => {

@@ -110,7 +110,17 @@ export async function problemsOfListed(
     const record = JSON.parse(readFileSync(join(directory, "record.json"), "utf8")) as { digest: string };
     if (record.digest !== digest) problems.push("record.json is another image's");
   }
+  problems.push(...namesOfNothing(place).map((name) => `a name of nothing: ${name}`));
   return { problems, listed };
+}
+
+function namesOfNothing(place: Place): string[] {
+  const refs = join(place.data, "refs");
+  const files = existsSync(refs) ? readdirSync(refs).filter((file) => file.endsWith(".json")) : [];
+  return files.filter((file) => {
+    const { digest } = JSON.parse(readFileSync(join(refs, file), "utf8")) as { digest: string };
+    return !existsSync(join(imageDirectory(place, digest), "record.json"));
+  });
 }
 
 /** What is wrong with a container that the store names. */
@@ -163,6 +173,34 @@ export async function compile(file: string, target: string): Promise<void> {
 
 export const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
+/** How a sweep went: how many points there were, how many of them ran, and how many of these left something wrong. */
+export interface Sweep {
+  name: string;
+  kind: UserKind;
+  points: number;
+  ran: number;
+  bad: number;
+  seconds: number;
+}
+
+/** Says how a sweep went. */
+export function saySweep({ name, kind, points, ran, bad, seconds }: Sweep): void {
+  say(`${name} as ${kind}: ${ran} of ${points} points ran, bad: ${bad} (${seconds.toFixed(0)} s)`);
+}
+
+/** The last line: all sweeps of a program in one. Whether all is well. */
+export function sayAll(program: string, sweeps: readonly Sweep[]): boolean {
+  const sum = (key: "points" | "ran" | "bad" | "seconds") => sweeps.reduce((total, sweep) => total + sweep[key], 0);
+  const parts = sweeps.map(({ name, kind, points, ran, bad }) => {
+    return `${name} as ${kind} ${ran}/${points}${bad === 0 ? "" : ` with ${bad} bad`}`;
+  });
+  const end = stop.asked ? "; ended early" : "";
+  say(
+    `${program}: ${parts.join("; ")}; together ${sum("ran")}/${sum("points")}, bad: ${sum("bad")} (${sum("seconds").toFixed(0)} s)${end}`,
+  );
+  return !stop.asked && sum("ran") > 0 && sum("ran") === sum("points") && sum("bad") === 0;
+}
+
 /** A user with what a sweep needs. */
 export interface Bed {
   readonly user: TestUser;
@@ -171,27 +209,24 @@ export interface Bed {
   readonly reference: Reference;
 }
 
-/** Calls `attempt` with 1, 2, 3… until it says that it is over, `jobs` at a time. */
-export async function inParallel(jobs: number, attempt: (n: number) => Promise<boolean>): Promise<void> {
-  let next = 1;
-  const worker = async () => {
-    while (!stop.asked && (await attempt(next++)));
-  };
-  await Promise.all(Array.from({ length: jobs }, worker));
-}
-
-type Sweeps = Record<string, () => Promise<{ points: number; bad: number }>>;
+type Sweeps = Record<string, () => Promise<Pick<Sweep, "points" | "ran" | "bad">>>;
 
 /** Runs the sweeps of a program for root and an ordinary user and says how each went. Gives the exit status. */
 export async function withBeds(
-  sweepsOf: (bed: Bed, values: { jobs: string }) => Promise<Sweeps>,
+  program: string,
+  sweepsOf: (bed: Bed, values: { jobs: string; count: string }) => Promise<Sweeps>,
   kinds: readonly UserKind[] = userKinds.filter((kind) => kind !== "subids"),
 ): Promise<number> {
   const { values } = parseArgs({
-    options: { only: { type: "string" }, user: { type: "string" }, jobs: { type: "string", default: "2" } },
+    options: {
+      only: { type: "string" },
+      user: { type: "string" },
+      jobs: { type: "string", default: "2" },
+      count: { type: "string", default: "8" },
+    },
   });
   const temp = makeTemp();
-  let ok = true;
+  const sweeps: Sweep[] = [];
   try {
     const stepper = join(temp.path, "stepper");
     await compile("test/support/stepper.c", stepper);
@@ -204,10 +239,10 @@ export async function withBeds(
         for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, reference }, values))) {
           if ((values.only ?? name) !== name || stop.asked) continue;
           const begin = performance.now();
-          const { points, bad } = await run();
-          const seconds = ((performance.now() - begin) / 1000).toFixed(0);
-          say(`${name} as ${kind}: ${points} runs, bad: ${bad} (${seconds} s)`);
-          ok &&= points > 0 && bad === 0;
+          const result = await run();
+          const sweep = { name, kind, ...result, seconds: (performance.now() - begin) / 1000 };
+          sweeps.push(sweep);
+          saySweep(sweep);
         }
       } finally {
         await remove();
@@ -216,5 +251,5 @@ export async function withBeds(
   } finally {
     await temp.remove();
   }
-  return ok && !stop.asked ? 0 : 1;
+  return sayAll(program, sweeps) ? 0 : 1;
 }

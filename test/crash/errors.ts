@@ -14,7 +14,6 @@ import type { TestUser } from "../support/users.ts";
 import {
   type Bed,
   clear,
-  inParallel,
   leavingsIn,
   type Place,
   placeIn,
@@ -27,14 +26,20 @@ import {
   stop,
   withBeds,
 } from "./bed.ts";
+import { tryAllPoints } from "./points.ts";
 
 const progress = ["--progress", "none"];
 
-const scenarios = (source: string): Record<string, readonly string[]> => ({
-  import: ["import", source, "--name", "box", ...progress],
-  create: ["create", source, "--name", "web", ...progress],
-  file: ["import", source, "-o", "OUTPUT", ...progress],
-});
+/** Commands, the last of which meets the error. */
+const scenarios = (source: string): Record<string, readonly (readonly string[])[]> => {
+  const store = ["import", source, "--name", "box", ...progress];
+  return {
+    import: [store],
+    create: [["create", source, "--name", "web", ...progress]],
+    remove: [store, ["create", "box", "--name", "web"], ["remove", "web", "image:box"]],
+    file: [["import", source, "-o", "OUTPUT", ...progress]],
+  };
+};
 
 const modes = [
   { mode: "fail", error: "ENOSPC" },
@@ -68,26 +73,23 @@ async function problemsAfter(place: Place, reference: Reference, source: string)
 }
 
 async function sweepScenario({ user, stepper, source, reference }: Bed, name: string, jobs: number) {
-  const total = { points: 0, bad: 0 };
-  const words = scenarios(source)[name] ?? [];
+  const total = { points: 0, ran: 0, bad: 0 };
+  const commands = scenarios(source)[name] ?? [];
   for (const { mode, error } of modes) {
-    let unreached = 0;
-    await inParallel(jobs, async (n) => {
-      if (unreached > 3) return false;
+    const { points, ran } = await tryAllPoints(jobs, async (n) => {
       const place = await makePlace(user, `error-${n}`);
       const output = join(place.directory, "out.squashfs");
       const result = join(place.directory, "result");
       const errno = constants.errno[error];
-      const run = [...reference.rootling, ...words.map((word) => (word === "OUTPUT" ? output : word))];
+      const lines = commands.map((words) => words.map((word) => (word === "OUTPUT" ? output : word)));
+      for (const words of lines.slice(0, -1)) await runAt(place, [...reference.rootling, ...words]);
+      const run = [...reference.rootling, ...(lines.at(-1) ?? [])];
       const outcome = await runAt(place, run, [stepper, result, mode, String(n), String(errno)]);
       const [what, , call = "", status] = readFileSync(result, "utf8").trim().split(" ");
       if (what !== "failed") {
-        unreached++;
         await clear(place.directory);
-        return true;
+        return false;
       }
-      unreached = 0;
-      total.points++;
       const problems = problemsOfEnd({ ...outcome, status: Number(status) });
       // What could not be removed because removing failed stays.
       const removes = ["unlink", "unlinkat", "rmdir", "rename"].includes(call);
@@ -98,14 +100,16 @@ async function sweepScenario({ user, stepper, source, reference }: Bed, name: st
       await clear(place.directory);
       return true;
     });
+    total.points += points;
+    total.ran += ran;
   }
   return total;
 }
 
 /** A file system that grows until the import succeeds; `option` is tmpfs's. */
 async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr_inodes", step: number) {
-  const total = { points: 0, bad: 0 };
-  const words = scenarios(source).create ?? [];
+  const total = { points: 0, ran: 0, bad: 0 };
+  const [words = []] = scenarios(source).create ?? [];
   for (let amount = step; !stop.asked; amount += step) {
     const place = await makePlace(user, `size-${amount}`);
     await must(["mount", "-t", "tmpfs", "-o", `${option}=${amount},mode=755`, "none", place.directory]);
@@ -113,6 +117,7 @@ async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr
       await chown(place.directory, user.uid, user.gid);
       const outcome = await runAt(place, [...reference.rootling, ...words]);
       total.points++;
+      total.ran++;
       const problems = problemsOfEnd(outcome);
       problems.push(...(await problemsOfListed(place, reference)).problems);
       if (outcome.status !== 0) problems.push(...leavingsIn(place).map((path) => `left on the full disk: ${path}`));
@@ -128,8 +133,8 @@ async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr
   return total;
 }
 
-process.exitCode = await withBeds(async (bed, values) => {
-  const sweeps: Record<string, () => Promise<{ points: number; bad: number }>> = {};
+process.exitCode = await withBeds("errors", async (bed, values) => {
+  const sweeps: Awaited<ReturnType<Parameters<typeof withBeds>[1]>> = {};
   for (const name of Object.keys(scenarios(""))) sweeps[name] = () => sweepScenario(bed, name, Number(values.jobs));
   // Only root mounts; the store on it is the user's all the same.
   if (process.getuid?.() === 0) {

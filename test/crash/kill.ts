@@ -3,35 +3,27 @@
  * run a call, and looks at what is left: no image listed that is not whole, no repair by hand, no leavings.
  *
  * usage: test/crash/kill.ts [--only SCENARIO] [--user KIND] [--jobs N]
- *
- * How many points a run has is not fixed, since threads take turns as they like. So there is no list of points: run N
- * is killed at its N-th, for N = 1, 2, 3…, until runs come to their end before it. A run that ends too early for a
- * point that exists is done again.
  */
 
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { chown } from "node:fs/promises";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { copyPackage } from "../support/cli.ts";
-import { makeTemp } from "../support/temp.ts";
-import { makeUser, type TestUser, type UserKind, userKinds } from "../support/users.ts";
+import type { UserKind } from "../support/users.ts";
 import {
+  type Bed,
   clear,
-  compile,
   type Place,
   placeIn,
   problemsOfContainers,
   problemsOfListed,
   problemsOfNextImport,
   type Reference,
-  referenceOf,
   runAt,
   say,
-  stop,
-  writeSource,
+  withBeds,
 } from "./bed.ts";
+import { tryAllPoints } from "./points.ts";
 
 interface Scenario {
   /** Commands that run whole before. */
@@ -97,20 +89,7 @@ function scenarios(source: string): Record<string, Scenario> {
   };
 }
 
-/** So many runs in a row have to end before their point, until there is none any more. */
-const BEYOND = 4;
-/** A point below one that was reached is tried so often. */
-const TRIES = 20;
-
-interface Sweep {
-  stepper: string;
-  user: TestUser;
-  source: string;
-  reference: Reference;
-  scenario: Scenario;
-}
-
-async function prepare({ user, scenario, reference }: Sweep, name: string): Promise<Place> {
+async function prepare({ user, reference }: Bed, scenario: Scenario, name: string): Promise<Place> {
   const place = placeIn(user, join(user.home, name));
   await clear(place.directory);
   mkdirSync(place.directory, { mode: 0o700 });
@@ -123,9 +102,13 @@ async function prepare({ user, scenario, reference }: Sweep, name: string): Prom
 }
 
 /** Kills at point `n` and looks. `reached` is false where the run ended before. */
-async function tryPoint(sweep: Sweep, n: number): Promise<{ reached: boolean; call: string; problems: string[] }> {
-  const { stepper, reference, scenario, source } = sweep;
-  const place = await prepare(sweep, `point-${n}`);
+async function tryPoint(
+  bed: Bed,
+  scenario: Scenario,
+  n: number,
+): Promise<{ reached: boolean; call: string; problems: string[] }> {
+  const { stepper, reference, source } = bed;
+  const place = await prepare(bed, scenario, `point-${n}`);
   const result = join(place.directory, "result");
   const words = scenario.words.map((word) => (word === "OUTPUT" ? join(place.directory, "out.squashfs") : word));
   const killed = await runAt(place, [...reference.rootling, ...words], [stepper, result, "kill", String(n)]);
@@ -145,75 +128,27 @@ async function tryPoint(sweep: Sweep, n: number): Promise<{ reached: boolean; ca
   return { reached: true, call, problems };
 }
 
-async function sweepAll(sweep: Sweep, jobs: number): Promise<{ points: number; ran: number; failed: number }> {
-  const reached = new Set<number>();
-  const early: number[] = [];
-  let next = 1;
-  let beyond = 0;
-  let failed = 0;
-  const attempt = async (n: number) => {
-    const { reached: was, call, problems } = await tryPoint(sweep, n);
+async function sweep(bed: Bed, scenario: Scenario, jobs: number) {
+  let bad = 0;
+  const { points, ran } = await tryAllPoints(jobs, async (n) => {
+    const { reached, call, problems } = await tryPoint(bed, scenario, n);
     for (const problem of problems) say(`  point ${n} (${call}): ${problem}`);
-    if (problems.length > 0) failed++;
-    if (was) reached.add(n);
-    return was;
-  };
-  const worker = async () => {
-    while (beyond < BEYOND && !stop.asked) {
-      const n = next++;
-      if (await attempt(n)) beyond = 0;
-      else {
-        beyond++;
-        early.push(n);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: jobs }, worker));
-  const points = Math.max(0, ...reached);
-  for (const n of early.filter((point) => point < points)) {
-    for (let i = 0; i < TRIES && !reached.has(n); i++) await attempt(n);
-  }
-  return { points, ran: reached.size, failed };
-}
-
-async function main(): Promise<boolean> {
-  const { values } = parseArgs({
-    options: { only: { type: "string" }, user: { type: "string" }, jobs: { type: "string", default: "2" } },
+    if (problems.length > 0) bad++;
+    return reached;
   });
-  const temp = makeTemp();
-  const stepper = join(temp.path, "stepper");
-  await compile("test/support/stepper.c", stepper);
-  const source = writeSource(join(temp.path, "layout"));
-  const rootling = [join(copyPackage(), "bin/rootling")];
-  const total = { points: 0, ran: 0, failed: 0 };
-  const begin = performance.now();
-  try {
-    for (const kind of userKinds.filter((one) => one !== "subids" && (values.user ?? one) === one)) {
-      const { user, remove } = await makeUser(kind);
-      try {
-        const whole = placeIn(user, join(user.home, "reference"));
-        const reference = await referenceOf(whole, rootling, source);
-        const output = join(user.home, "reference.squashfs");
-        await runAt(whole, [...rootling, "import", source, "-o", output]);
-        squashfs.set(kind, hashOf(output));
-        for (const [name, scenario] of Object.entries(scenarios(source))) {
-          if ((values.only ?? name) !== name || stop.asked) continue;
-          const start = performance.now();
-          const result = await sweepAll({ stepper, user, source, reference, scenario }, Number(values.jobs));
-          for (const key of ["points", "ran", "failed"] as const) total[key] += result[key];
-          const seconds = ((performance.now() - start) / 1000).toFixed(0);
-          say(`${name} as ${kind}: points: ${result.points}, ran: ${result.ran}, bad: ${result.failed} (${seconds} s)`);
-        }
-      } finally {
-        await remove();
-      }
-    }
-  } finally {
-    await temp.remove();
-  }
-  const seconds = ((performance.now() - begin) / 1000).toFixed(0);
-  say(`points: ${total.points}, ran: ${total.ran}, bad: ${total.failed} (${seconds} s)`);
-  return !stop.asked && total.points > 0 && total.points === total.ran && total.failed === 0;
+  return { points, ran, bad };
 }
 
-process.exitCode = (await main()) ? 0 : 1;
+process.exitCode = await withBeds("kill", async (bed, values) => {
+  const { user, reference, source } = bed;
+  const output = join(user.home, "reference.squashfs");
+  const whole = placeIn(user, join(user.home, "reference"));
+  await runAt(whole, [...reference.rootling, "import", source, "-o", output]);
+  squashfs.set(user.kind, hashOf(output));
+  return Object.fromEntries(
+    Object.entries(scenarios(source)).map(([name, scenario]) => [
+      name,
+      () => sweep(bed, scenario, Number(values.jobs)),
+    ]),
+  );
+});

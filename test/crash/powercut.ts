@@ -3,7 +3,7 @@
  * moments. After them the file system is mounted again: what was reported is whole, what is listed is whole, and the
  * next import needs no repair. As root only, who may cut; the store is root's or an ordinary user's.
  *
- * usage: test/crash/powercut.ts [--only SWEEP] [--user KIND] [--jobs N] (N times 8 repetitions a sweep)
+ * usage: test/crash/powercut.ts [--only SWEEP] [--user KIND] [--count N]     N cuts after success, twice as many others
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -126,9 +126,9 @@ async function repeat(
   sweep: Sweep,
   count: number,
   random: boolean,
-): Promise<{ points: number; bad: number }> {
+): Promise<{ points: number; ran: number; bad: number }> {
   const { user, reference, source } = bed;
-  const total = { points: 0, bad: 0 };
+  const total = { points: count, ran: 0, bad: 0 };
   const disk = new Disk();
   try {
     await disk.make();
@@ -151,7 +151,7 @@ async function repeat(
       await running.end("SIGKILL");
       await sleep(50);
       await disk.back();
-      total.points++;
+      total.ran++;
       const problems = random || reported ? [] : [`the command failed: ${(await running.ended).stderr}`];
       problems.push(...(await problemsOfListed(place, reference)).problems, ...problemsOfContainers(place));
       if (reported) problems.push(...(await sweep.check(place)));
@@ -167,13 +167,14 @@ async function repeat(
 }
 
 process.exitCode = await withBeds(
+  "powercut",
   async (bed, values) => {
     const { user, reference, source } = bed;
     const whole = placeIn(user, join(user.home, "reference"));
     const output = join(user.home, "reference.squashfs");
     await runAt(whole, [...reference.rootling, "import", source, "-o", output]);
     const all = sweepsOf(bed, hashOf(output));
-    const count = 4 * Number(values.jobs);
+    const count = Number(values.count);
     const sweeps = Object.entries(all).flatMap(([name, sweep]) => [
       [`${name}, cut after success`, () => repeat(bed, sweep, count, false)] as const,
       [`${name}, cut at any moment`, () => repeat(bed, sweep, 2 * count, true)] as const,

@@ -46,7 +46,7 @@ const PATIENCE = 30_000;
 const MEMORY = 600;
 
 /** The sources and a Node where every user may read them, and no edit changes them. */
-function copySources(directory: string): { worker: string; node: string } {
+export function copySources(directory: string): { worker: string; node: string } {
   for (const name of ["src", "test/support", "test/hostile", "package.json"]) {
     cpSync(join(checkout, name), join(directory, name), { recursive: true });
   }

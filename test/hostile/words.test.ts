@@ -51,13 +51,13 @@ for (const kind of kinds) {
           { path: "bin", kind: "directory" },
         ]),
       ],
-      {
-        config,
-      },
+      { config, annotations: { [evil]: evil, "org.opencontainers.image.title": evil } },
     );
     const steps = [
       ["import", `oci:${place}/layout`, "--name", "evil"],
       ["import", `oci:${place}/layout`, "-o", join(user.home, "evil.squashfs")],
+      ["import", `oci:${place}/layout`, "-o", join(user.home, "evil"), "--format", "oci"],
+      ["import", `oci:${user.home}/evil`, "--name", "again"],
       ["images"],
       ["images", "--json"],
       ["create", "evil", "--name", "box", "--json"],
@@ -66,6 +66,11 @@ for (const kind of kinds) {
       ["run", "--dry-run", "evil"],
       ["run", "--dry-run", "--json", "evil"],
       ["start", "--dry-run", "box"],
+      ["inspect", "evil"],
+      ["inspect", "--json", "evil"],
+      ["inspect", "evil", "--html", join(user.home, "evil.html")],
+      ["info", "--disk"],
+      ["prune", "--dry-run"],
       ["remove", "box", "image:evil"],
     ];
     for (const words of steps) {

@@ -10,6 +10,7 @@ import { digestOf } from "../../src/image/digest.ts";
 import { cleanPath, whiteoutOf } from "../../src/image/names.ts";
 import { parseDocument } from "../../src/image/sources/manifest.ts";
 import { TarReader } from "../../src/image/tar-read.ts";
+import { preparedImage } from "../support/image-cases.ts";
 import { generateStack, randomFrom } from "../support/image-stacks.ts";
 import {
   bytes,
@@ -24,21 +25,15 @@ import {
 
 /** Unpacks layers beside a canary, which has to stay as it is. */
 async function unpack(t: TestContext, layers: readonly (readonly Given[])[], env: Record<string, string> = {}) {
-  const directory = scratch(t);
+  const { directory, source, context, layout, warnings } = preparedImage(t, layers, { env });
   const outside = join(directory, "outside");
   mkdirSync(outside);
   writeFileSync(join(outside, "canary"), "alive");
-  writeLayout(
-    join(directory, "layout"),
-    layers.map((layer) => tarOf(layer)),
-    { compression: "gzip" },
-  );
-  const { context, layout, warnings } = testContext(directory, env);
   const output = join(directory, "work", "tree");
   mkdirSync(join(directory, "work"));
   const before = await describeTree(outside, { rootTime: true });
   try {
-    await importToFile(context, layout, `oci:${directory}/layout`, { output, format: "dir" });
+    await importToFile(context, layout, source, { output, format: "dir" });
     return { tree: await describeTree(output), output, warnings };
   } finally {
     assert.deepEqual(await describeTree(outside, { rootTime: true }), before);
@@ -68,6 +63,10 @@ const refused: Record<string, { layers: Given[][]; code: FailureCode; env?: Reco
     ],
     code: "E_LAYER",
   },
+  "an absolute hard link": { layers: [[{ path: "a", kind: "link", target: "/etc/passwd" }]], code: "E_LAYER" },
+  // Long enough for an extended header: the others end at the first NUL.
+  "a name with NUL": { layers: [[{ path: `${"a".repeat(120)}\0b`, content: "x" }]], code: "E_LAYER" },
+  "a symlink with NUL": { layers: [[link("a", `${"b".repeat(120)}\0c`)]], code: "E_LAYER" },
   "a symlink as the root": {
     layers: [[link("./", "../outside")], [{ path: "canary", content: "x" }]],
     code: "E_LAYER",
@@ -166,6 +165,54 @@ test("what would steer an overlayfs never enters a tree", async (t) => {
   assert.doesNotMatch(tree.join("\n"), /overlay|device/);
   assert.match(tree.join("\n"), /user\.kept/);
   assert.doesNotMatch(tree.join("\n"), /^hidden/m);
+});
+
+test("an absolute name lies in the tree", async (t) => {
+  const { tree } = await unpack(t, [
+    [
+      { path: "/etc/passwd", content: "mine" },
+      { path: "//usr//bin/./tool", content: "x" },
+    ],
+  ]);
+  assert.deepEqual(tree.map((line) => line.split("|")[0]).sort(), [
+    "",
+    "etc",
+    "etc/passwd",
+    "usr",
+    "usr/bin",
+    "usr/bin/tool",
+  ]);
+});
+
+test("names that other systems take for one another stay apart", async (t) => {
+  // One letter in two cases, one character in two forms of Unicode.
+  const names = ["a", "A", "\u00e9", "e\u0301"];
+  const lower = names.map((path): Given => ({ path, content: "lower" }));
+  const { tree } = await unpack(t, [lower, [{ path: "A", content: "upper" }, { path: ".wh.e\u0301" }]]);
+  const found = tree.map((line) => Buffer.from(line.split("|")[0] ?? "", "latin1").toString());
+  assert.deepEqual(found.sort(), ["", "A", "a", "\u00e9"]);
+});
+
+test("FIFOs and devices are made, or left out, and never opened", async (t) => {
+  const { tree } = await unpack(t, [
+    [
+      { path: "pipe", kind: "fifo" },
+      { path: "zero", kind: "character", major: 1, minor: 5 },
+      { path: "disk", kind: "block", major: 7, minor: 0 },
+      { path: "etc/passwd", kind: "fifo" },
+      { path: ".rootling", kind: "fifo" },
+    ],
+    [
+      { path: "again", kind: "link", target: "pipe" },
+      { path: "zero/canary", content: "x" },
+    ],
+    [{ path: "disk", content: "a file now" }],
+  ]);
+  const kinds = Object.fromEntries(tree.map((line) => [line.split("|")[0], line.split("|")[1]?.split(" ")[0]]));
+  assert.deepEqual(
+    [kinds.pipe, kinds.again, kinds.zero, kinds.disk, kinds["etc/passwd"], kinds[".rootling"]],
+    ["10000", "10000", "40000", "100000", "10000", undefined],
+  );
 });
 
 test("an image has no say in /.rootling", async (t) => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { capture } from "../../src/base/process.ts";
 import { importToFile } from "../../src/commands/import-image.ts";
+import { importWords } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import { bytes, describeTree, type Given, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 
@@ -82,8 +83,7 @@ test("an ordinary user's tree equals umoci's rootless one", async (t) => {
     capture("setpriv", [`--reuid=${ORDINARY}`, `--regid=${ORDINARY}`, "--clear-groups", ...words], {
       env: { HOME: own, IMAGE_TEST_DIRECTORY: own },
     });
-  const script = join(import.meta.dirname, "../support/image-import.ts");
-  await asOrdinary(process.execPath, script, `oci:${directory}/layout`, join(own, "tree"), "dir");
+  await asOrdinary(...importWords(`oci:${directory}/layout`, join(own, "tree"), "dir"));
   await asOrdinary("umoci", "unpack", "--rootless", "--image", `${directory}/layout:latest`, join(own, "bundle"));
   assert.deepEqual(await describeTree(join(own, "tree")), await describeTree(join(own, "bundle", "rootfs")));
 });

@@ -1,13 +1,14 @@
 /** TLS, proxies, mirrors and logins: who is trusted, and who is told what. */
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { capture, requireProgram, run } from "../../src/base/process.ts";
+import { type Progress, silentProgress } from "../../src/base/progress.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import type { RegistryOptions } from "../../src/image/sources/environment.ts";
-import { BASIC, type FakeOptions, FakeRegistry, PASSWORD, secretsIn, USER } from "../support/fake-registry.ts";
+import { BASIC, type FakeOptions, FakeRegistry, layers, PASSWORD, secretsIn, USER } from "../support/fake-registry.ts";
 import { freePort } from "../support/image-registry.ts";
 import { failsWith, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 
@@ -230,6 +231,30 @@ test("what has arrived of a layer is kept for the next try, and not believed", a
     await capture("rm", ["-rf", layout.images, layout.refs, layout.blobs]);
     mkdirSync(layout.blobs);
   }
+});
+
+test("a layer that somebody pruned before its turn comes once more", async (t) => {
+  const registry = await start(t);
+  const { context, layout } = testContext(scratch(t));
+  const lower = Promise.withResolvers<void>();
+  registry.faults.layer = async ({ content }) => {
+    if (content === layers[1]) await lower.promise;
+    return false;
+  };
+  const ended = (label: string) => {
+    if (label.startsWith("download layer 1")) lower.resolve();
+    if (label.startsWith("unpack layer 2"))
+      for (const name of readdirSync(layout.blobs)) rmSync(join(layout.blobs, name));
+  };
+  const progress: Progress = {
+    ...silentProgress,
+    task: (_, label) => ({ advance() {}, setTotal() {}, done: () => ended(label) }),
+  };
+  const image = await importImage({ ...context, progress }, layout, `docker://${registry.host}/${APP}`, {
+    registry: { env: { CONTAINERS_REGISTRIES_CONF: "/dev/null" }, uid: 1000 },
+  });
+  assert.ok(existsSync(join(image.tree, "noise")));
+  assert.equal(registry.asked("layer").length, 3);
 });
 
 test("--username: the password comes from who is asked, once, and only for the registry that was named", async (t) => {

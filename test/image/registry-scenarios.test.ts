@@ -11,7 +11,6 @@ import { Failure, type FailureCode } from "../../src/base/errors.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import { digestOf } from "../../src/image/digest.ts";
 import {
-  type Asked,
   BASIC,
   config,
   type FakeOptions,
@@ -25,6 +24,23 @@ import {
   sendContent,
 } from "../support/fake-registry.ts";
 import { scratch, testContext } from "../support/image-support.ts";
+import {
+  atFirst,
+  begin,
+  cutThen,
+  drip,
+  elsewhereOf,
+  endless,
+  flipped,
+  hangUp,
+  instead,
+  raw,
+  redirect,
+  redirectAllowed,
+  samePath,
+  stall,
+  status,
+} from "../support/registry-faults.ts";
 
 interface Scenario extends FakeOptions {
   faults: Partial<Record<Step, Fault>>;
@@ -36,77 +52,6 @@ interface Scenario extends FakeOptions {
   /** Looks at what was asked for. */
   check?: (registry: FakeRegistry, elsewhere: FakeRegistry, warnings: string[]) => void;
 }
-
-const status =
-  (code: number, headers: Record<string, string> = {}, body = ""): Fault =>
-  ({ response }) => {
-    response.writeHead(code, headers).end(body);
-    return true;
-  };
-
-/** Misbehaves the first `count` times only. */
-const atFirst =
-  (count: number, fault: Fault): Fault =>
-  (asked) =>
-    asked.times <= count ? fault(asked) : false;
-
-const stall: Fault = () => true;
-const hangUp: Fault = ({ request }) => request.socket.destroy().destroyed;
-
-/** The beginning of the right answer, and then nothing, or the end of the connection. */
-const begin =
-  (bytes: number, then: "stall" | "cut"): Fault =>
-  ({ response, content, type }) => {
-    response.writeHead(200, { "content-type": type, "content-length": content.length });
-    response.write(content.subarray(0, bytes), () => then === "cut" && response.destroy());
-    return true;
-  };
-
-const instead =
-  (change: (content: Buffer) => Buffer, headers: Record<string, string> = {}): Fault =>
-  ({ response, content, type }) => {
-    response.writeHead(200, { "content-type": type, ...headers }).end(change(content));
-    return true;
-  };
-
-const flipped = (content: Buffer): Buffer => {
-  const copy = Buffer.from(content);
-  copy.writeUInt8(copy.readUInt8(copy.length >> 1) ^ 1, copy.length >> 1);
-  return copy;
-};
-
-const drip: Fault = ({ response, content }) => {
-  response.writeHead(200, { "content-length": content.length });
-  const timer = setInterval(() => response.write("x"), 100);
-  response.on("close", () => clearInterval(timer));
-  return true;
-};
-
-const raw =
-  (text: string): Fault =>
-  ({ request }) => {
-    request.socket.end(text);
-    return true;
-  };
-
-/** To the second server, which has the same content. */
-const redirect =
-  (to: (elsewhere: string, asked: Asked) => string, code = 307): Fault =>
-  (asked) => {
-    const location = to(elsewhereOf.get(asked.registry)?.host ?? "", asked);
-    asked.response.writeHead(code, { location }).end();
-    return true;
-  };
-const elsewhereOf = new WeakMap<FakeRegistry, FakeRegistry>();
-const samePath = (host: string, { request }: Asked) => `http://${host}${request.url}`;
-
-/** Every answer to a Range request is `answer`, and the first to one without is cut. */
-const cutThen =
-  (answer: Fault): Fault =>
-  (asked) => {
-    if (asked.request.headers.range !== undefined) return answer(asked);
-    return asked.times <= 2 && asked.content.length > 100_000 ? begin(100_000, "cut")(asked) : false;
-  };
 
 const edit = (document: Buffer, change: (json: Record<string, unknown>) => void): Buffer => {
   const json = JSON.parse(document.toString());
@@ -120,18 +65,12 @@ const scenarios: Record<string, Scenario> = {
   "nothing is wrong, bearer": { auth: "bearer", faults: {}, code: "ok", check: (it) => assert.equal(it.tokens, 1) },
   "nothing is wrong, basic": { auth: "basic", faults: {}, code: "ok" },
 
-  "the index is cut": { faults: { index: begin(50, "cut") }, code: "E_NETWORK" },
-  "the index is cut once": { faults: { index: atFirst(1, begin(50, "cut")) }, code: "ok" },
-  "the index stalls": { faults: { index: begin(50, "stall") }, code: "E_NETWORK", env: impatient },
-  "the manifest never comes": { faults: { manifest: stall }, code: "E_NETWORK", env: impatient },
-  "the token server stalls": { auth: "bearer", faults: { token: stall }, code: "E_NETWORK", env: impatient },
-  "a layer stalls": { faults: { layer: begin(10, "stall") }, code: "E_NETWORK", env: impatient },
+  "the index is cut once": { faults: { index: atFirst(1, begin(0.2, "cut")) }, code: "ok" },
   "a layer drips": {
     faults: { layer: drip },
     code: "E_NETWORK",
     env: { ...impatient, ROOTLING_TRANSFER_RETRIES: "0" },
   },
-  "the registry hangs up": { faults: { index: hangUp }, code: "E_NETWORK" },
   "the registry hangs up once at each step": {
     auth: "bearer",
     faults: Object.fromEntries(
@@ -180,23 +119,12 @@ const scenarios: Record<string, Scenario> = {
     faults: { layer: status(206, { "content-range": "bytes 0-3/9" }, "abcd") },
     code: "E_REGISTRY",
   },
-  "a layer is always cut": { faults: { layer: begin(1000, "cut") }, code: "E_NETWORK" },
   "a flipped byte in the manifest": { faults: { manifest: instead(flipped) }, code: "E_DIGEST" },
   "a flipped byte in the configuration": { faults: { config: instead(flipped) }, code: "E_DIGEST" },
   "a flipped byte in a layer": { faults: { layer: instead(flipped) }, code: "E_DIGEST" },
   "a layer that is too short": { faults: { layer: instead((content) => content.subarray(1)) }, code: "E_DIGEST" },
   "a layer that is too long": {
     faults: { layer: instead((content) => Buffer.concat([content, content])) },
-    code: "E_DIGEST",
-  },
-  "a layer that never ends": {
-    faults: {
-      layer: ({ response }) => {
-        const more = () => void (response.destroyed || response.write(Buffer.alloc(1 << 16), () => setImmediate(more)));
-        more();
-        return true;
-      },
-    },
     code: "E_DIGEST",
   },
   "a digest that is not the manifest's": {
@@ -335,6 +263,22 @@ const scenarios: Record<string, Scenario> = {
     // One for the beginning, one for the configuration, and one for both layers together.
     check: (it) => assert.equal(it.tokens, 3),
   },
+  "a token expires while a layer is on its way, and the layer is cut": {
+    auth: "bearer",
+    faults: {
+      layer: (asked) => {
+        if (asked.registry.revoked > 0 || asked.content.length <= 100_000) return false;
+        asked.registry.revoked = asked.registry.tokens;
+        return begin(0.3, "cut")(asked);
+      },
+    },
+    code: "ok",
+    check: (it) => {
+      const [first, last] = [it.asked("layer")[0], it.asked("layer").at(-1)];
+      assert.notEqual(first?.headers.authorization, last?.headers.authorization);
+      assert.equal(it.tokens, 2);
+    },
+  },
   "tokens live for less than a second": { auth: "bearer", lifetime: 0.001, faults: {}, code: "ok" },
 
   "429 with a pause that is kept": {
@@ -361,12 +305,6 @@ const scenarios: Record<string, Scenario> = {
   },
 };
 
-/** At the right token only: elsewhere is the registry's storage. */
-function redirectAllowed(): Fault {
-  return (asked) =>
-    asked.request.headers.authorization?.startsWith("Bearer t0ken-") ? redirect(samePath)(asked) : false;
-}
-
 const steps: Step[] = ["ping", "token", "index", "manifest", "config", "layer"];
 for (const step of steps) {
   for (const code of [401, 403, 404, 429, 500]) {
@@ -378,6 +316,36 @@ for (const step of steps) {
     };
     scenarios[`${code} at the ${step}`] = { auth: "bearer", faults: { [step]: status(code) }, code: expected() };
   }
+}
+
+for (const step of steps) {
+  const once = { ...impatient, ROOTLING_TRANSFER_RETRIES: "0" };
+  scenarios[`the ${step} never comes`] = { auth: "bearer", faults: { [step]: stall }, code: "E_NETWORK", env: once };
+  scenarios[`the ${step} is always hung up`] = { auth: "bearer", faults: { [step]: hangUp }, code: "E_NETWORK" };
+  for (const code of [301, 302, 303, 307, 308]) {
+    const early = step === "ping" || step === "token";
+    scenarios[`${code} to elsewhere at the ${step}`] = {
+      auth: "bearer",
+      faults: { [step]: early ? redirect(samePath, code) : redirectAllowed(code) },
+      code: step === "token" ? "E_DENIED" : "ok",
+      check: (_, elsewhere) => {
+        assert.ok(step === "ping" || elsewhere.seen.length > 0);
+        assert.ok(elsewhere.seen.every(({ headers, body }) => headers.authorization === undefined && body === ""));
+      },
+    };
+  }
+}
+for (const step of ["index", "manifest", "config", "layer"] as const) {
+  scenarios[`the ${step} is cut in the middle`] = { faults: { [step]: begin(0.5, "cut") }, code: "E_NETWORK" };
+  scenarios[`the ${step} stalls in the middle`] = {
+    faults: { [step]: begin(0.5, "stall") },
+    code: "E_NETWORK",
+    env: impatient,
+  };
+  // A layer has the size that the manifest gives it; documents have limits of their own.
+  const code = step === "layer" ? "E_DIGEST" : "E_LIMIT";
+  scenarios[`the ${step} is a gigabyte`] = { faults: { [step]: endless(1 << 30) }, code };
+  scenarios[`the ${step} never ends`] = { faults: { [step]: endless() }, code };
 }
 
 /** Nothing that is not right: no image, no half of one, and every blob has the digest that it is called by. */

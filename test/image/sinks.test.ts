@@ -1,14 +1,16 @@
 /** What every sink has to keep: the same tree, nothing half done, nothing replaced unasked. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
+import { Failure } from "../../src/base/errors.ts";
 import { ourselves, ownerName } from "../../src/base/owner.ts";
 import { capture } from "../../src/base/process.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "../../src/commands/import-image.ts";
+import { programFailure } from "../../src/image/sinks/program.ts";
 import { compressionOptions } from "../../src/image/sinks/squashfs.ts";
+import { importWords, preparedImage, startImport } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import {
   bytes,
@@ -57,31 +59,9 @@ async function treeOf(output: string, format: OutputFormat, directory: string): 
   return lines;
 }
 
-const prepared = (t: TestContext, layers: Given[][]) => {
-  const directory = scratch(t);
-  writeLayout(
-    join(directory, "layout"),
-    layers.map((layer) => tarOf(layer)),
-  );
-  return { directory, source: `oci:${directory}/layout`, ...testContext(directory) };
-};
-
-/** Imports in a process of its own. */
-function startImport(directory: string, source: string, output: string, format: OutputFormat) {
-  const script = join(import.meta.dirname, "../support/image-import.ts");
-  const child = spawn(process.execPath, [script, source, output, format], {
-    env: { ...process.env, IMAGE_TEST_DIRECTORY: directory },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let text = "";
-  child.stderr.on("data", (chunk) => (text += chunk));
-  const ended = new Promise((resolve) => child.on("close", resolve));
-  return { child, ended, said: () => text };
-}
-
 test("all sinks write the same tree", async (t) => {
   for (const layers of [[entries], generateStack(3, 4), generateStack(8, 4)]) {
-    const { directory, source, context, layout } = prepared(t, layers);
+    const { directory, source, context, layout } = preparedImage(t, layers);
     const trees: string[][] = [];
     for (const format of FORMATS) {
       const output = join(directory, `out-${format}`);
@@ -95,7 +75,7 @@ test("all sinks write the same tree", async (t) => {
 });
 
 test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs identical", async (t) => {
-  const { directory, source, context, layout } = prepared(t, [entries]);
+  const { directory, source, context, layout } = preparedImage(t, [entries]);
   process.env.SOURCE_DATE_EPOCH = "1700000000";
   t.after(() => delete process.env.SOURCE_DATE_EPOCH);
   const hashes = [];
@@ -112,7 +92,7 @@ test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs ident
 
 for (const format of FORMATS) {
   test(`${format}: an existing output is left alone, or replaced when asked to`, async (t) => {
-    const { directory, source, context, layout } = prepared(t, [entries]);
+    const { directory, source, context, layout } = preparedImage(t, [entries]);
     const output = join(directory, "out");
     if (isDirectory(format)) mkdirSync(output);
     else writeFileSync(output, "precious");
@@ -128,7 +108,10 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: a failure in the last layer leaves nothing behind`, async (t) => {
-    const { directory, source, context, layout } = prepared(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
+    const { directory, source, context, layout } = preparedImage(t, [
+      [{ path: "a", kind: "link", target: "b" }],
+      entries,
+    ]);
     const output = join(directory, "out");
     const before = readdirSync(directory).concat("cache", "data").sort();
     await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_LAYER"));
@@ -136,7 +119,7 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: a wrong digest in the last layer that is read leaves nothing behind`, async (t) => {
-    const { directory, source, context, layout } = prepared(t, [entries, [{ path: "above" }]]);
+    const { directory, source, context, layout } = preparedImage(t, [entries, [{ path: "above" }]]);
     const index = JSON.parse(readFileSync(join(directory, "layout/index.json"), "utf8"));
     const blob = (digest: string) => join(directory, "layout/blobs/sha256", digest.slice("sha256:".length));
     const manifest = JSON.parse(readFileSync(blob(index.manifests[0].digest), "utf8"));
@@ -156,10 +139,10 @@ for (const format of FORMATS) {
 
   test(`${format}: what a killed import left goes with the next, and nothing else`, async (t) => {
     const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
-    const { directory, source, context, layout } = prepared(t, [[{ path: "large", content }]]);
+    const { directory, source, context, layout } = preparedImage(t, [[{ path: "large", content }]]);
     const work = join(directory, "work");
     mkdirSync(work);
-    const { child, ended } = startImport(directory, source, join(work, "out"), format);
+    const { child, ended } = startImport(directory, importWords(source, join(work, "out"), format));
     while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill("SIGKILL");
     await ended;
@@ -173,7 +156,7 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: a full disk is told and leaves nothing behind`, async (t) => {
-    const { directory, source, context, layout } = prepared(t, [
+    const { directory, source, context, layout } = preparedImage(t, [
       [
         {
           path: "noise",
@@ -198,21 +181,22 @@ for (const format of FORMATS) {
 
   test(`${format}: Ctrl-C ends it and leaves nothing behind`, async (t) => {
     const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
-    const { directory, source } = prepared(t, [[{ path: "large", content }]]);
+    const { directory, source } = preparedImage(t, [[{ path: "large", content }]]);
     const work = join(directory, "work");
     mkdirSync(work);
-    const { child, ended, said } = startImport(directory, source, join(work, "out"), format);
+    const { child, ended } = startImport(directory, importWords(source, join(work, "out"), format));
     while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill("SIGINT");
-    assert.equal(await ended, 125);
-    assert.match(said(), /E_INTERRUPTED/);
+    const { status, said } = await ended;
+    assert.equal(status, 125);
+    assert.match(said, /E_INTERRUPTED/);
     assert.deepEqual(readdirSync(work), []);
   });
 }
 
 test("dir: an empty mount point is filled in place, and empty again after a failure", async (t) => {
-  const good = prepared(t, [entries]);
-  const bad = prepared(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
+  const good = preparedImage(t, [entries]);
+  const bad = preparedImage(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
   const output = join(good.directory, "mounted");
   mkdirSync(output);
   await capture("mount", ["-t", "tmpfs", "none", output]);
@@ -235,7 +219,10 @@ test("dir: an empty mount point is filled in place, and empty again after a fail
 });
 
 test("tar and oci: the same image makes the same bytes, in each compression", async (t) => {
-  const { directory, source, context, layout } = prepared(t, [entries, [{ path: "more", content: "x".repeat(9000) }]]);
+  const { directory, source, context, layout } = preparedImage(t, [
+    entries,
+    [{ path: "more", content: "x".repeat(9000) }],
+  ]);
   process.env.SOURCE_DATE_EPOCH = "1700000000";
   t.after(() => delete process.env.SOURCE_DATE_EPOCH);
   const hash = async (path: string) =>
@@ -282,11 +269,14 @@ test("oci: the configuration is kept, as far as it stays true", async (t) => {
   const written = JSON.parse(readFileSync(image.config ?? "", "utf8"));
   assert.equal(written.rootfs.diff_ids.length, 1);
   assert.equal(written.created, undefined);
+  // What others make of it: umoci wants a time in the history, and shows it.
+  const shown = await capture("umoci", ["stat", "--image", `${directory}/flat:v1`]);
+  assert.match(shown, /1970-01-01T00:00:00Z.*rootling import/);
 });
 
 test("a file system without xattrs works, and is told of once", async (t) => {
   const attributes = new Map([[bytes("user.note"), Buffer.from("x")]]);
-  const { directory, source, context, layout, warnings } = prepared(t, [
+  const { directory, source, context, layout, warnings } = preparedImage(t, [
     [
       { path: "a", content: "x", xattrs: attributes },
       { path: "b", content: "x", xattrs: attributes },
@@ -307,7 +297,9 @@ test("a file system without xattrs works, and is told of once", async (t) => {
 });
 
 test("squashfs: an owner of the root that cannot be kept is told of", async (t) => {
-  const { directory, source, context, layout, warnings } = prepared(t, [[{ path: "./", kind: "directory", uid: 3 }]]);
+  const { directory, source, context, layout, warnings } = preparedImage(t, [
+    [{ path: "./", kind: "directory", uid: 3 }],
+  ]);
   await importToFile(context, layout, source, { output: join(directory, "out"), format: "squashfs" });
   assert.match(warnings.join("\n"), /3:0/);
 });
@@ -318,4 +310,14 @@ test("compressions", () => {
   for (const text of ["", "zstd:0", "zstd:23", "lz4:1", "gzip:x", "toString", "-x"]) {
     assert.throws(() => compressionOptions(text), failsWith("E_USAGE"), text);
   }
+});
+
+test("more hard links than a file system allows are told of as that", () => {
+  const said = new Failure("E_PROGRAM", "tar: b: Cannot hard link to 'a': Too many links");
+  assert.throws(
+    () => {
+      throw programFailure(said, "unpacking the image", "/out");
+    },
+    failsWith("E_LIMIT", /hard links/),
+  );
 });

@@ -165,8 +165,9 @@ for (const kind of userKinds) {
     await box.user.run(["mkdir", shared]);
     await box.must(["import", `oci:${join(box.scratch, "layout")}:latest`, "-o", join(shared, "team+busybox+1.sqsh")]);
     const env = { ROOTLING_IMAGE_PATHS: `/nonexistent:${shared}`, ROOTLING_DATA_PATH: join(box.user.home, "other") };
-    const outcome = await box.run(["run", "team/busybox:1", "sh", "-c", "echo $FROM"], { env });
-    assert.equal(outcome.stdout, "image\n", outcome.stderr);
+    assert.equal(await box.must(["run", "team/busybox:1", "sh", "-c", "echo $FROM"], { env }), "image\n");
+    const outcome = await box.run(["create", "team/busybox:1"], { env });
+    assert.equal(outcome.stdout, "busybox\n", outcome.stderr);
     assert.match(outcome.stderr, /shared image/);
     assert.deepEqual(JSON.parse(await box.must(["images", "--json"], { env }))[0].names, ["team/busybox:1"]);
     assert.deepEqual(readdirSync(shared), ["team+busybox+1.sqsh"], "it is only read");
@@ -199,6 +200,9 @@ if (process.getuid?.() === 0) {
       assert.match(created.stderr, /full copy/);
       await box.must(["start", "--rw", "copy", "sh", "-c", "echo kept >/etc/kept; rmdir /home/demo"], { env });
       assert.equal(await box.must(["start", "copy", "sh", "-c", "cat /etc/kept; ls /home"], { env }), "kept\n");
+      assert.equal(await box.must(["diff", "copy"], { env }), "C /etc\nA /etc/kept\nC /home\nD /home/demo\n");
+      await box.must(["reset", "copy"], { env });
+      assert.equal(await box.must(["diff", "copy"], { env }), "");
       assert.equal(await box.must(["run", "busybox", "ls", "/home"], { env }), "demo\n");
       await box.must(["remove", "copy"], { env });
     });

@@ -16,6 +16,8 @@ export interface CommandOptions {
   env?: Record<string, string>;
   cwd?: string;
   input?: string | Buffer;
+  /** Standard input stays open after `input`. */
+  keepInput?: boolean;
   /** Milliseconds after which it gets SIGKILL. */
   timeout?: number;
   /** Called with the process as soon as it runs, for tests that signal it. */
@@ -40,7 +42,8 @@ export function command(argv: readonly string[], options: CommandOptions = {}): 
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
     // A program that does not read its input is no failure of the test.
     child.stdin.on("error", () => {});
-    child.stdin.end(options.input ?? "");
+    if (options.keepInput) child.stdin.write(options.input ?? "");
+    else child.stdin.end(options.input ?? "");
     const timer = setTimeout(() => child.kill("SIGKILL"), options.timeout ?? DEFAULT_TIMEOUT);
     child.on("error", (error) => {
       clearTimeout(timer);
@@ -73,6 +76,7 @@ export interface Background {
   readonly ended: Promise<Outcome>;
   alive(): boolean;
   kill(signal: NodeJS.Signals): void;
+  closeInput(): void;
   /** Sends the signal and waits for the end. */
   end(signal: NodeJS.Signals): Promise<Outcome>;
 }
@@ -81,13 +85,18 @@ export interface Background {
 export function background(argv: readonly string[], options: CommandOptions = {}): Background {
   let child: ChildProcess | undefined;
   let over = false;
-  const ended = command(argv, { ...options, onStart: (started) => (child = started) }).finally(() => (over = true));
+  const onStart = (started: ChildProcess) => {
+    child = started;
+    options.onStart?.(started);
+  };
+  const ended = command(argv, { ...options, onStart }).finally(() => (over = true));
   const kill = (signal: NodeJS.Signals) => void child?.kill(signal);
   return {
     pid: child?.pid ?? -1,
     ended,
     alive: () => !over,
     kill,
+    closeInput: () => void child?.stdin?.end(),
     end: (signal) => {
       kill(signal);
       return ended;

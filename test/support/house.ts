@@ -24,7 +24,9 @@ const sources = (root: string): { file: string; text: string }[] =>
 
 /** The module names that a source imports: statically, dynamically, or for its types. */
 const importsOf = (text: string): string[] =>
-  [...text.matchAll(/(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+)["']([^"']+)["']/g)].map((match) => match[1] ?? "");
+  [...text.matchAll(/(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+|\bgetBuiltinModule\(\s*)["']([^"']+)["']/g)].map(
+    (match) => match[1] ?? "",
+  );
 
 /** The room of a file of src: its top directory; `main` for the files beside main.ts. */
 const roomOf = (file: string): string => {

@@ -109,6 +109,8 @@ export interface LayoutOptions {
   compression?: "gzip" | "zstd" | "none";
   ref?: string;
   config?: object;
+  /** Of the manifest, and of what the index says of it. */
+  annotations?: Record<string, string>;
 }
 
 /** Writes an OCI image layout with these layers, lowest first. Returns the manifest's digest. */
@@ -144,11 +146,12 @@ export function writeLayout(directory: string, layers: readonly Buffer[], option
           mediaType: `application/vnd.oci.image.layer.v1.tar${suffix}`,
           ...put(pack(layer)),
         })),
+        annotations: options.annotations,
       }),
     ),
   );
   writeFileSync(join(directory, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
-  const annotations = { "org.opencontainers.image.ref.name": ref };
+  const annotations = { ...options.annotations, "org.opencontainers.image.ref.name": ref };
   writeFileSync(
     join(directory, "index.json"),
     JSON.stringify({

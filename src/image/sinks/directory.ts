@@ -1,7 +1,8 @@
 /**
  * The directory sink: GNU tar, into a new directory closed to others while it is filled. As root owners, devices and
  * all xattrs are kept. An ordinary user gets what `umoci unpack --rootless` makes: everything is the user's own,
- * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`.
+ * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`. In a user
+ * namespace with a map of many ids owners are kept, and file capabilities; devices are empty files there too.
  */
 import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
-import { capture, requireProgram, run } from "../../base/process.ts";
+import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { Entry } from "../types.ts";
 import { programFailure } from "./program.ts";
@@ -22,13 +23,24 @@ export interface DirectoryOptions {
   directory: string;
   /** Whether owners and devices can be made; by default for root. */
   privileged?: boolean;
+  /** Owners are made inside a user namespace. */
+  mapped?: Mapped;
+}
+
+/** A user namespace whose root unpacks. */
+export interface Mapped {
+  /** Runs programs in it. */
+  readonly enter: Enter;
+  /** Whether it has these ids. */
+  holds(uid: number, gid: number): boolean;
 }
 
 /** A sink that fills an existing empty directory. Its content is durable after commit. */
 export function fillDirectorySink(options: DirectoryOptions, context: Context): OpenSink {
   return async () => {
     requireProgram("tar", "tar");
-    return new DirectorySink(options.directory, options.privileged ?? process.geteuid?.() === 0, context);
+    const privileged = options.mapped ?? options.privileged ?? process.geteuid?.() === 0;
+    return new DirectorySink(options.directory, privileged, context);
   };
 }
 
@@ -101,7 +113,7 @@ const wrapped = (sink: Sink, then: { committed(): Promise<void>; aborted(): Prom
 
 class DirectorySink implements Sink {
   readonly #directory: string;
-  readonly #privileged: boolean;
+  readonly #privileged: boolean | Mapped;
   readonly #running: ReturnType<typeof run>;
   readonly #stream: TarStream;
   readonly #samples = new XattrSamples();
@@ -109,33 +121,34 @@ class DirectorySink implements Sink {
   /** What tar said of an attribute that it could not set. */
   #lost: string | undefined;
 
-  constructor(directory: string, privileged: boolean, context: Context) {
+  constructor(directory: string, privileged: boolean | Mapped, context: Context) {
     this.#directory = directory;
     this.#privileged = privileged;
     this.#context = context;
     const owner = privileged ? "--same-owner" : "--no-same-owner";
-    this.#running = run(
-      requireProgram("tar", "tar"),
+    const [file = "", ...args] = entered(
+      privileged,
       // -P: names are clean already, and targets of symlinks stay as they are. Directories get their times last,
       // since their entries may come before or after what is in them.
       [
+        requireProgram("tar", "tar"),
         ...["-x", "-f", "-", "-C", directory, "-p", "-P", "-b", "512", "--numeric-owner", owner],
         ...["--delay-directory-restore", "--xattrs", "--xattrs-include=*", "--warning=no-timestamp"],
       ],
-      {
-        stdin: "pipe",
-        signal: context.signal,
-        // To tar an attribute that did not fit is worth a warning. Where a file system keeps none, the samples tell.
-        onStderr: (text) => {
-          this.#lost ??= /Cannot set .* extended attribute.*(No space left|quota|Input\/output).*/.exec(text)?.[0];
-        },
-      },
     );
+    this.#running = run(file, args, {
+      stdin: "pipe",
+      signal: context.signal,
+      // To tar an attribute that did not fit is worth a warning. Where a file system keeps none, the samples tell.
+      onStderr: (text) => {
+        this.#lost ??= /Cannot set .* extended attribute.*(No space left|quota|Input\/output).*/.exec(text)?.[0];
+      },
+    });
     this.#stream = tarStreamInto(this.#running);
   }
 
   entry(entry: Entry): void {
-    const possible = this.#privileged ? entry : asOwnUser(entry);
+    const possible = asPossible(entry, this.#privileged);
     if (possible.xattrs !== undefined) this.#samples.add(possible);
     this.#stream.entry(possible);
   }
@@ -157,7 +170,7 @@ class DirectorySink implements Sink {
   async commit(root: Entry): Promise<void> {
     try {
       // The probe would change the root's time.
-      const missing = await this.#samples.missingIn(this.#directory);
+      const missing = await this.#samples.missingIn(this.#directory, (words) => entered(this.#privileged, words));
       if (missing.length > 0) {
         const names = missing.map((name) => escapeText(name)).join(", ");
         this.#context.warn(`the file system does not keep extended attributes (${names}): ${this.#directory}`);
@@ -176,6 +189,28 @@ class DirectorySink implements Sink {
   async abort(): Promise<void> {
     await this.#running.kill();
   }
+}
+
+const entered = (privileged: boolean | Mapped, words: readonly string[]): string[] =>
+  typeof privileged === "boolean" ? [...words] : privileged.enter(words);
+
+const asPossible = (entry: Entry, privileged: boolean | Mapped): Entry => {
+  if (typeof privileged === "boolean") return privileged ? entry : asOwnUser(entry);
+  return asMapped(entry, privileged);
+};
+
+/** The entry as root of a user namespace can have it. Throws E_SUBUID for an owner that the map does not hold. */
+function asMapped(entry: Entry, map: Mapped): Entry {
+  if (!map.holds(entry.uid, entry.gid)) {
+    throw new Failure("E_SUBUID", `the image has files of ${entry.uid}:${entry.gid}, which the map does not hold`, {
+      where: escapeText(entry.path),
+      mend: "use a map of more ids: see /etc/subuid and /etc/subgid",
+    });
+  }
+  const { major, minor, xattrs, ...plain } = entry;
+  const kept = new Map([...(xattrs ?? [])].filter(([name]) => /^user\.|^security\.capability$/.test(name)));
+  const kind = entry.kind === "character" || entry.kind === "block" ? "file" : entry.kind;
+  return { ...plain, kind, ...(kept.size > 0 ? { xattrs: kept } : {}) };
 }
 
 const OWNER_NOTE = "user.rootlesscontainers" as ByteString;

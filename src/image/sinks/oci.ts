@@ -119,15 +119,17 @@ function configOf(image: SourceImage, diffId: Digest, epoch: string | undefined)
   // It was parsed and checked when the image was opened.
   const kept = image.config === undefined ? {} : (JSON.parse(image.config.toString("utf8")) as Record<string, unknown>);
   const created = epoch === undefined ? {} : { created: new Date(Number(epoch) * 1000).toISOString() };
+  const all = { ...kept, ...created };
+  // umoci 0.4.7 ends with a panic where a step has no time. The time of now would make other bytes each time.
+  const step = typeof all.created === "string" ? all.created : new Date(0).toISOString();
   const { os, architecture, variant } = image.platform;
   return {
     os,
     architecture,
     ...(variant === undefined ? {} : { variant }),
-    ...kept,
-    ...created,
+    ...all,
     rootfs: { type: "layers", diff_ids: [diffId] },
-    history: [{ ...created, created_by: "rootling import" }],
+    history: [{ created: step, created_by: "rootling import" }],
   };
 }
 

@@ -5,7 +5,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ByteString } from "../../base/bytes.ts";
-import { capture, requireProgram, run } from "../../base/process.ts";
+import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { RESERVED } from "../names.ts";
 import { END_OF_ARCHIVE, encodeEntry } from "../tar-write.ts";
 import type { Entry } from "../types.ts";
@@ -21,20 +21,22 @@ export class XattrSamples {
     }
   }
 
-  /** The namespaces, of those seen, that files in `directory` cannot have. */
-  async missingIn(directory: string): Promise<string[]> {
+  /** The namespaces, of those seen, that files in `directory` cannot have when tar is run by `enter`. */
+  async missingIn(directory: string, enter: Enter): Promise<string[]> {
     if (this.#samples.size === 0) return [];
     const tar = requireProgram("tar", "tar");
     const options = ["--xattrs", "--xattrs-include=*", "-C", directory, "-f", "-"];
     const xattrs = new Map(this.#samples.values());
     const probe = { path: RESERVED, kind: "file", mode: 0o600, uid: 0, gid: 0, size: 0, mtime: 0, xattrs } as const;
     try {
-      const unpacking = run(tar, ["-x", "--no-same-owner", ...options], { stdin: "pipe" });
+      const [file = "", ...args] = enter([tar, "-x", "--no-same-owner", ...options]);
+      const unpacking = run(file, args, { stdin: "pipe" });
       // Should tar end early, its status tells why.
       unpacking.child.stdin?.on("error", () => {});
       unpacking.child.stdin?.end(Buffer.concat([encodeEntry(probe), END_OF_ARCHIVE]));
       await unpacking.finished;
-      const packed = await capture(tar, ["-c", ...options, RESERVED]);
+      const [packer = "", ...words] = enter([tar, "-c", ...options, RESERVED]);
+      const packed = await capture(packer, words);
       return [...this.#samples].filter(([, [name]]) => !packed.includes(`SCHILY.xattr.${name}=`)).map(([key]) => key);
     } finally {
       await rm(join(directory, RESERVED), { force: true });

@@ -1,4 +1,5 @@
 /** The layers of one image on their way into the blob cache, several at a time. */
+import { existsSync } from "node:fs";
 import type { Task } from "../../base/progress.ts";
 import type { BlobInfo, Digest } from "../types.ts";
 import { readChunks } from "./files.ts";
@@ -28,11 +29,16 @@ export class Downloads {
 
   plan(layers: readonly LayerBlob[]): void {
     this.#planned = [...layers].reverse();
+    this.#context.progress.expect(layers.reduce((sum, { size }) => sum + size, 0));
   }
 
   /** The stored bytes of a layer, once it is downloaded. */
   readonly open = async (layer: LayerBlob): Promise<AsyncIterable<Buffer>> => {
     for (const planned of this.#planned) this.#start(planned);
+    const path = await this.#start(layer);
+    if (existsSync(path)) return readChunks(path);
+    // Long after it had come, somebody pruned what no stored image needs: it comes once more.
+    this.#started.delete(layer.digest);
     return readChunks(await this.#start(layer));
   };
 

@@ -16,7 +16,7 @@ import { capture, type Running, requireProgram, run } from "../../base/process.t
 import type { digestOf } from "../digest.ts";
 import { limits, tooLarge } from "../limits.ts";
 import { RESERVED } from "../names.ts";
-import type { SourceImage } from "../types.ts";
+import type { RunConfig, SourceImage } from "../types.ts";
 import { outputOf, packed } from "./directory.ts";
 import { readChunks, readStart, refuseLarge, temporaryPath } from "./files.ts";
 import { parseRun } from "./manifest.ts";
@@ -62,6 +62,13 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
   };
 }
 
+/** How to run the image of a squashfs file that rootling wrote; nothing is known of other files. */
+export async function squashfsRun(file: string, signal: AbortSignal): Promise<RunConfig> {
+  const program = requireProgram("unsquashfs", "squashfs-tools");
+  const config = await readInside(program, file, `${RESERVED}/config.json`, { signal });
+  return config === undefined ? {} : parseRun(config, `${file}: /${RESERVED}/config.json`).run;
+}
+
 /** A line of `unsquashfs -llnumeric` about a file: mode, owners, bytes. */
 const LISTED_FILE = /^-[-rwxsStT]{9} +[0-9]+\/[0-9]+ +([0-9]+) /;
 
@@ -88,7 +95,7 @@ async function readInside(
   program: string,
   file: string,
   path: string,
-  context: OpenContext,
+  context: Pick<OpenContext, "signal">,
 ): Promise<Buffer | undefined> {
   const running = run(program, ["-no-progress", "-cat", file, path], { stdout: "pipe", signal: context.signal });
   const parts: Buffer[] = [];

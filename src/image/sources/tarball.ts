@@ -1,6 +1,7 @@
 /** A tar file of a root file system, or the same from standard input: one layer, no configuration. */
-import { createReadStream, fstatSync } from "node:fs";
+import { fstatSync } from "node:fs";
 import { basename } from "node:path";
+import { interruption } from "../../base/context.ts";
 import type { SourceImage } from "../types.ts";
 import { openRegular, readChunks, readStart } from "./files.ts";
 import type { OpenContext } from "./source.ts";
@@ -34,7 +35,11 @@ const STANDARD_INPUT = "standard input";
 /** Opens standard input. A file there can be read again like any other; anything else only once. */
 export async function openStandardInput(context: OpenContext): Promise<SourceImage> {
   if (fstatSync(0).isFile()) return openTarball("/proc/self/fd/0", context, "stdin");
-  const input = createReadStream("", { fd: 0, autoClose: false, highWaterMark: 1 << 20 });
+  // Not by reads of descriptor 0: whoever shares the pipe with us may have made it non-blocking, Node itself too.
+  const input = process.stdin;
+  // Whoever writes into the pipe may be silent for long.
+  const interrupt = () => void input.destroy(interruption(context.signal));
+  context.signal.addEventListener("abort", interrupt, { once: true });
   const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   const first = await iterator.next();
   const start: Buffer = first.done ? Buffer.alloc(0) : first.value;
@@ -49,7 +54,10 @@ export async function openStandardInput(context: OpenContext): Promise<SourceIma
         for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
       },
       again: "never",
-      close: async () => void input.destroy(),
+      close: async () => {
+        context.signal.removeEventListener("abort", interrupt);
+        input.destroy();
+      },
     },
     context,
   );

@@ -1,0 +1,42 @@
+/** How src becomes the bundle in dist: CommonJS, since its `require` leaves alone what ES modules would load early. */
+import { defineConfig } from "rolldown";
+
+/** What every start, run and exec reads: one file is read faster than twenty. */
+const BOOT = [
+  /\/commander\//,
+  /\/src\/main\.ts$/,
+  // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
+  /\/src\/(base|boot|plan|store)\/(?!errors|private-directory|settings|layout|try|blobs|prune)/,
+  /\/src\/image\/(digest|sources\/reference)\.ts$/,
+  /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|mapped-tree|run|start)\.ts$/,
+];
+
+/**
+ * commander starts programs for commands of their own files, and ours have none: without this, child_process, net and
+ * streams would be loaded at each start.
+ */
+const withoutChildProcess = {
+  name: "without-child-process",
+  resolveId: (id, importer) =>
+    id === "node:child_process" && importer?.includes("/commander/") ? "\0/commander/nothing" : undefined,
+  load: (id) => (id === "\0/commander/nothing" ? "export default {};" : undefined),
+};
+
+export default defineConfig({
+  preserveEntrySignatures: false,
+  input: { entry: "src/entry.ts" },
+  platform: "node",
+  logLevel: "warn",
+  checks: { ineffectiveDynamicImport: false },
+  plugins: [withoutChildProcess],
+  output: {
+    format: "cjs",
+    minify: true,
+    entryFileNames: "[name].cjs",
+    chunkFileNames: "[name]-[hash].cjs",
+    codeSplitting: {
+      groups: [{ name: "boot", test: (id) => BOOT.some((pattern) => pattern.test(id)) }],
+      includeDependenciesRecursively: false,
+    },
+  },
+});

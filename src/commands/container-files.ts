@@ -1,0 +1,78 @@
+/** A container's root for commands that read or change its files, whether it runs or not. */
+import { join } from "node:path";
+import type { Context } from "../base/context.ts";
+import { makePrivateDirectory } from "../base/files.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
+import type { Running, RunOptions } from "../base/process.ts";
+import type { Places } from "../boot/facts.ts";
+import { planFiles, planFilesOf, runFiles } from "../boot/files.ts";
+import { parseMap } from "../boot/id-map.ts";
+import { from, type Intent, type Root } from "../boot/intent.ts";
+import { rootOnly } from "../boot/lower-files.ts";
+import type { Op, Plan } from "../plan/plan.ts";
+import { type Container, lockWriter } from "../store/containers.ts";
+import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { clearLeavings } from "../store/leavings.ts";
+import type { Cli } from "./cli.ts";
+import { storedImage } from "./image-for.ts";
+import { treeToStart } from "./mapped-tree.ts";
+
+let wires = 0;
+
+const placesOf = (cli: Cli): Places => ({
+  stage: runtimePaths(cli.layout).stage,
+  ephemeral: join(cli.layout.ephemeral, ownerName(ourselves())),
+  record: "",
+  hidden: [],
+});
+
+/** The container's id map. As a map of one id its root inside is the caller, who may read and write all of it. */
+export const idMapOf = ({ name, map }: Container): Intent["idMap"] =>
+  from(map === undefined ? "root" : parseMap(map.words, name), `container ${name}`);
+
+/** The tree of the image below a container. */
+export async function treeBelow(cli: Cli, container: Container): Promise<string> {
+  const image = storedImage(cli, container.image.digest);
+  return treeToStart(cli, image, idMapOf(container), {});
+}
+
+/** The plan of some work on one directory of the store, with the ids of the container. */
+export function planInDirectory(cli: Cli, container: Container, path: string, work: Op): Plan {
+  const root: Root = { kind: "directory", path, stored: true };
+  const origin = `container ${container.name}`;
+  const intent = rootOnly(from(root, origin), from("kept", origin), idMapOf(container));
+  return planFiles(intent, placesOf(cli), work);
+}
+
+/** The plan of some work on the container's files; in the container itself if it runs. */
+export async function planInContainer(cli: Cli, container: Container, work: Op): Promise<Plan> {
+  const { name, runs } = container;
+  const run = runs.find(({ writable }) => writable) ?? runs[0];
+  if (run !== undefined) return planFilesOf({ ...run.inside, origin: name }, work);
+  const { upper, work: workdir, root } = containerPaths(cli.layout, name);
+  const origin = `container ${name}`;
+  const whole: Root =
+    container.form === "copied"
+      ? { kind: "directory", path: root, stored: true }
+      : { kind: "layers", lowers: [await treeBelow(cli, container)], kept: { upper, work: workdir } };
+  const writes: Intent["writes"] = from(work.verb === "unpack" ? "kept" : "refused", origin);
+  return planFiles(rootOnly(from(whole, origin), writes, idMapOf(container)), placesOf(cli), work);
+}
+
+/** Nobody may change the container while it is changed here; one that runs is changed in its own namespaces. */
+export function lockUnlessRunning(cli: Cli, { name, runs }: Container): { release(): void } {
+  return runs.length > 0 ? { release: () => {} } : lockWriter(cli.layout, name);
+}
+
+/** Starts the work. */
+export async function startWork(
+  cli: Cli,
+  context: Context,
+  plan: Plan,
+  streams: Pick<RunOptions, "stdin" | "stdout">,
+): Promise<Running> {
+  const runtime = runtimePaths(cli.layout);
+  for (const directory of [runtime.stage, runtime.wires, cli.layout.ephemeral]) makePrivateDirectory(directory);
+  await clearLeavings(cli.layout);
+  return runFiles(context, plan, join(runtime.wires, `${ownerName(ourselves())}.files${++wires}`), streams);
+}

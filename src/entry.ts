@@ -1,0 +1,19 @@
+/**
+ * What Node reads first: says where compiled code is kept between runs, since most of a start is the loading of modules,
+ * then loads the rest. Small, for it is compiled each time.
+ */
+import module from "node:module";
+import { makePrivateDirectory } from "./base/private-directory.ts";
+import { readSettings } from "./base/settings.ts";
+import { layoutOf } from "./store/layout.ts";
+
+try {
+  // Not in Node's own place below /tmp: whoever could write there would choose what we execute.
+  const { compiled } = layoutOf(readSettings(process.env, process.geteuid?.() ?? 0));
+  makePrivateDirectory(compiled);
+  module.enableCompileCache(compiled);
+} catch {
+  // It is slower then; what is wrong with a setting or a directory is said where it is needed.
+}
+
+void import("./main.ts");

@@ -1,0 +1,176 @@
+/** Starts, commands in running containers, new containers, and the executor by itself, beside the peers. */
+import { join } from "node:path";
+import { op } from "../../src/plan/plan.ts";
+import { toWire } from "../../src/plan/wire.ts";
+import { packageDirectory, rootlingWords } from "../support/cli.ts";
+import { shellWord } from "../support/command.ts";
+import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+
+const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
+
+const cpuBar = (subject: string, limit: number): Bar => ({
+  text: `${subject}: CPU time at most ${limit.toFixed(3)} s`,
+  limit,
+  value: (medians) => medians.get(subject)?.cpu ?? Number.NaN,
+});
+
+const podman = (bed: Bed, ...words: string[]): string[] => [
+  ...["podman", `--root=${join(bed.work, "podman")}`, `--runroot=${join(bed.work, "podman-run")}`],
+  ...words,
+];
+
+/** Of podman run: the namespaces that ours has too, and no network of its own. */
+const PODMAN_RUN = ["--network=host", "--cgroups=disabled"];
+
+const crunRun = (bed: Bed): Subject => ({
+  name: "crun run",
+  run: ["crun", `--root=${join(bed.work, "crun")}`, "--cgroup-manager=disabled", "run", "-b", bed.bundle, "bench"],
+  ownMounts: true,
+});
+
+/** A container in the store. */
+const container = (bed: Bed): string =>
+  [
+    shell(rootlingWords("import", `docker://${bed.registry}/busybox:1`, "--name", "bench", "--progress", "none")),
+    shell(rootlingWords("create", "bench", "--name", "bench")),
+  ].join(" && ");
+
+const PRIVATE = `${OURS}, private namespaces`;
+
+export const startCase = (bed: Bed): Case => ({
+  name: "start",
+  about: "a whole start of /bin/true, from the first word to the exit status",
+  repetitions: 20,
+  warmups: 2,
+  before: container(bed),
+  subjects: [
+    { name: OURS, run: rootlingWords("start", "bench", "/bin/true") },
+    { name: PRIVATE, run: rootlingWords("start", "--pid", "--ipc", "--uts", "bench", "/bin/true") },
+    {
+      name: "podman run",
+      run: podman(bed, "run", "--rm", ...PODMAN_RUN, "--rootfs", bed.rootfs, "/bin/true"),
+      ownMounts: true,
+    },
+    crunRun(bed),
+    {
+      name: "bubblewrap",
+      run: "bwrap --unshare-user --ro-bind ROOT / --proc /proc --dev-bind /dev /dev --tmpfs /tmp --ro-bind /sys /sys --chdir / /bin/true"
+        .split(" ")
+        .map((word) => (word === "ROOT" ? bed.rootfs : word)),
+    },
+    { name: "Node alone", run: [process.execPath, "-e", "0"] },
+  ],
+  bars: [
+    cpuBar(OURS, 0.06),
+    ratioBar("cpu", "podman run", 0.5),
+    cpuBar(PRIVATE, 0.06),
+    ratioBar("cpu", "podman run", 0.5, PRIVATE),
+  ],
+});
+
+export const execCase = (bed: Bed): Case => {
+  const pid = shellWord(join(bed.work, "bench.pid"));
+  const running = shell(rootlingWords("start", "--pid", "bench", "/bin/sleep", "1000"));
+  const entered = shell(rootlingWords("exec", "bench", "/bin/true"));
+  return {
+    name: "exec",
+    about: "/bin/true in a container that runs",
+    repetitions: 20,
+    warmups: 2,
+    before: `${container(bed)} && { ${running} >/dev/null 2>&1 & echo $! >${pid}; } && i=0 && until ${entered} 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done`,
+    after: `kill $(cat ${pid})`,
+    subjects: [
+      { name: OURS, run: rootlingWords("exec", "bench", "/bin/true") },
+      {
+        name: "podman exec",
+        first: shell(
+          podman(bed, "run", "--detach", "--name=bench", ...PODMAN_RUN, "--rootfs", bed.rootfs, "/bin/sleep", "1000"),
+        ),
+        run: podman(bed, "exec", "bench", "/bin/true"),
+        last: shell(podman(bed, "rm", "--force", "--time=0", "bench")),
+        ownMounts: true,
+      },
+    ],
+    bars: [cpuBar(OURS, 0.05)],
+  };
+};
+
+/** A container is a reference to its image: how large that is must not be seen. */
+export const createCase = (bed: Bed): Case => {
+  const large = `${OURS}, of 800 MB`;
+  const small = `${OURS}, of busybox`;
+  const subject = (name: string, image: string): Subject => ({
+    name,
+    before: `${shell(rootlingWords("remove", "made"))} >/dev/null 2>&1 || true`,
+    run: rootlingWords("create", image, "--name", "made"),
+  });
+  const images = ["work", "busybox"].map((image) =>
+    shell(rootlingWords("import", `docker://${bed.registry}/${image}:1`, "--name", image, "--progress", "none")),
+  );
+  return {
+    name: "create",
+    about: "a container of a stored image",
+    repetitions: 15,
+    warmups: 1,
+    before: images.join(" && "),
+    subjects: [subject(large, "work"), subject(small, "busybox")],
+    bars: [ratioBar("cpu", small, 1.15, large), ratioBar("wall", small, 1.15, large)],
+  };
+};
+
+/** The plan of a sandbox with the mounts that bubblewrap is asked for, and a map of one id. */
+export function sandboxWire(bed: Bed, stage: string): Buffer {
+  const step = (...[verb, ...fields]: [Parameters<typeof op>[0], ...string[]]) => op(verb, "bench", ...fields);
+  const ops = [
+    step("namespaces", "user,mount"),
+    step("id-map", "0 0 1", "0 0 1", "deny"),
+    step("propagation", "/", "slave"),
+    step("bind", bed.rootfs, stage, "ro,nosuid,nodev", "", "rec", "none", "0"),
+    step("root", stage),
+    step("bind", "/proc", "/proc", "", "", "rec", "none", "0"),
+    step("bind", "/dev", "/dev", "", "", "rec", "none", "0"),
+    step("mount", "tmpfs", "tmpfs", "/tmp", "nosuid,nodev", "mode=755", "none"),
+    step("bind", "/sys", "/sys", "ro", "", "rec", "none", "0"),
+    step("pivot"),
+    step("capabilities", "0", "0"),
+    step("no-new-privileges"),
+    step("environment", "PATH=/bin"),
+    step("workdir", "/"),
+    step("exec", "/bin/true"),
+  ];
+  return toWire({ version: 1, topology: "in-place", ops, remarks: [] }, []);
+}
+
+export const sandboxFiles = (bed: Bed) => ({
+  wire: join(bed.work, "sandbox.wire"),
+  stage: join(bed.work, "stage"),
+});
+
+export const executorCase = (bed: Bed): Case => {
+  const { wire } = sandboxFiles(bed);
+  const used = `${wire}.used`;
+  const mounts = ["--bind /proc /proc", "--dev-bind /dev /dev", "--tmpfs /tmp", "--ro-bind /sys /sys"];
+  const sandbox = ["--unshare-user", "--ro-bind", bed.rootfs, "/", ...mounts.flatMap((words) => words.split(" "))];
+  return {
+    name: "executor",
+    about: "the executor by itself: one id, the same mounts as bubblewrap",
+    repetitions: 40,
+    warmups: 3,
+    subjects: [
+      {
+        name: OURS,
+        // It removes what it read.
+        before: `cp -p ${shellWord(wire)} ${shellWord(used)}`,
+        run: [join(packageDirectory(), `dist/executor-${process.arch}`), used],
+      },
+      { name: "bubblewrap", run: ["bwrap", ...sandbox, "--chdir", "/", "/bin/true"] },
+      crunRun(bed),
+    ],
+    bars: [
+      ratioBar("cpu", "bubblewrap", 1.3),
+      ratioBar("wall", "bubblewrap", 1.3),
+      ratioBar("cpu", "crun run", 0.7),
+      ratioBar("wall", "crun run", 0.7),
+    ],
+  };
+};

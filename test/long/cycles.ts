@@ -1,0 +1,90 @@
+/** Thousands of starts of all kinds; afterwards there is no more of anything than before. */
+import { globSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { say, stop } from "../crash/bed.ts";
+import { type Box, busyboxBox } from "../support/boxes.ts";
+import { must } from "../support/command.ts";
+import type { UserKind } from "../support/users.ts";
+import type { Counts } from "./main.ts";
+import { differences, namesOf } from "./store.ts";
+
+/** What one cycle does, in turn. */
+const CYCLES: readonly (readonly (readonly string[])[])[] = [
+  [["start", "box", "/bin/true"]],
+  [["start", "--rw", "--root", "box", "sh", "-c", "echo x >/etc/x; rm /etc/x"]],
+  [["start", "--pid", "--ipc", "--uts", "box", "/bin/true"]],
+  [["run", "--root", "busybox", "sh", "-c", "mkdir /new"]],
+  [
+    ["create", "busybox", "--name", "cycle"],
+    ["start", "--rw", "cycle", "/bin/true"],
+    ["remove", "cycle"],
+  ],
+];
+
+const links = (pattern: string): string[] =>
+  globSync(pattern).flatMap((path) => {
+    try {
+      return [readlinkSync(path)];
+    } catch {
+      // It ended while we looked.
+      return [];
+    }
+  });
+
+/** In a pid namespace of the test's own, so that /proc shows nothing of others. */
+async function inventory(box: Box): Promise<string[]> {
+  await box.must(["list"]);
+  const own = box.user.kind === "root" ? [] : keysOf(box.user.uid);
+  const lines = (text: string) => text.trimEnd().split("\n");
+  const numbered = (text: string) => text.replace(/[0-9]+/g, "N");
+  const processes = readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name)).length;
+  const cgroups = globSync("/sys/fs/cgroup/**/rootling*").length;
+  const namespaces = new Set(links("/proc/[0-9]*/ns/*")).size;
+  const descriptors = links("/proc/[0-9]*/fd/*").filter((target) => !/^(pipe|socket|anon_inode):/.test(target)).length;
+  const loops = lines(await must(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"])).filter((file) =>
+    file.includes("rootling"),
+  ).length;
+  return [
+    `processes ${processes}`,
+    `namespaces ${namespaces}`,
+    `descriptors ${descriptors}`,
+    `loop devices ${loops}`,
+    `cgroups ${cgroups}`,
+    `mounts ${lines(readFileSync("/proc/self/mountinfo", "utf8")).length}`,
+    `temporary files ${readdirSync(box.user.env.TMPDIR ?? "/none").length}`,
+    ...own,
+    ...namesOf(box).map(numbered),
+  ];
+}
+
+/** Keys of a user (proc(5), /proc/key-users). */
+const keysOf = (uid: number): string[] =>
+  readFileSync("/proc/key-users", "utf8")
+    .split("\n")
+    .filter((line) => line.trimStart().startsWith(`${uid}:`))
+    .map((line) => `keys ${line.trim().split(/\s+/)[2]}`);
+
+export async function cycles(kind: UserKind, count: number): Promise<Counts> {
+  const box = await busyboxBox(kind);
+  let [ran, bad] = [0, 0];
+  const cycle = async (n: number) => {
+    for (const words of CYCLES[n % CYCLES.length] ?? []) {
+      const { status, signal, stderr } = await box.run(words);
+      if (status === 0) continue;
+      bad++;
+      say(`  cycle ${n}: ${words.join(" ")} ended with ${signal ?? status}: ${stderr.trim()}`);
+    }
+    ran++;
+  };
+  try {
+    // What the first of each kind make once is no leak.
+    for (let n = 0; n < 2 * CYCLES.length; n++) await cycle(n);
+    ran = 0;
+    const before = await inventory(box);
+    for (let n = 0; n < count && !stop.asked; n++) await cycle(n);
+    const left = differences(before, await inventory(box));
+    for (const difference of left) say(`  after ${ran} cycles: ${difference}`);
+    return { points: count, ran, bad: bad + left.length };
+  } finally {
+    await box.remove();
+  }
+}

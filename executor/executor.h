@@ -108,12 +108,12 @@ int lend_tree(struct state *, const char *number, int tree, bool map, bool recur
 /* ids.c */
 int remove_mapped(struct state *, const char *path);
 
+/* terminal.c */
+int take_terminal(struct state *);
+
 /* timeline.c */
 void timeline_prepare(struct plan *plan);
 void timeline_show(const struct plan *plan);
-
-/* terminal.c */
-int take_terminal(struct state *);
 
 /* process.c */
 void default_signals(void);

@@ -26,6 +26,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   stop: { about: "end containers", load: () => import("./commands/stop.ts") },
   wait: { about: "wait for the end of a container", load: () => import("./commands/wait.ts") },
   logs: { about: "show what a detached container has written", load: () => import("./commands/logs.ts") },
+  unit: { about: "print a service file for a container", load: () => import("./commands/unit.ts") },
   exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
   list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
   diff: { about: "show what a container changed", load: () => import("./commands/diff.ts") },

@@ -7,6 +7,7 @@
 import type { MapWish } from "./id-map.ts";
 import type { Limits } from "./limits.ts";
 import type { Publish } from "./network.ts";
+import type { ProcessSettings } from "./process-settings.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -77,6 +78,7 @@ export interface Intent {
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   /** Ports of the host that lead inside. */
   readonly publish?: readonly Publish[];

@@ -16,9 +16,10 @@ import {
 } from "./intent.ts";
 import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
 import { type Publish, readPublish } from "./network.ts";
+import { type ProcessFlags, type ProcessSettings, readProcessSettings } from "./process-settings.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags extends ConfinementFlags, LimitFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -36,10 +37,10 @@ export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly publish?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
-  readonly timeline?: string;
   readonly detach?: boolean;
   readonly tty?: boolean;
   readonly stopSignal?: string;
+  readonly timeline?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -47,6 +48,7 @@ export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
@@ -55,10 +57,10 @@ export interface FlagIntent extends Confinement {
   readonly workdir?: Intent["workdir"];
   readonly user?: NonNullable<Intent["user"]>;
   readonly hostname?: NonNullable<Intent["hostname"]>;
-  readonly timeline?: NonNullable<Intent["timeline"]>;
   readonly detached?: NonNullable<Intent["detached"]>;
   readonly terminal?: NonNullable<Intent["terminal"]>;
   readonly stopSignal?: NonNullable<Intent["stopSignal"]>;
+  readonly timeline?: NonNullable<Intent["timeline"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -139,6 +141,7 @@ function readSignal(text: string): string {
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const limits = readLimits(flags);
+  const settings = readProcessSettings(flags);
   const confinement = readConfinement(flags);
   return {
     ...confinement,
@@ -146,6 +149,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(settings === undefined ? {} : { settings }),
     ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...readUpper(flags),

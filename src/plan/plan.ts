@@ -36,6 +36,11 @@ const verbs = {
     repeats: "any",
     about: "enter namespaces of processes (PID START LIST), then make new ones",
   },
+  "oom-score-adj": { side: "outside", fields: ["number"], about: "how soon the kernel ends it for want of memory" },
+  sysctl: { side: "inside", fields: ["path", "value"], about: "set a sysctl of the container's namespaces" },
+  ulimit: { side: "inside", fields: ["name", "soft", "hard"], about: "limit a resource of the process" },
+  umask: { side: "inside", fields: ["mode"], about: "mask the modes of new files" },
+  nice: { side: "inside", fields: ["number"], about: "set the scheduling priority" },
   cgroup: {
     side: "outside",
     fields: ["mark", "directory", "controllers", "setting"],

@@ -191,6 +191,8 @@ void reap_until_exit(pid_t payload, int stops) {
 int op_reaper(struct state *state, struct op *op) {
   (void)op;
   block_signals();
+  /* A change of user has cleared it (prctl(2)), and pid 1 is to end with the monitor. */
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
   pid_t child = fork();
   if (child < 0) return failed("fork");
   if (child == 0) return 0;

@@ -151,6 +151,19 @@ for (const kind of userKinds.filter((each) => each !== "plain")) {
       await box.must(["remove", "away"]);
     });
 
+    test("a monitor that was killed takes along a payload that became another user", async () => {
+      const mark = `98765${box.user.uid}`;
+      const words = rootlingWords("run", "--map", "subids", "--user", "demo", "--pid", "owners", "sleep", mark);
+      const running = background(box.user.words(words), { env: box.user.env, cwd: box.user.home });
+      const sleeps = async () =>
+        (await command(["pgrep", "--full", `^sleep ${mark}`])).stdout.split("\n").filter(Boolean).length;
+      for (let tries = 0; (await sleeps()) === 0 && tries < 200; tries++) await sleep(50);
+      assert.equal(await sleeps(), 1);
+      await running.end("SIGKILL");
+      for (let tries = 0; (await sleeps()) > 0 && tries < 100; tries++) await sleep(50);
+      assert.equal(await sleeps(), 0);
+    });
+
     test("exec enters by the container's map, as any of its users", async () => {
       const words = box.user.words(rootlingWords("run", "--map", "subids", "--pid", "owners", "sleep", "1000"));
       const sleeper = background(words, { env: box.user.env, cwd: box.user.home });

@@ -100,6 +100,8 @@ for (const kind of userKinds) {
       await other.end();
     });
 
+    // Many starts for a kernel where each takes seconds; nothing of it is about the kernel.
+    if (oldestKernel) return;
     test("what cannot be joined is refused", async () => {
       await box.must(["create", "busybox", "--name", "second"]);
       const one = await startBeside(box, ["start", "--net", "--ipc", "box"]);

@@ -116,16 +116,25 @@ static bool has_ended(pid_t inside, int stops, bool job, int *status) {
   return false;
 }
 
+/* The payload gets a session of its own, apart from the terminal's signals. */
+static bool has_session(const struct plan *plan) {
+  for (int i = 0; i < plan->ops; i++)
+    if (strcmp(plan->op[i].verb->name, "session") == 0) return true;
+  return false;
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
 static int watch(struct state *state, int stops) {
+  bool apart = has_session(state->plan);
   sigset_t all;
   memset(&all, 0xff, sizeof all);
   int status;
   while (!has_ended(state->inside, stops, !state->plan->detached, &status)) {
     siginfo_t info;
     int number = sigwaitinfo(&all, &info);
-    /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. */
-    if (number > 0 && number != SIGCHLD && number != SIGIO && info.si_code != SI_KERNEL) kill(state->inside, number);
+    /* The terminal's own signals (SI_KERNEL) reached the payload as well, unless it has a session of its own. */
+    if (number > 0 && number != SIGCHLD && number != SIGIO && (info.si_code != SI_KERNEL || apart))
+      kill(state->inside, number);
   }
   return status;
 }

@@ -28,7 +28,9 @@ void in_place(struct state *state) {
     close(pair[0]);
     state->channel = pair[1];
     state->inside = self;
-    _exit(walk_outside(state, 0));
+    int ended = walk_outside(state, 0);
+    if (ended == 0) timeline_show(state->plan);
+    _exit(ended);
   }
   if (waitpid(child, &status, 0) < 0 || status != 0) fatal("fork");
   close(pair[1]);
@@ -201,6 +203,7 @@ int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
+  timeline_show(plan);
   if (plan->detached) begin_detached(state);
   state->status = state->terminal >= 0 ? watch_terminal(state, stops) : watch(state, stops);
   undo(state);

@@ -91,6 +91,8 @@ export interface Intent {
   readonly environment: readonly Variable[];
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
+  /** A file for a picture of where the time of the start goes: an absolute path of the host. */
+  readonly timeline?: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
   /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */

@@ -41,6 +41,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
+    ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
     ...monitorOps(intent, facts.places),
     ...settings.first,
     ...root.undo,

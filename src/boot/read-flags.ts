@@ -1,4 +1,5 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
+import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { signalNumber } from "../base/signals.ts";
 import { readMountFlag } from "./fstab.ts";
@@ -39,6 +40,7 @@ export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly detach?: boolean;
   readonly tty?: boolean;
   readonly stopSignal?: string;
+  readonly timeline?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -58,6 +60,7 @@ export interface FlagIntent extends Confinement {
   readonly detached?: NonNullable<Intent["detached"]>;
   readonly terminal?: NonNullable<Intent["terminal"]>;
   readonly stopSignal?: NonNullable<Intent["stopSignal"]>;
+  readonly timeline?: NonNullable<Intent["timeline"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -152,6 +155,7 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
+    ...(flags.timeline === undefined ? {} : { timeline: from(resolve(cwd, flags.timeline), "--timeline") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),
     ...(flags.detach ? { detached: from(true, "--detach") } : {}),
     ...(flags.tty ? { terminal: from(true, "--tty") } : {}),

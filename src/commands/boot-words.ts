@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { markOfOwner } from "../base/survivors.ts";
@@ -37,6 +38,7 @@ export function withBootFlags(command: Command): Command {
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
     .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")
+    .option("--timeline <file>", "draw where the time of the start goes, as SVG")
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
@@ -125,6 +127,7 @@ export interface Launch {
 
 /** Makes the plan, prints it or becomes it. */
 export async function launch(cli: Cli, intent: Intent, options: BootOptions, how: Launch): Promise<void> {
+  mark("plan");
   const { layout } = cli;
   const context = cli.context(options.progress);
   const runtime = runtimePaths(layout);
@@ -147,6 +150,7 @@ export async function launch(cli: Cli, intent: Intent, options: BootOptions, how
     ...(how.life === undefined ? {} : { life: how.life }),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);
+  mark("records and locks");
   for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
     makePrivateDirectory(directory);
   if (monitor !== undefined) makePrivateDirectory(runtime.terminals);

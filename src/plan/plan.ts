@@ -20,6 +20,12 @@ interface VerbEntry {
 }
 
 const verbs = {
+  timeline: {
+    side: "outside",
+    fields: ["file", "mark"],
+    repeats: "any",
+    about: "draw where the time goes; marks are of what came before",
+  },
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
   log: { side: "outside", fields: ["file", "older"], about: "open the payload's log; the former one becomes older" },
   "exit-status": { side: "outside", fields: ["file"], about: "write the payload's exit status at the end" },

@@ -157,6 +157,23 @@ for (const kind of userKinds) {
       }
     });
 
+    test("what the caller ignores, the payload ignores: nohup", async () => {
+      for (const flags of [[], ["--pid"]]) {
+        const words = rootlingWords(
+          "run",
+          ...flags,
+          "busybox",
+          "sh",
+          "-c",
+          "kill -HUP $$; kill -INT $$; echo survived",
+        );
+        const outcome = await box.user.run(["sh", "-c", 'trap "" INT; exec nohup "$@"', "sh", ...words]);
+        assert.equal(outcome.stdout, "survived\n", outcome.stderr);
+        const plain = await box.run(["run", ...flags, "busybox", "sh", "-c", "kill -HUP $$; echo survived"]);
+        assert.equal(plain.stdout, "");
+      }
+    });
+
     test("the end of the caller's session does not end what is detached", async () => {
       const words = rootlingWords("start", "--detach", "box", "sh", "-c", "sleep 0.5; echo still here");
       const session = background(

@@ -96,6 +96,7 @@ for (const kind of userKinds) {
       assert.match(second.stderr, /E_BUSY.*\n.*rootling stop box/);
       assert.match((await box.run(["remove", "box"])).stderr, /E_BUSY/);
       await until("ready", async () => (await box.must(["logs", "box"])) === "ready\n");
+      assert.equal(await box.must(["stop", "--dry-run", "box"]), `0  signal process ${pid}, by 12  # image config\n`);
       assert.equal(await box.must(["stop", "box"]), "box\n");
       assert.equal(await box.must(["logs", "box"]), "ready\nasked\n");
       assert.equal((await row()).status, 3);

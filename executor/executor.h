@@ -112,6 +112,10 @@ int remove_mapped(struct state *, const char *path);
 /* terminal.c */
 int take_terminal(struct state *);
 
+/* timeline.c */
+void timeline_prepare(struct plan *plan);
+void timeline_show(const struct plan *plan);
+
 /* process.c */
 void default_signals(void);
 void block_signals(void);

@@ -28,7 +28,9 @@ void in_place(struct state *state) {
     close(pair[0]);
     state->channel = pair[1];
     state->inside = self;
-    _exit(walk_outside(state, 0));
+    int ended = walk_outside(state, 0);
+    if (ended == 0) timeline_show(state->plan);
+    _exit(ended);
   }
   if (waitpid(child, &status, 0) < 0 || status != 0) fatal("fork");
   close(pair[1]);
@@ -116,17 +118,26 @@ static bool has_ended(pid_t inside, int stops, bool job, int *status) {
   return false;
 }
 
+/* The payload gets a session of its own, apart from the terminal's signals. */
+static bool has_session(const struct plan *plan) {
+  for (int i = 0; i < plan->ops; i++)
+    if (strcmp(plan->op[i].verb->name, "session") == 0) return true;
+  return false;
+}
+
 /* Waits for the inside process, passing on the signals that were meant for it. */
 static int watch(struct state *state, int stops) {
+  bool apart = has_session(state->plan);
   sigset_t all;
   memset(&all, 0xff, sizeof all);
   int status;
   while (!has_ended(state->inside, stops, !state->plan->detached, &status)) {
     siginfo_t info;
     int number = sigwaitinfo(&all, &info);
-    /* The terminal's own signals (SI_KERNEL) reached the payload as well: it is in the same process group. So is the
-       pipe's SIGIO one of the kernel's. */
-    if (number > 0 && number != SIGCHLD && info.si_code != SI_KERNEL) kill(state->inside, number);
+    /* The terminal's own signals (SI_KERNEL) reached the payload as well, unless it has a session of its own. The pipe's
+       SIGIO is one of the kernel's, too, and ours. */
+    bool ours = info.si_code == SI_KERNEL && (!apart || number == SIGIO);
+    if (number > 0 && number != SIGCHLD && !ours) kill(state->inside, number);
   }
   return status;
 }
@@ -193,6 +204,7 @@ int supervised(struct state *state) {
     waitpid(state->inside, NULL, 0);
     return status;
   }
+  timeline_show(plan);
   if (plan->detached) begin_detached(state);
   state->status = state->terminal >= 0 ? watch_terminal(state, stops) : watch(state, stops);
   undo(state);

@@ -1,10 +1,10 @@
-/* Mounts, made with the file-descriptor based mount interface (Linux 5.2, mount_setattr 5.12). */
+/* Mounts, made with the file-descriptor based mount interface, or its stand-in (mount-calls.c). */
 #include "executor.h"
+#include "mount-calls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/mount.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,19 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-/* open_tree(2) and friends have no wrappers in musl 1.2.3. */
-static int open_tree_at(int fd, const char *path, unsigned flags) {
-  return (int)syscall(SYS_open_tree, fd, path, flags | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-}
-static int fs_open(const char *type) { return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC); }
-static int fs_config(int fs, unsigned command, const char *key, const char *value) {
-  return (int)syscall(SYS_fsconfig, fs, command, key, value, 0);
-}
-static int fs_mount(int fs, unsigned attributes) { return (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes); }
-static int set_attributes(int fd, unsigned flags, struct mount_attr *attributes) {
-  return (int)syscall(SYS_mount_setattr, fd, "", flags | AT_EMPTY_PATH, attributes, sizeof *attributes);
-}
 
 char failed_detail[256];
 
@@ -40,7 +27,7 @@ static int failed_fs(int fs, const char *call) {
 }
 
 static int move_onto(struct state *state, const char *path, int mount, int target) {
-  int result = (int)syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+  int result = move_mount_onto(mount, target);
   int error = errno;
   close(target);
   if (result == 0) root_keep(state, path, mount);
@@ -310,6 +297,7 @@ int op_expect(struct state *state, struct op *op) {
 /* pivot: the root becomes / and the old one goes, with all its mounts. */
 int op_pivot(struct state *state, struct op *op) {
   (void)op;
+  if (end_mounts() != 0) return failed("umount2");
   if (fchdir(state->root) != 0) return failed("fchdir");
   if (syscall(SYS_pivot_root, ".", ".") != 0) return failed("pivot_root");
   if (syscall(SYS_umount2, ".", 2 /* MNT_DETACH */) != 0) return failed("umount2");

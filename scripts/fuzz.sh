@@ -17,9 +17,9 @@ clang -std=gnu17 -D_GNU_SOURCE -Dmain=executor_main -g -O2 -fno-omit-frame-point
   -Wall -Wextra -Wno-unused-parameter -Wno-return-type -o "$scratch/fuzz" executor/*.c test/fuzz/wire.c
 mkdir "$scratch/found"
 # Half of the runs on each of two processors; what one finds the other goes on from.
-if ! (cd "$scratch" && ./fuzz -jobs=2 -workers=2 -runs=$(((wanted + 1) / 2)) -max_len=4096 -timeout=10 -dict=words \
+if ! (cd "$scratch" && ./fuzz -jobs=2 -workers=2 -runs=$(((wanted + 1) / 2)) -max_len=4096 -timeout=120 -dict=words \
   -detect_leaks=1 -artifact_prefix="$scratch/found/" seeds >log 2>&1); then
-  cat "$scratch"/fuzz-*.log >&2
+  tail -n 30 "$scratch"/fuzz-*.log >&2
   for file in "$scratch"/found/*; do
     [ -e "$file" ] || continue
     kept=$(basename "$file")

@@ -3,10 +3,12 @@
  * then loads the rest. Small, for it is compiled each time.
  */
 import module from "node:module";
+import { mark } from "./base/marks.ts";
 import { makePrivateDirectory } from "./base/private-directory.ts";
 import { readSettings } from "./base/settings.ts";
 import { layoutOf } from "./store/layout.ts";
 
+mark("modules");
 try {
   // Not in Node's own place below /tmp: whoever could write there would choose what we execute.
   const { compiled } = layoutOf(readSettings(process.env, process.geteuid?.() ?? 0));

@@ -2,6 +2,7 @@
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
 import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
+import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import { readSettings, type Settings } from "./base/settings.ts";
@@ -39,6 +40,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
+  timeline: { about: "draw a start", load: () => import("./commands/timeline.ts"), hidden: true },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },
 };
 
@@ -194,6 +196,7 @@ const isHelp = (word: string | undefined): boolean => word === "help" || word ==
 
 /** Does what the words say; resolves to the exit status. */
 async function main(words: readonly string[]): Promise<number> {
+  mark("words");
   checkNode();
   if (isHelp(words[0]) && words[1] !== undefined && !isHelp(words[1])) return main([words[1], "--help"]);
   const [name, ...rest] = words;

@@ -8,7 +8,20 @@ import { describeTree } from "./support/image-support.ts";
 import { userKinds } from "./support/users.ts";
 
 /** What only shows, or only speaks to what runs. All others have the flag. */
-const CHANGE_NOTHING = new Set(["list", "images", "inspect", "info", "plan", "doctor", "version"]);
+const CHANGE_NOTHING = new Set([
+  "list",
+  "diff",
+  "logs",
+  "wait",
+  "attach",
+  "unit",
+  "images",
+  "inspect",
+  "info",
+  "plan",
+  "doctor",
+  "version",
+]);
 
 describe("--dry-run", () => {
   let box: Box;

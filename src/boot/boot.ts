@@ -1,5 +1,6 @@
 /** The boot side, step by step: intent and host become facts, facts a plan, the plan is checked and carried out. */
 import { type Context, throwIfAborted } from "../base/context.ts";
+import { mark, marksSoFar } from "../base/marks.ts";
 import { readSubordinateIds } from "../base/subids.ts";
 import { check } from "../plan/check.ts";
 import { becomeClient, beginMonitor, findExecutor, handOver, type Monitor } from "../plan/launch.ts";
@@ -49,7 +50,7 @@ export async function carryOutBeside(
   const stop = () => monitor.kill();
   context.signal.addEventListener("abort", stop, { once: true });
   throwIfAborted(context.signal);
-  const status = await monitor.begin(plan, wire);
+  const status = await monitor.begin(withMarks(plan), wire);
   context.signal.removeEventListener("abort", stop);
   throwIfAborted(context.signal);
   return status;
@@ -80,9 +81,16 @@ async function leaveSignals(context: Context): Promise<void> {
 
 /** Carries a plan out: this process becomes the executor. `wire`: a path for the plan on its way. */
 export async function carryOut(context: Context, plan: Plan, wire: string): Promise<never> {
+  mark("hand over");
   const executor = await findExecutor(context.settings.CACHE_PATH);
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
   await leaveSignals(context);
-  return handOver(plan, executor, wire);
+  return handOver(withMarks(plan), executor, wire);
 }
+
+/** Where a picture of the time is asked for, it gets the moments of this process. */
+const withMarks = (plan: Plan): Plan => ({
+  ...plan,
+  ops: plan.ops.map((op) => (op.verb === "timeline" ? { ...op, fields: [...op.fields, ...marksSoFar()] } : op)),
+});

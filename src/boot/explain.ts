@@ -82,7 +82,10 @@ const lend = ({ fields, errno, call }: StepFailure): Words =>
     : {
         code: "E_MOUNT",
         what: `${escapeText(fields[1] ?? "")} cannot be opened as a mount: ${reason(errno, call)}`,
-        mend: "check the path",
+        mend:
+          getSystemErrorName(-errno) === "ENOSYS"
+            ? "maps of root's need Linux 5.12, and no filter of an outer container: start it as an ordinary user, or without a map"
+            : "check the path",
       };
 
 const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
@@ -172,6 +175,20 @@ const loopback = ({ errno, call }: StepFailure): Words => ({
   code: "E_NAMESPACE",
   what: `the loopback interface cannot be brought up: ${reason(errno, call)}`,
   mend: "start it without --net, to use the host's network",
+});
+
+const SETTINGS: Readonly<Record<string, string>> = {
+  ulimit: "who is not root may lower limits, and raise the soft one up to the hard one",
+  nice: "only root may ask for more than a fair share: use a number of 0 or more",
+  "oom-score-adj": "only root may lower it: use a larger number",
+  sysctl:
+    "this kernel does not know it in a namespace, or does not let this user set it; for the host name use --hostname",
+};
+
+const setting = ({ verb, fields, errno, call }: StepFailure): Words => ({
+  code: "E_CONFLICT",
+  what: `${verb} ${escapeText(fields.join(" "))} is refused: ${reason(errno, call)}`,
+  mend: SETTINGS[verb] ?? "leave it out",
 });
 
 const cgroup = ({ detail, errno, call, fields, verb }: StepFailure): Words => ({
@@ -316,6 +333,10 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   pasta,
   cgroup,
   "cgroup-join": cgroup,
+  ulimit: setting,
+  nice: setting,
+  "oom-score-adj": setting,
+  sysctl: setting,
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,

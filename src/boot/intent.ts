@@ -7,6 +7,7 @@
 import type { MapWish } from "./id-map.ts";
 import type { Limits } from "./limits.ts";
 import type { Publish } from "./network.ts";
+import type { ProcessSettings } from "./process-settings.ts";
 
 /** A value and who asked for it, such as `--mount`, `image config` or `init.yml:12`. */
 export interface Value<T> {
@@ -77,6 +78,7 @@ export interface Intent {
   /** `caller` and `root` mean nothing to real root, who gets no user namespace then. */
   readonly idMap: Value<MapWish>;
   readonly namespaces: Readonly<Partial<Record<NamespaceKind, Value<NamespaceWish>>>>;
+  readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   /** Ports of the host that lead inside. */
   readonly publish?: readonly Publish[];
@@ -89,6 +91,8 @@ export interface Intent {
   readonly environment: readonly Variable[];
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
+  /** A file for a picture of where the time of the start goes: an absolute path of the host. */
+  readonly timeline?: Value<string>;
   /** USER[:GROUP], for maps of more than one id and for real root; a one-id map holds nobody else. */
   readonly user?: Value<string>;
   /** A hardened sandbox: no capabilities, nothing of the host but what is mounted on purpose. */

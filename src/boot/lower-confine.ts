@@ -8,6 +8,7 @@ import { asMask, type CapabilitySet, capabilitySet, EVERY, fromMask, NONE } from
 import type { Facts } from "./facts.ts";
 import type { IdMap } from "./id-map.ts";
 import type { Intent, SeccompName, Value } from "./intent.ts";
+import { isDetached } from "./lower-life.ts";
 import { seccompProgram } from "./seccomp.ts";
 import { STRICT } from "./seccomp-profile.ts";
 
@@ -19,7 +20,7 @@ export interface Privileges {
 
 export const NOTHING: Privileges = { bounding: asMask(NONE), own: asMask(NONE) };
 
-interface Confined {
+interface Confined extends Pick<Intent, "detached" | "terminal"> {
   readonly isolate?: Value<true>;
   readonly seccomp?: Value<SeccompName>;
 }
@@ -31,7 +32,7 @@ const OWN_PLACES = ["/dev", "/proc"];
 export function confine(intent: Intent, facts: Facts): Op[] {
   const { isolate } = intent;
   return [
-    ...(isolate ? [...apart(isolate), landlock(isolate.origin, writablePlaces(intent), "yes")] : []),
+    ...(isolate ? [...apart(isolate, intent), landlock(isolate.origin, writablePlaces(intent), "yes")] : []),
     ...filter(intent.seccomp, facts.architecture),
   ];
 }
@@ -40,12 +41,19 @@ export function confine(intent: Intent, facts: Facts): Op[] {
 export function confineExec(intent: Confined, architecture: string): Op[] {
   const { isolate } = intent;
   return [
-    ...(isolate ? [...apart(isolate), landlock(isolate.origin, ["/"], "no")] : []),
+    ...(isolate ? [...apart(isolate, intent), landlock(isolate.origin, ["/"], "no")] : []),
     ...filter(intent.seccomp, architecture),
   ];
 }
 
-const apart = ({ origin }: Value<true>): Op[] => [op("keyring", origin), op("session", origin)];
+/**
+ * Out of the caller's session: without a controlling terminal, nothing types into it (tty_ioctl(4)). A payload that
+ * goes on without the caller, or has a terminal of its own, is given a session with it.
+ */
+const apart = ({ origin }: Value<true>, intent: Confined): Op[] => [
+  op("keyring", origin),
+  ...(isDetached(intent) ? [] : [op("session", origin)]),
+];
 
 /** `writable`: the places that may be written to; with / among them only devices are denied. */
 function landlock(origin: string, writable: readonly string[], apart: "yes" | "no"): Op {

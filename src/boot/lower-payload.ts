@@ -54,6 +54,8 @@ interface Payload {
   readonly environment: Intent["environment"];
   readonly command: Value<readonly string[]>;
   readonly workdir: Value<string>;
+  /** What the process is given of its own while it still has its capabilities. */
+  readonly own?: readonly Op[];
 }
 
 /** From the finished root to the program that runs in it. */
@@ -67,6 +69,7 @@ export function payload(
   return [
     environment(intent),
     op("user", user?.origin ?? OURSELVES, user?.value ?? ""),
+    ...(intent.own ?? []),
     op("capabilities", OURSELVES, allowed.bounding, allowed.own),
     op("no-new-privileges", OURSELVES),
     op("workdir", intent.workdir.origin, intent.workdir.value),

@@ -14,7 +14,8 @@ import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
 import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
-import { lowerNetwork, networkRemarks } from "./network.ts";
+import { lowerNetwork, networkOf, networkRemarks } from "./network.ts";
+import { lowerSettings } from "./process-settings.ts";
 
 /** Makes the plan of a start. Throws E_CONFLICT for wishes that contradict each other. */
 export function lower(asked: Intent, facts: Facts): Plan {
@@ -32,18 +33,24 @@ export function lower(asked: Intent, facts: Facts): Plan {
     facts.places.cgroup?.name ?? "",
     facts.places.cgroup?.mark ?? "",
   );
+  const settings = lowerSettings(intent.settings, (kind) =>
+    kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
+  );
   const { early, late } = namespaces(who, facts);
   const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
   const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
+    ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
     ...monitorOps(intent, facts.places),
+    ...settings.first,
     ...root.undo,
     ...limits.make,
     ...early,
     ...(topology !== "in-place" ? [op("record", OURSELVES, facts.places.record)] : []),
     ...limits.join,
     ...late,
+    ...settings.namespaces,
     ...connection(intent, facts),
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
@@ -59,7 +66,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
       intent,
       facts.window,
       payload(
-        intent,
+        { ...intent, own: settings.payload },
         confinedPrivileges(privileges(map, intent), intent, map, facts),
         insideUser(intent, map),
         confine(intent, facts),

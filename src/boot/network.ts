@@ -1,6 +1,5 @@
 /** User-mode networking by pasta: its words, what it needs of the host, and its ops. Pure but for gatherNetwork. */
 import { accessSync, constants, readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { Failure } from "../base/errors.ts";
 import { findProgram } from "../base/process.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
@@ -40,7 +39,8 @@ export function readPublish(text: string): Publish {
   const address = (match?.[1] ?? DEFAULT_ADDRESS).replace(/^\[|\]$/g, "");
   const [host, inside] = [Number(match?.[2]), Number(match?.[3])];
   const isPort = (port: number) => port >= 1 && port <= 65_535;
-  if (match === null || isIP(address) === 0 || !isPort(host) || !isPort(inside)) throw wrongPublish(text);
+  if (match === null || process.getBuiltinModule("node:net").isIP(address) === 0 || !isPort(host) || !isPort(inside))
+    throw wrongPublish(text);
   return { protocol: match[4] === "udp" ? "udp" : "tcp", address, host, inside, origin: "--publish" };
 }
 

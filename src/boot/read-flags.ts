@@ -1,4 +1,5 @@
 /** Flags of run and start, as an intent. Pure: the words are already split, paths are relative to `cwd`. */
+import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { signalNumber } from "../base/signals.ts";
 import { readMountFlag } from "./fstab.ts";
@@ -15,9 +16,10 @@ import {
 } from "./intent.ts";
 import { type LimitFlags, type Limits, readLimits } from "./limits.ts";
 import { type Publish, readPublish } from "./network.ts";
+import { type ProcessFlags, type ProcessSettings, readProcessSettings } from "./process-settings.ts";
 import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfinement } from "./read-confinement.ts";
 
-export interface BootFlags extends ConfinementFlags, LimitFlags {
+export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly mount?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
@@ -38,6 +40,7 @@ export interface BootFlags extends ConfinementFlags, LimitFlags {
   readonly detach?: boolean;
   readonly tty?: boolean;
   readonly stopSignal?: string;
+  readonly timeline?: string;
 }
 
 /** What a caller's flags add to an image's own configuration. */
@@ -45,6 +48,7 @@ export interface FlagIntent extends Confinement {
   readonly mounts: readonly Mount[];
   readonly environment: readonly Variable[];
   readonly namespaces: Intent["namespaces"];
+  readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   readonly publish?: readonly Publish[];
   readonly idMap: Intent["idMap"];
@@ -56,6 +60,7 @@ export interface FlagIntent extends Confinement {
   readonly detached?: NonNullable<Intent["detached"]>;
   readonly terminal?: NonNullable<Intent["terminal"]>;
   readonly stopSignal?: NonNullable<Intent["stopSignal"]>;
+  readonly timeline?: NonNullable<Intent["timeline"]>;
 }
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -136,6 +141,7 @@ function readSignal(text: string): string {
 /** Reads the flags. Throws E_USAGE. */
 export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv): FlagIntent {
   const limits = readLimits(flags);
+  const settings = readProcessSettings(flags);
   const confinement = readConfinement(flags);
   return {
     ...confinement,
@@ -143,11 +149,13 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
     ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(settings === undefined ? {} : { settings }),
     ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),
     ...readUpper(flags),
     ...(flags.workdir === undefined ? {} : { workdir: from(readWorkdir(flags.workdir), "--workdir") }),
     ...(flags.user === undefined ? {} : { user: from(flags.user, "--user") }),
+    ...(flags.timeline === undefined ? {} : { timeline: from(resolve(cwd, flags.timeline), "--timeline") }),
     ...(flags.hostname === undefined ? {} : { hostname: from(readHostname(flags.hostname), "--hostname") }),
     ...(flags.detach ? { detached: from(true, "--detach") } : {}),
     ...(flags.tty ? { terminal: from(true, "--tty") } : {}),

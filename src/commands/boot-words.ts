@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import { makePrivateDirectory } from "../base/files.ts";
+import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { markOfOwner } from "../base/survivors.ts";
@@ -37,6 +38,7 @@ export function withBootFlags(command: Command): Command {
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
     .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")
+    .option("--timeline <file>", "draw where the time of the start goes, as SVG")
     .option("--hostname <name>", "host name inside")
     .option("-r, --root", "be root inside: --map root")
     .option("--map <ids>", "self, root, subids, keep, or INSIDE:OUTSIDE:COUNT[,...]; groups apart: uid:...;gid:...")
@@ -55,6 +57,11 @@ export function withBootFlags(command: Command): Command {
     .option("--cpus <number>", "limit of processor time, such as 1.5")
     .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")
     .option("--pids-limit <number>", "limit of processes and threads")
+    .option("--ulimit <limit>", "NAME=SOFT[:HARD], such as nofile=1024:4096 (may repeat)", collect)
+    .option("--umask <mode>", "mask of the modes of new files, such as 027")
+    .option("--nice <number>", "scheduling priority, -20 to 19")
+    .option("--oom-score-adj <number>", "how soon the kernel ends it for want of memory, -1000 to 1000")
+    .option("--sysctl <setting>", "KEY=VALUE of the container's own namespaces (may repeat)", collect)
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
     .option("--time [how]", "clocks since boot: likewise")
     .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
@@ -121,6 +128,7 @@ export interface Launch {
 /** Makes the plan, prints it or becomes it. */
 export async function launch(cli: Cli, asked: Intent, options: BootOptions, how: Launch): Promise<void> {
   const intent = { ...asked, ...ownTerminal(asked) };
+  mark("plan");
   const { layout } = cli;
   const context = cli.context(options.progress);
   const runtime = runtimePaths(layout);
@@ -143,6 +151,7 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
     ...(how.life === undefined ? {} : { life: how.life }),
   });
   if (options.dryRun) return showPlan(cli, plan, options.json);
+  mark("records and locks");
   for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
     makePrivateDirectory(directory);
   if (monitor !== undefined) makePrivateDirectory(runtime.terminals);

@@ -2,7 +2,7 @@
 import { userInfo } from "node:os";
 import { from, type Intent } from "../boot/intent.ts";
 import { isolateIds } from "../boot/read-confinement.ts";
-import { readFlags } from "../boot/read-flags.ts";
+import { type FlagIntent, readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
@@ -101,6 +101,13 @@ async function imageIntent(
   };
 }
 
+/** On a terminal an isolated sandbox gets one of its own, shown on ours. */
+function isolatedTerminal({ isolate, detached, terminal }: FlagIntent): Pick<Intent, "terminal"> {
+  if (terminal !== undefined || isolate === undefined || detached !== undefined) return {};
+  const { isatty } = process.getBuiltinModule("node:tty");
+  return isatty(0) && isatty(1) ? { terminal: from(true, isolate.origin) } : {};
+}
+
 /** What run and start of an image have in common: its configuration, then the flags. */
 export function imageParts(
   config: Parameters<typeof readImageConfig>[0],
@@ -115,6 +122,7 @@ export function imageParts(
     ...image,
     ...flags,
     idMap,
+    ...isolatedTerminal(flags),
     workdir: flags.workdir ?? image.workdir,
     environment: [...terminalType(), ...image.environment, ...flags.environment],
   };

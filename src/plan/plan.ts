@@ -20,6 +20,12 @@ interface VerbEntry {
 }
 
 const verbs = {
+  timeline: {
+    side: "outside",
+    fields: ["file", "mark"],
+    repeats: "any",
+    about: "draw where the time goes; marks are of what came before",
+  },
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
   log: { side: "outside", fields: ["file", "older"], about: "open the payload's log; the former one becomes older" },
   "exit-status": { side: "outside", fields: ["file"], about: "write the payload's exit status at the end" },
@@ -30,6 +36,11 @@ const verbs = {
     repeats: "any",
     about: "enter namespaces of processes (PID START LIST), then make new ones",
   },
+  "oom-score-adj": { side: "outside", fields: ["number"], about: "how soon the kernel ends it for want of memory" },
+  sysctl: { side: "inside", fields: ["path", "value"], about: "set a sysctl of the container's namespaces" },
+  ulimit: { side: "inside", fields: ["name", "soft", "hard"], about: "limit a resource of the process" },
+  umask: { side: "inside", fields: ["mode"], about: "mask the modes of new files" },
+  nice: { side: "inside", fields: ["number"], about: "set the scheduling priority" },
   cgroup: {
     side: "outside",
     fields: ["mark", "directory", "controllers", "setting"],

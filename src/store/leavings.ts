@@ -17,8 +17,8 @@ export function namesIn(directory: string): string[] {
   }
 }
 
-/** Whose an unfinished record or lock is: see temporaryName. */
-const stateOfTemporary = (name: string) =>
+/** Whose an unfinished record or lock is: see temporaryName. Undefined for other names. */
+export const stateOfTemporary = (name: string) =>
   stateOfName(/([0-9]+\.[0-9]+\.[0-9a-z]+\.[0-9a-z]+)\.[0-9a-f]+\.tmp$/.exec(name)?.[1] ?? "");
 
 /** Clears unfinished writes, ephemeral upper directories and plans on their way whose owners are dead. */

@@ -13,6 +13,7 @@ import { throwIfAborted } from "../base/context.ts";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { temporaryName } from "../base/files.ts";
 import { type Owner, ourselves, stateOf } from "../base/owner.ts";
+import { stateOfTemporary } from "./leavings.ts";
 
 interface LockRecord {
   /** null once released. */
@@ -53,6 +54,7 @@ export interface Lock {
 export function tryLock(path: string, taker: Owner = ourselves()): Lock | Owner {
   const temporary = temporaryName(path);
   try {
+    clearUnfinished(dirname(path));
     for (;;) {
       const generations = generationsOf(path);
       const highest = generations.at(-1) ?? 0;
@@ -78,6 +80,12 @@ export function tryLock(path: string, taker: Owner = ourselves()): Lock | Owner 
   } finally {
     removeQuietly(temporary);
   }
+}
+
+/** What somebody who died while taking or releasing a lock here has left. */
+function clearUnfinished(directory: string): void {
+  for (const name of readdirSync(directory))
+    if (stateOfTemporary(name) === "dead") removeQuietly(join(directory, name));
 }
 
 /** A file that stays is cleared with the other leavings. */

@@ -1,7 +1,6 @@
 /** What killed starts have left outside the store: programs that connect networks, and cgroups. */
 import { readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { startTime, stateOfName } from "../base/owner.ts";
 import type { Layout } from "./layout.ts";
 import { runtimePaths } from "./layout.ts";
@@ -48,7 +47,7 @@ async function removeCgroup(directory: string): Promise<boolean> {
       if (code !== "EBUSY") return code === "ENOENT";
     }
     for (const pid of read(join(directory, "cgroup.procs")).split("\n").filter(Boolean)) end(Number(pid));
-    await sleep(10);
+    await process.getBuiltinModule("node:timers/promises").setTimeout(10);
   }
   return false;
 }

@@ -140,6 +140,23 @@ test("limits: sizes and numbers", () => {
   }
 });
 
+test("settings of the process", () => {
+  const settings = (flags: object) => readFlags(flags, "/", {}).settings;
+  assert.deepEqual(settings({ ulimit: ["nofile=10:-1"] })?.ulimits, [
+    { name: "nofile", soft: "10", hard: "unlimited", origin: "--ulimit" },
+  ]);
+  assert.deepEqual(settings({ sysctl: ["net/ipv4/ip_forward=1"] })?.sysctls[0]?.key, "net.ipv4.ip_forward");
+  assert.equal(settings({ umask: "027", nice: "-5" })?.nice?.value, -5);
+  const wrong = [{ ulimit: ["nofile=9:8"] }, { ulimit: ["x=1"] }, { umask: "99" }, { nice: "20" }];
+  for (const flags of [...wrong, { oomScoreAdj: "1001" }, { sysctl: ["a=1"] }, { sysctl: ["net..x=1"] }]) {
+    assert.throws(
+      () => settings(flags),
+      (error: Failure) => error.code === "E_USAGE",
+      JSON.stringify(flags),
+    );
+  }
+});
+
 test("an option with an optional value does not swallow the next word", () => {
   const command = newCommand("x", "y", []).option("--pid [how]").option("-m, --mount <what>").option("--rw");
   const bind = (...words: string[]) => bindOptionalValues(command, words).join(" ");

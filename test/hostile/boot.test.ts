@@ -257,11 +257,18 @@ for (const kind of kinds) {
       // Root's isolated sandboxes have ids of their own, which a container's files are made for.
       await box.must(["create", "busybox", "--name", "apart", ...(kind === "root" ? ["--map", "subids"] : [])]);
       for (const [name, ...flags] of [["box", "--root"], ["box"], ["apart", "--isolate"]] as const) {
-        const script = "grep ^Cap /proc/self/status; echo; sleep 30";
+        const script = "grep -E '^(Cap|NoNew|Secc)' /proc/self/status; echo; sleep 30";
         const started = box.run(["start", ...flags, "--pid", name, "sh", "-c", script], { timeout: 60_000 });
         let said = "";
         for (let i = 0; i < 100 && said === ""; i++) {
-          const { status, stdout } = await box.run(["exec", name, "grep", "^Cap", "/proc/self/status"]);
+          const { status, stdout } = await box.run([
+            "exec",
+            name,
+            "grep",
+            "-E",
+            "^(Cap|NoNew|Secc)",
+            "/proc/self/status",
+          ]);
           if (status === 0) said = stdout;
           else await setTimeout(100);
         }
@@ -273,10 +280,25 @@ for (const kind of kinds) {
             .split("\n")
             .map((line) => line.split(/\s+/));
         assert.deepEqual(sets(said), sets(stdout), "exec has the sets of start");
-        for (const [set, value] of sets(said))
+        if (name === "apart") assert.match(said, /^Seccomp:\s*2$/m);
+        for (const [set, value] of sets(said).filter(([set]) => set?.startsWith("Cap")))
           if (set === "CapInh:" || set === "CapAmb:" || name === "apart")
             assert.equal(value, "0000000000000000", `${name} ${set}`);
       }
+    });
+
+    test("Landlock keeps a read-only root read-only where its mount is not", async () => {
+      const script =
+        "( : >/new ) 2>/dev/null && echo written; : >/dev/shm/new && echo own; echo >/proc/self/comm && echo end";
+      const plan = await planOf(box, ["start", "--isolate", "busybox", "sh", "-c", script]);
+      const unsealed = plan.ops.filter(
+        (one) => !(one.verb === "attributes" && one.fields[0] === "/" && one.fields[1] === "ro"),
+      );
+      assert.equal(unsealed.length, plan.ops.length - 1);
+      const outcome = await carryOutPlan(box, plan, () => unsealed);
+      assert.equal(outcome.stdout, "own\nend\n", outcome.stderr);
+      const without = await carryOutPlan(box, plan, () => unsealed.filter(({ verb }) => verb !== "landlock"));
+      assert.equal(without.stdout, "written\nown\nend\n", without.stderr);
     });
 
     test("nothing is typed into the caller's terminal (CVE-2017-5226, CVE-2019-10063, CVE-2023-28100)", async () => {

@@ -71,6 +71,14 @@ const refused: Record<string, { layers: () => Buffer[]; code: FailureCode; env?:
     layers: () => [Buffer.concat([extension("L", Buffer.alloc(0), minus512), END_OF_ARCHIVE])],
     code: "E_LAYER",
   },
+  "an attribute whose name holds NUL": {
+    layers: () => [tarOf([{ path: "a", xattrs: new Map([[bytes("user.a\0b"), Buffer.from("x")]]) }])],
+    code: "E_LAYER",
+  },
+  "an attribute whose name holds NUL, as libarchive writes it": {
+    layers: () => [Buffer.concat([extension("x", record("LIBARCHIVE.xattr.user.a%00b", 4)), tarOf([{ path: "a" }])])],
+    code: "E_LAYER",
+  },
   "a device that mknod would make a whiteout": {
     layers: () => [tarOf([{ path: "a", kind: "character", major: 4096, minor: 0 }])],
     code: "E_LAYER",

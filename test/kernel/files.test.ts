@@ -10,6 +10,9 @@ import { background } from "../support/command.ts";
 import { writeTar } from "../support/images.ts";
 import { userKinds } from "../support/users.ts";
 
+/** There, starting a process takes ten times as long. */
+const oldest = process.env.ROOTLING_TEST_BED === "uml";
+
 for (const kind of userKinds) {
   describe(`files of containers, as ${kind}`, () => {
     let box: Box;
@@ -102,7 +105,7 @@ for (const kind of userKinds) {
       await box.must(["reset", "box"]);
     });
 
-    for (const topology of [[], ["--pid"]]) {
+    for (const topology of oldest ? [["--pid"]] : [[], ["--pid"]]) {
       test(`a copy stays in a running container${topology.join(" ")}, whatever it swaps meanwhile (CVE-2018-15664)`, async () => {
         // The path leads to the host's file as soon as a symlink of the container is followed outside.
         const secret = join(work, "secret");
@@ -118,7 +121,7 @@ for (const kind of userKinds) {
             await sleep(50);
           }
           writeFileSync(join(work, "put"), "put\n");
-          const rounds = process.env.ROOTLING_TEST_BED === "uml" ? 2 : 8;
+          const rounds = oldest ? 2 : 8;
           let copies = 0;
           for (let round = 0; round < rounds || (copies === 0 && round < 50); round++) {
             await box.run(["copy", "box:/s/d/f", `got${round}`], here());

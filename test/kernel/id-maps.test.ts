@@ -107,6 +107,29 @@ for (const kind of userKinds.filter((each) => each !== "plain")) {
       assert.deepEqual(readdirSync(join(ROOTLING_DATA_PATH, "temporary")), []);
     });
 
+    test("an ephemeral upper on disk goes with all owners' files, also after kill -9", async () => {
+      const { ROOTLING_DATA_PATH = "" } = box.user.env;
+      const left = () => readdirSync(join(ROOTLING_DATA_PATH, "ephemeral"));
+      const fill = "mkdir /d; echo x >/d/f; chown 4242:4242 /d/f /d; chmod 700 /d; : >/ready";
+      const words = ["run", "--map", "subids", "--upper", "disk", "owners", "sh", "-c"];
+      await box.must([...words, fill]);
+      assert.deepEqual(left(), []);
+      const running = background(box.user.words(rootlingWords(...words, `${fill}; sleep 1000`)), {
+        env: box.user.env,
+        cwd: box.user.home,
+      });
+      for (let tries = 0; tries < 600; tries++) {
+        const [upper] = left();
+        if (upper !== undefined && existsSync(join(ROOTLING_DATA_PATH, "ephemeral", upper, "upper/ready"))) break;
+        await sleep(50);
+      }
+      await running.end("SIGKILL");
+      assert.equal(left().length, 1);
+      await sleep(500);
+      await box.must(["run", "busybox", "true"]);
+      assert.deepEqual(left(), []);
+    });
+
     test("exec enters by the container's map, as any of its users", async () => {
       const words = box.user.words(rootlingWords("run", "--map", "subids", "--pid", "owners", "sleep", "1000"));
       const sleeper = background(words, { env: box.user.env, cwd: box.user.home });

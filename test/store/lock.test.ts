@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { type Owner, ourselves, ownerName } from "../../src/base/owner.ts";
 import { tryLock } from "../../src/store/lock.ts";
 import { scratch } from "../support/image-support.ts";
 
@@ -45,4 +46,17 @@ test("releasing a lock never hides how the work ended", (t) => {
   assert.ok("release" in taken);
   rmSync(directory, { recursive: true });
   taken.release();
+});
+
+test("what somebody who died while taking a lock has left is cleared by who takes it next", (t) => {
+  const directory = scratch(t);
+  const unfinished = (owner: Owner, end: string) => join(directory, `lock.${ownerName(owner)}.0123abcd${end}`);
+  const dead = { ...ourselves(), pid: 4_000_000_000 };
+  const kept = [unfinished(ourselves(), ".tmp"), unfinished(dead, ".record")];
+  for (const file of [...kept, unfinished(dead, ".tmp")]) writeFileSync(file, "");
+  assert.ok("release" in tryLock(join(directory, "lock")));
+  assert.deepEqual(
+    readdirSync(directory).sort(),
+    ["lock.1", ...kept.map((file) => file.slice(directory.length + 1))].sort(),
+  );
 });

@@ -35,10 +35,14 @@ run mount --bind /run/etc /etc
 run mount -t ext4 /dev/ubda /mnt
 run chmod 755 /mnt
 
-for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop; do
+for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop drivers/net/tun drivers/net/veth; do
   run busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
 done
 run chmod 0666 /dev/fuse
+if [ ! -e /dev/net/tun ]; then
+  run mkdir -p /dev/net
+  run mknod /dev/net/tun c 10 200
+fi
 
 echo "uml: Linux $(uname -r) is up after $(cut -d' ' -f1 /proc/uptime) s"
 sh /run/share/payload.sh

@@ -29,7 +29,8 @@ export interface TestUser {
 
 const amRoot = process.getuid?.() === 0;
 
-const oldestKernel = process.env.ROOTLING_TEST_BED === "uml";
+/** There starting a process takes ten times as long. */
+export const oldestKernel = process.env.ROOTLING_TEST_BED === "uml";
 
 /** The kinds of users that tests can run as here: all three for root; on the oldest, slow kernel the ordinary one. */
 export const userKinds: readonly UserKind[] = amRoot && !oldestKernel ? ["root", "plain", "subids"] : ["plain"];

@@ -94,9 +94,16 @@ void default_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Bit n-1 of the mask stands for signal n. */
+void ignore_signals(unsigned long mask) {
+  for (int number = 1; mask != 0; number++, mask >>= 1)
+    if (mask & 1) signal(number, SIG_IGN);
+}
+
 /* What the payload reads from and writes to, where it is not the caller's. */
 static int own_stdio(struct state *state) {
-  if (state->plan->detached && setsid() < 0) return failed("setsid");
+  /* An isolated one may lead a session already: confine.c. */
+  if (state->plan->detached && getsid(0) != getpid() && setsid() < 0) return failed("setsid");
   if (state->terminal >= 0) {
     if (ioctl(state->terminal, TIOCSCTTY, 0) != 0) return failed("ioctl");
     for (int fd = 0; fd <= 2; fd++)
@@ -152,6 +159,7 @@ int op_exec(struct state *state, struct op *op) {
   blocking_stdio();
   umask(state->umask);
   default_signals();
+  ignore_signals(state->ignored);
   if (op->field[0][0] == '\0') {
     errno = ENOENT;
     return failed("execve");

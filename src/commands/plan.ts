@@ -5,6 +5,7 @@ import { bindOptionalValues, type Cli, type CommandFile, newCommand } from "./cl
 const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   run: () => import("./run.ts"),
   start: () => import("./start.ts"),
+  stop: () => import("./stop.ts"),
   exec: () => import("./exec.ts"),
   import: () => import("./import.ts"),
   create: () => import("./create.ts"),

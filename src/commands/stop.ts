@@ -1,13 +1,18 @@
 /** `rootling stop`: ends what runs. */
 import { InvalidArgumentError } from "commander";
 import { signalNumber } from "../base/signals.ts";
+import type { Run } from "../store/runs.ts";
+import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
+import { type Step, showSteps, step, withSteps } from "./dry-run.ts";
 import { findRuns, nothingRuns } from "./find-run.ts";
 import { endRun, stopSignalOf } from "./stopping.ts";
 
 interface Options {
   signal?: number;
   timeout: number;
+  dryRun?: boolean;
+  json?: boolean;
 }
 
 /** Docker's and podman's, which images are made for. */
@@ -25,18 +30,28 @@ const readSeconds = (text: string): number => {
 };
 
 export const define = (cli: Cli) =>
-  newCommand("stop", "End containers: ask them, wait, and kill what has not ended by then.", [
-    "rootling stop web",
-    "rootling stop --signal INT --timeout 60 web",
-    "rootling stop 4711                  # by the pid that `rootling list` shows",
-  ])
+  withSteps(
+    newCommand("stop", "End containers: ask them, wait, and kill what has not ended by then.", [
+      "rootling stop web",
+      "rootling stop --signal INT --timeout 60 web",
+      "rootling stop 4711                  # by the pid that `rootling list` shows",
+    ]),
+  )
+    .option("--json", "with --dry-run: print the steps as JSON")
     .argument("<name...>", "containers, or pids of started processes")
     .option("-s, --signal <signal>", "what asks them to end; the image's own signal, else SIGTERM", readSignal)
     .option("-t, --timeout <seconds>", "how long they have", readSeconds, PATIENCE)
-    .action(async (names: string[], { signal, timeout }: Options) => {
+    .action(async (names: string[], options: Options) => {
+      const { signal, timeout, dryRun, json } = options;
+      refuseIdleFlags(options);
       const context = cli.context("none");
       const found = names.map((name) => ({ name, found: findRuns(cli, name) }));
       for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
+      if (dryRun) {
+        const runs = found.flatMap(({ found: one }) => one.runs);
+        const steps = runs.map((run) => planEnd(run, signal, timeout));
+        return showSteps(cli, steps, json);
+      }
       for (const { name, found: one } of found) {
         await Promise.all(
           one.runs.map((run) => endRun(run, signal ?? stopSignalOf(run), timeout * 1000, context.signal)),
@@ -44,3 +59,10 @@ export const define = (cli: Cli) =>
         cli.print(name);
       }
     });
+
+const planEnd = (run: Run, signal: number | undefined, timeout: number): Step =>
+  step(
+    "end",
+    `process ${run.pid} by signal ${signal ?? stopSignalOf(run)}, after ${timeout} s by SIGKILL`,
+    signal === undefined ? "the image's signal, or SIGTERM" : "--signal",
+  );

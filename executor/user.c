@@ -94,8 +94,8 @@ static int default_home(struct state *state, const char *home) {
 static int become(struct state *state, const struct account *account, const gid_t *groups, int count) {
   /* The capabilities op, which follows, decides what is kept. */
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return failed("prctl");
-  /* What it is to write, it should also be able to open as /dev/stdout. Where its owner has no id inside, it cannot. */
-  if (state->log >= 0 && fchown(state->log, (uid_t)account->uid, (gid_t)-1) != 0) errno = 0;
+  /* What it is to read and write, it may also open by name, such as /dev/tty. */
+  if (state->terminal >= 0 && fchown(state->terminal, (uid_t)account->uid, (gid_t)-1) != 0) return failed("fchown");
   if (setgroups((size_t)count, groups) != 0) return failed("setgroups");
   if (setresgid((gid_t)account->gid, (gid_t)account->gid, (gid_t)account->gid) != 0) return failed("setresgid");
   return setresuid((uid_t)account->uid, (uid_t)account->uid, (uid_t)account->uid) == 0 ? 0 : failed("setresuid");

@@ -1,6 +1,5 @@
 /** Signals by the names and numbers that people and images give, and the end of processes. */
 import { constants } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { errnoOf, Failure } from "./errors.ts";
 
 /** A number, or a name with or without SIG; SIGRTMIN+n and SIGRTMAX-n as of signal(7). Undefined for other texts. */
@@ -34,7 +33,7 @@ export async function waitUntil(over: () => boolean, milliseconds: number, signa
   const end = performance.now() + milliseconds;
   for (let pause = 5; !over(); pause = Math.min(pause * 1.5, 100)) {
     if (performance.now() >= end || signal.aborted) return over();
-    await sleep(pause);
+    await process.getBuiltinModule("node:timers/promises").setTimeout(pause);
   }
   return true;
 }

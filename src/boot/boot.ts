@@ -45,6 +45,7 @@ export async function carryOutBeside(
   wire: string,
   monitor: Monitor,
 ): Promise<number | undefined> {
+  mark("hand over");
   for (const remark of plan.remarks) context.warn(remark);
   context.progress.close();
   const stop = () => monitor.kill();

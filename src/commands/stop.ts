@@ -1,9 +1,10 @@
 /** `rootling stop`: ends what runs. */
 import { InvalidArgumentError } from "commander";
 import { signalNumber } from "../base/signals.ts";
+import type { Run } from "../store/runs.ts";
 import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
-import { showSteps, step, withSteps } from "./dry-run.ts";
+import { type Step, showSteps, step, withSteps } from "./dry-run.ts";
 import { findRuns, nothingRuns } from "./find-run.ts";
 import { endRun, stopSignalOf } from "./stopping.ts";
 
@@ -41,22 +42,15 @@ export const define = (cli: Cli) =>
     .option("-s, --signal <signal>", "what asks them to end; the image's own signal, else SIGTERM", readSignal)
     .option("-t, --timeout <seconds>", "how long they have", readSeconds, PATIENCE)
     .action(async (names: string[], options: Options) => {
+      const { signal, timeout, dryRun, json } = options;
       refuseIdleFlags(options);
-      const { signal, timeout } = options;
       const context = cli.context("none");
       const found = names.map((name) => ({ name, found: findRuns(cli, name) }));
       for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
-      if (options.dryRun) {
-        const steps = found.flatMap(({ found: { runs } }) =>
-          runs.map((run) =>
-            step(
-              "signal",
-              `process ${run.pid}, by ${signal ?? stopSignalOf(run)}`,
-              signal ? "--signal" : "image config",
-            ),
-          ),
-        );
-        return showSteps(cli, steps, options.json);
+      if (dryRun) {
+        const runs = found.flatMap(({ found: one }) => one.runs);
+        const steps = runs.map((run) => planEnd(run, signal, timeout));
+        return showSteps(cli, steps, json);
       }
       for (const { name, found: one } of found) {
         await Promise.all(
@@ -65,3 +59,10 @@ export const define = (cli: Cli) =>
         cli.print(name);
       }
     });
+
+const planEnd = (run: Run, signal: number | undefined, timeout: number): Step =>
+  step(
+    "end",
+    `process ${run.pid} by signal ${signal ?? stopSignalOf(run)}, after ${timeout} s by SIGKILL`,
+    signal === undefined ? "the image's signal, or SIGTERM" : "--signal",
+  );

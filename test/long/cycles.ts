@@ -12,6 +12,11 @@ const CYCLES: readonly (readonly (readonly string[])[])[] = [
   [["start", "box", "/bin/true"]],
   [["start", "--rw", "--root", "box", "sh", "-c", "echo x >/etc/x; rm /etc/x"]],
   [["start", "--pid", "--ipc", "--uts", "box", "/bin/true"]],
+  [
+    ["start", "--detach", "--rw", "box", "sleep", "1000"],
+    ["exec", "box", "/bin/true"],
+    ["stop", "--timeout", "0.1", "box"],
+  ],
   [["run", "--root", "busybox", "sh", "-c", "mkdir /new"]],
   [
     ["create", "busybox", "--name", "cycle"],

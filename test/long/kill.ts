@@ -15,12 +15,23 @@ interface Scenario {
   /** Commands before each, and after each that was not killed. */
   readonly before?: readonly string[];
   readonly after?: readonly string[];
+  /** What the kill has left running, if anything, is ended before the commands run again. */
+  readonly running?: boolean;
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "kill start": { words: ["start", "box", "/bin/true"] },
   "kill start --rw": { words: ["start", "--rw", "--root", "box", "/bin/true"] },
   "kill start --pid": { words: ["start", "--rw", "--pid", "--ipc", "--uts", "box", "/bin/true"] },
+  "kill start --detach": {
+    words: ["start", "--detach", "--rw", "--pid", "box", "sleep", "1000"],
+    after: ["stop", "--timeout", "0.1", "box"],
+    running: true,
+  },
+  "kill stop": {
+    before: ["start", "--detach", "--rw", "box", "sleep", "1000"],
+    words: ["stop", "--timeout", "0.1", "box"],
+  },
   "kill run": { words: ["run", "--root", "busybox", "/bin/true"] },
 };
 
@@ -66,6 +77,8 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Sc
       const killed = await box.user.run([stepper, result, "kill", String(n), ...rootlingWords(...scenario.words)]);
       if (killed.status !== 0) throw new Error(`the stepper failed: ${killed.stderr}`);
       const [what, , call] = readFileSync(result, "utf8").trim().split(" ");
+      // A monitor whose starter was killed may have got on, and what a killed stop was to end may still run.
+      if (scenario.running || scenario.before !== undefined) await box.run(["stop", "--timeout", "0.1", "box"]);
       const problems = await runWhole(box, scenario);
       problems.push(...differences(whole, namesOf(box)));
       for (const problem of problems) say(`  point ${n} (${what === "killed" ? call : "not reached"}): ${problem}`);

@@ -1,5 +1,7 @@
 /** Thousands of starts of all kinds; afterwards there is no more of anything than before. */
 import { globSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { stateOfName } from "../../src/base/owner.ts";
 import { say, stop } from "../crash/bed.ts";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { must } from "../support/command.ts";
@@ -25,31 +27,51 @@ const CYCLES: readonly (readonly (readonly string[])[])[] = [
   ],
 ];
 
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    // It ended while we looked.
+    return "";
+  }
+};
+
+/** Processes that the cycles made: of the user, started with the box's environment, or in mounts of its store. */
+const processesOf = ({ user }: Box): string[] =>
+  readdirSync("/proc").filter((pid) => {
+    if (!/^[0-9]+$/.test(pid) || Number(pid) === process.pid) return false;
+    const uid = /^Uid:\s+([0-9]+)/m.exec(read(`/proc/${pid}/status`))?.[1];
+    if (user.kind !== "root" && uid === String(user.uid)) return true;
+    return ["environ", "mountinfo"].some((file) => read(`/proc/${pid}/${file}`).includes(user.home));
+  });
+
 const links = (pattern: string): string[] =>
   globSync(pattern).flatMap((path) => {
     try {
       return [readlinkSync(path)];
     } catch {
-      // It ended while we looked.
       return [];
     }
   });
 
-/** In a pid namespace of the test's own, so that /proc shows nothing of others. */
+/** What there is of everything that a start makes; nothing of other programs. */
 async function inventory(box: Box): Promise<string[]> {
   await box.must(["list"]);
   const own = box.user.kind === "root" ? [] : keysOf(box.user.uid);
   const lines = (text: string) => text.trimEnd().split("\n");
   const numbered = (text: string) => text.replace(/[0-9]+/g, "N");
-  const processes = readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name)).length;
-  const cgroups = globSync("/sys/fs/cgroup/**/rootling*").length;
-  const namespaces = new Set(links("/proc/[0-9]*/ns/*")).size;
-  const descriptors = links("/proc/[0-9]*/fd/*").filter((target) => !/^(pipe|socket|anon_inode):/.test(target)).length;
+  const processes = processesOf(box);
+  // Those of others are alive.
+  const cgroups = globSync("/sys/fs/cgroup/**/rootling-*").filter(
+    (path) => stateOfName(basename(path).slice("rootling-".length)) === "dead",
+  ).length;
+  const namespaces = new Set(processes.flatMap((pid) => links(`/proc/${pid}/ns/*`))).size;
+  const descriptors = links("/proc/self/fd/*").length + processes.flatMap((pid) => links(`/proc/${pid}/fd/*`)).length;
   const loops = lines(await must(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"])).filter((file) =>
-    file.includes("rootling"),
+    file.includes(box.user.home),
   ).length;
   return [
-    `processes ${processes}`,
+    `processes ${processes.length}`,
     `namespaces ${namespaces}`,
     `descriptors ${descriptors}`,
     `loop devices ${loops}`,

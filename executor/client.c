@@ -142,7 +142,8 @@ static void show(const char *data, size_t size) {
 static void take_packet(void) {
   char packet[PACKET_MAX + 1];
   ssize_t n = recv(us.server, packet, sizeof packet, 0);
-  if (n < 0 && errno == EINTR) return;
+  /* A monitor that ended without having read all that we sent: said once, before what it has sent (unix(7)). */
+  if (n < 0 && (errno == EINTR || errno == ECONNRESET)) return;
   if (n <= 0) leave(STATUS_FAILURE, "the container's monitor has gone");
   if (packet[0] == OUTPUT) show(packet + 1, (size_t)n - 1);
   if (packet[0] == ENDED && n == 2) leave((unsigned char)packet[1], NULL);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,7 +13,10 @@
 int op_log(struct state *state, struct op *op) {
   if (rename(op->field[0], op->field[1]) != 0 && errno != ENOENT) return failed("rename");
   state->log = open(op->field[0], O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
-  return state->log >= 0 ? 0 : failed("open");
+  if (state->log < 0) return failed("open");
+  /* Whoever the payload becomes may open /dev/stdout by name. The log stays the caller's, who is to read it and is
+     another user where the container has a map; the directory above lets nobody else in. */
+  return fchmod(state->log, 0622) == 0 ? 0 : failed("fchmod");
 }
 
 /* exit-status FILE: written at the end, "STATUS SECONDS-SINCE-1970 MONITOR'S-PID"; the former run's goes. */

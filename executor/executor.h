@@ -40,6 +40,7 @@ struct state {
   int terminal;     /* a terminal of its own: inside the payload's end, outside the monitor's; or -1 */
   int listener;     /* of a monitor: where clients of the terminal connect, or -1 */
   int report;       /* of a detached monitor: closes when the payload runs, after a word; or -1 */
+  unsigned long ignored; /* signals that the payload is to ignore, as its caller did: nohup(1) */
   int status;       /* of a monitor: the payload's, once it has ended; before, -1 */
   mode_t umask;     /* the caller's */
   char **environment;
@@ -118,6 +119,7 @@ void timeline_show(const struct plan *plan);
 /* process.c */
 void default_signals(void);
 void block_signals(void);
+void ignore_signals(unsigned long mask);
 int raise_capabilities(void);
 void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 

@@ -96,6 +96,15 @@ static char *await_wire(int *report) {
   return path;
 }
 
+/* Node gives every signal its default action when it starts, so that bin/rootling notes what the caller had ignored.
+   Only these: what else might be ignored by accident, such as SIGPIPE, is as a new program expects it. */
+static unsigned long ignored_signals(void) {
+  const char *noted = getenv("ROOTLING_IGNORED");
+  unsigned long mask;
+  if (noted == NULL || !parse_number(noted, 0x7fffffff, &mask)) return 0;
+  return mask & (1 << (SIGHUP - 1) | 1 << (SIGINT - 1) | 1 << (SIGQUIT - 1));
+}
+
 static int usage(const char *name) {
   fprintf(stderr, "usage: %s WIRE-FILE | --monitor | --client SOCKET KEYS starter|guest | --ops\n", name);
   return STATUS_FAILURE;
@@ -105,6 +114,8 @@ int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--ops") == 0) return print_ops();
   if (argc == 5 && strcmp(argv[1], "--client") == 0) return client(argv[2], argv[3], strcmp(argv[4], "starter") == 0);
   if (argc != 2) return usage(argc > 0 ? argv[0] : "executor");
+  unsigned long ignored = ignored_signals();
+  ignore_signals(ignored);
   seal(argv);
   /* Descriptors of the caller must not be reachable from inside (CVE-2024-21626). */
   syscall(SYS_close_range, 3, ~0U, 0);
@@ -120,6 +131,7 @@ int main(int argc, char **argv) {
   }
   struct state state = {.plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
                         .log = -1, .terminal = -1, .listener = -1, .report = report, .status = -1};
+  if (!plan.detached) state.ignored = ignored; /* What is detached has left the caller's session. */
   timeline_prepare(&plan);
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
   if (plan.supervised) return supervised(&state);

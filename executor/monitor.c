@@ -134,9 +134,10 @@ static int watch(struct state *state, int stops) {
   while (!has_ended(state->inside, stops, !state->plan->detached, &status)) {
     siginfo_t info;
     int number = sigwaitinfo(&all, &info);
-    /* The terminal's own signals (SI_KERNEL) reached the payload as well, unless it has a session of its own. */
-    if (number > 0 && number != SIGCHLD && number != SIGIO && (info.si_code != SI_KERNEL || apart))
-      kill(state->inside, number);
+    /* The terminal's own signals (SI_KERNEL) reached the payload as well, unless it has a session of its own. The pipe's
+       SIGIO is one of the kernel's, too, and ours. */
+    bool ours = info.si_code == SI_KERNEL && (!apart || number == SIGIO);
+    if (number > 0 && number != SIGCHLD && !ours) kill(state->inside, number);
   }
   return status;
 }
@@ -153,7 +154,7 @@ static int watch_terminal(struct state *state, int stops) {
     struct signalfd_siginfo info;
     relay_wait(&relay, signals);
     while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
-      if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGIO) kill(state->inside, (int)info.ssi_signo);
+      if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) kill(state->inside, (int)info.ssi_signo);
   }
   relay_end(&relay, status);
   return status;

@@ -100,6 +100,15 @@ int enter_joins(struct op *op) {
   return 0;
 }
 
+/* A new time namespace is for children (time_namespaces(7)); whoever joins a container looks at its first process. */
+static int enter_own_time(void) {
+  int fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return failed("open");
+  int result = setns(fd, CLONE_NEWTIME) == 0 ? 0 : failed("setns");
+  close(fd);
+  return result;
+}
+
 /* namespaces LIST JOIN…: enters namespaces of others, then makes new ones. A supervised process is cloned into those
    of the first such op (main.c). */
 int op_namespaces(struct state *state, struct op *op) {
@@ -107,7 +116,8 @@ int op_namespaces(struct state *state, struct op *op) {
   int bits = namespace_bits(op->field[0]);
   if (bits < 0) return invalid("namespaces");
   if (enter_joins(op) != 0) return -1;
-  return unshare(bits) == 0 ? 0 : failed("unshare");
+  if (unshare(bits) != 0) return failed("unshare");
+  return bits & CLONE_NEWTIME ? enter_own_time() : 0;
 }
 
 static int write_once(const char *path, const char *text) {

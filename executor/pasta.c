@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 512, NOISE = 256 };
+enum { WORDS_MAX = 512, NOISE = 256, KEPT_FROM = 200 /* more than a monitor has open */ };
 
 /* Held by the monitor alone. */
 static int lifeline = -1;
@@ -130,10 +130,12 @@ int op_pasta(struct state *state, struct op *op) {
   guardian = fork();
   if (guardian < 0) return failed("fork");
   if (guardian == 0) {
-    close(alive[1]);
-    close(report[0]);
-    close(state->channel);
-    start_guardian(op, state->inside, net, alive[0], report[1]);
+    /* Nothing else stays open here: somebody may wait for the end of what the monitor holds. */
+    int kept[] = {net, alive[0], report[1]};
+    for (int i = 0; i < 3; i++)
+      if ((kept[i] = fcntl(kept[i], F_DUPFD_CLOEXEC, KEPT_FROM)) < 0) _exit(1);
+    syscall(SYS_close_range, 3, KEPT_FROM - 1, 0);
+    start_guardian(op, state->inside, kept[0], kept[1], kept[2]);
   }
   close(net);
   close(alive[0]);

@@ -94,9 +94,16 @@ void default_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Bit n-1 of the mask stands for signal n. */
+void ignore_signals(unsigned long mask) {
+  for (int number = 1; mask != 0; number++, mask >>= 1)
+    if (mask & 1) signal(number, SIG_IGN);
+}
+
 /* What the payload reads from and writes to, where it is not the caller's. */
 static int own_stdio(struct state *state) {
-  if (state->plan->detached && setsid() < 0) return failed("setsid");
+  /* An isolated one may lead a session already: confine.c. */
+  if (state->plan->detached && getsid(0) != getpid() && setsid() < 0) return failed("setsid");
   if (state->terminal >= 0) {
     if (ioctl(state->terminal, TIOCSCTTY, 0) != 0) return failed("ioctl");
     for (int fd = 0; fd <= 2; fd++)
@@ -152,6 +159,7 @@ int op_exec(struct state *state, struct op *op) {
   blocking_stdio();
   umask(state->umask);
   default_signals();
+  ignore_signals(state->ignored);
   if (op->field[0][0] == '\0') {
     errno = ENOENT;
     return failed("execve");
@@ -191,11 +199,16 @@ void reap_until_exit(pid_t payload, int stops) {
 int op_reaper(struct state *state, struct op *op) {
   (void)op;
   block_signals();
+  /* A change of user has cleared it (prctl(2)), and pid 1 is to end with the monitor. */
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
   pid_t child = fork();
   if (child < 0) return failed("fork");
   if (child == 0) return 0;
   /* What the payload's end of file depends on must not stay open here. */
   dup2(state->stops, 0);
   syscall(SYS_close_range, 1, ~0U, 0);
+  /* The owner of the user namespace, who enters by this process, may look at it although it is another user by now.
+     It holds nothing that the payload does not. */
+  prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   reap_until_exit(child, 0);
 }

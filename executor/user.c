@@ -94,10 +94,8 @@ static int default_home(struct state *state, const char *home) {
 static int become(struct state *state, const struct account *account, const gid_t *groups, int count) {
   /* The capabilities op, which follows, decides what is kept. */
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return failed("prctl");
-  /* What it is to read and write, it may also open by name, such as /dev/stdout. */
-  const int own[] = {state->terminal, state->log};
-  for (int i = 0; i < 2; i++)
-    if (own[i] >= 0 && fchown(own[i], (uid_t)account->uid, (gid_t)-1) != 0) return failed("fchown");
+  /* What it is to read and write, it may also open by name, such as /dev/tty. */
+  if (state->terminal >= 0 && fchown(state->terminal, (uid_t)account->uid, (gid_t)-1) != 0) return failed("fchown");
   if (setgroups((size_t)count, groups) != 0) return failed("setgroups");
   if (setresgid((gid_t)account->gid, (gid_t)account->gid, (gid_t)account->gid) != 0) return failed("setresgid");
   return setresuid((uid_t)account->uid, (uid_t)account->uid, (uid_t)account->uid) == 0 ? 0 : failed("setresuid");

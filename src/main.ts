@@ -175,7 +175,13 @@ const SAME_SIGNAL = 1000;
 function stopOnSignals(): AbortSignal {
   const interrupted = new AbortController();
   let first: number | undefined;
+  const ignored = Number(process.env.ROOTLING_IGNORED ?? 0);
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    // Ignored by the caller, as by nohup: see bin/rootling.
+    if ((ignored >> (constants.signals[name] - 1)) & 1) {
+      process.on(name, () => {});
+      continue;
+    }
     process.on(name, () => {
       const status = 128 + constants.signals[name];
       if (first !== undefined && performance.now() - first > SAME_SIGNAL) process.exit(status);

@@ -29,7 +29,7 @@ export function userNamespaceMend(): string {
     return "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1";
   }
   if (appArmorRestricts()) {
-    return "AppArmor restricts user namespaces: ask the administrator for an AppArmor profile of rootling, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
+    return "AppArmor restricts user namespaces: ask the administrator for the AppArmor profile that `rootling unit --apparmor` prints, or for: sysctl kernel.apparmor_restrict_unprivileged_userns=0";
   }
   const most = readSysctl("user.max_user_namespaces");
   if (most === "0") return "ask the administrator for: sysctl user.max_user_namespaces=65536";
@@ -297,6 +297,19 @@ const upper = ({ fields, errno, call }: StepFailure): Words => ({
   mend: "check ROOTLING_DATA_PATH and its free space",
 });
 
+/** Files of a start that has a monitor of its own: log, record of the end, socket of the terminal. */
+const monitorFile = ({ verb, fields, errno, call }: StepFailure): Words => ({
+  code: getSystemErrorName(-errno) === "ENOSPC" ? "E_SPACE" : "E_IO",
+  what: `${verb === "listen" ? "the socket" : "the file"} ${escapeText(fields[0] ?? "")} cannot be made: ${reason(errno, call)}`,
+  mend: `check ${verb === "listen" ? "ROOTLING_RUNTIME_PATH" : "ROOTLING_DATA_PATH"} and its free space`,
+});
+
+const terminal = ({ errno, call }: StepFailure): Words => ({
+  code: "E_EXECUTOR",
+  what: `a terminal cannot be made in the container: ${reason(errno, call)}`,
+  mend: "it needs the container's own /dev/pts: leave out --tty, or what is mounted there",
+});
+
 const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   namespaces,
   "id-map": idMap,
@@ -309,6 +322,10 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  log: monitorFile,
+  "exit-status": monitorFile,
+  listen: monitorFile,
+  terminal,
   expect,
   keyring,
   seccomp,

@@ -27,11 +27,15 @@ export function monitorOps({ detached, terminal }: Lifecycle, places: Pick<Place
   ];
 }
 
-/** Once /dev/pts is the container's. */
-export const terminalOps = ({ terminal }: Pick<ExecIntent, "terminal">, window: Facts["window"]): Op[] =>
+/** Puts the terminal among the steps to the payload: opened once it is its user, whose it is to be. */
+export const withTerminal = ({ terminal }: Pick<ExecIntent, "terminal">, window: Facts["window"], ops: Op[]): Op[] =>
   terminal === undefined
-    ? []
-    : [op("terminal", terminal.origin, String(window?.rows ?? 0), String(window?.columns ?? 0))];
+    ? ops
+    : ops.flatMap((one) =>
+        one.verb === "user"
+          ? [one, op("terminal", terminal.origin, String(window?.rows ?? 0), String(window?.columns ?? 0))]
+          : [one],
+      );
 
 /** The mark by which a container's mounts are told from others: base/survivors.ts. */
 export const markOf = ({ places }: Pick<Facts, "places">): string => places.mark ?? OURSELVES;

@@ -4,7 +4,7 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
-import { markOf } from "./lower-life.ts";
+import { isDetached, markOf } from "./lower-life.ts";
 import { place } from "./lower-root.ts";
 import { lowerResolver, networkOf } from "./network.ts";
 
@@ -149,7 +149,7 @@ function freshDevices(intent: Intent, facts: Facts): Op[] {
     op("mount", origin, "tmpfs", "rootling", "/dev/shm", "nosuid,nodev", "mode=1777", "dir"),
     ...links.map(([target, path]) => op("symlink", origin, target, path)),
     // The caller's terminal has its name in another devpts; here programs find it as /dev/console.
-    ...(facts.terminal && !intent.isolate
+    ...(facts.terminal && !intent.isolate && !isDetached(intent)
       ? [op("bind", origin, facts.terminal, "/dev/console", "", "", "", "file", "0")]
       : []),
   ];

@@ -9,7 +9,7 @@ import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
-import { isDetached, monitorOps, terminalOps } from "./lower-life.ts";
+import { isDetached, monitorOps, withTerminal } from "./lower-life.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
 import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
@@ -62,13 +62,16 @@ export function lower(asked: Intent, facts: Facts): Plan {
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
     ...hostname(intent),
-    ...terminalOps(intent, facts.window),
-    ...payload(
-      { ...intent, own: settings.payload },
-      confinedPrivileges(privileges(map, intent), intent, map, facts),
-      insideUser(intent, map),
-      confine(intent, facts),
-      isolated,
+    ...withTerminal(
+      intent,
+      facts.window,
+      payload(
+        { ...intent, own: settings.payload },
+        confinedPrivileges(privileges(map, intent), intent, map, facts),
+        insideUser(intent, map),
+        confine(intent, facts),
+        isolated,
+      ),
     ),
   ];
   return {
@@ -100,8 +103,7 @@ export function lowerExec(intent: ExecIntent, facts: ExecFacts): Plan {
     ...monitorOps(intent, { ...(socket === undefined ? {} : { socket }) }),
     op("join", origin, String(pid), start, joins.join(",")),
     ...cgroups.map((directory) => op("cgroup-join", origin, directory)),
-    ...terminalOps(intent, window),
-    ...payload(intent, allowed, user, confineExec(intent, architecture), false),
+    ...withTerminal(intent, window, payload(intent, allowed, user, confineExec(intent, architecture), false)),
   ];
   // A pid namespace that was joined takes effect for children only, so that somebody has to wait for the child.
   const topology: Topology = intent.terminal ? "detached" : joins.includes("pid") ? "supervised" : "in-place";

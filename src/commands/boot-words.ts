@@ -22,7 +22,7 @@ import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
 import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
 import { containersToJoin } from "./join-words.ts";
-import { DETACH_KEYS, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
+import { DETACH_KEYS, ownTerminal, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
@@ -126,7 +126,8 @@ export interface Launch {
 }
 
 /** Makes the plan, prints it or becomes it. */
-export async function launch(cli: Cli, intent: Intent, options: BootOptions, how: Launch): Promise<void> {
+export async function launch(cli: Cli, asked: Intent, options: BootOptions, how: Launch): Promise<void> {
+  const intent = { ...asked, ...ownTerminal(asked) };
   mark("plan");
   const { layout } = cli;
   const context = cli.context(options.progress);

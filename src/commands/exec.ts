@@ -11,7 +11,7 @@ import type { Run } from "../store/runs.ts";
 import { refuseIdleFlags, showPlan, withDryRun } from "./boot-words.ts";
 import { type Cli, collect, newCommand } from "./cli.ts";
 import { findRuns, nothingRuns, onlyRun } from "./find-run.ts";
-import { DETACH_KEYS, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
+import { DETACH_KEYS, ownTerminal, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
 interface Options {
   env?: string[];
@@ -43,16 +43,17 @@ export const define = (cli: Cli) =>
     .action(async (name: string, command: string[], options: Options) => {
       refuseIdleFlags(options);
       const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
-      const intent = execIntent(findRun(cli, name), command, options);
-      if (options.tty && !options.dryRun) refuseWithoutTerminal();
+      const asked = execIntent(findRun(cli, name), command, options);
+      const intent = { ...asked, ...ownTerminal(asked) };
+      if (intent.terminal && !options.dryRun) refuseWithoutTerminal();
       const context = cli.context("none");
-      const monitor = options.tty && !options.dryRun ? await startMonitor(context) : undefined;
+      const monitor = intent.terminal && !options.dryRun ? await startMonitor(context) : undefined;
       const owner = ownerName(monitor === undefined ? ourselves() : ownerOf(monitor.pid));
       const { wires, terminals } = runtimePaths(cli.layout);
       const socket = join(terminals, owner);
       const plan = planExec(intent, socket);
       if (options.dryRun) return showPlan(cli, plan, options.json);
-      for (const directory of [wires, ...(options.tty ? [terminals] : [])]) makePrivateDirectory(directory);
+      for (const directory of [wires, ...(intent.terminal ? [terminals] : [])]) makePrivateDirectory(directory);
       if (monitor === undefined) return carryOut(context, plan, join(wires, owner));
       const failed = await carryOutBeside(context, plan, join(wires, owner), monitor);
       if (failed !== undefined) return cli.setStatus(failed);

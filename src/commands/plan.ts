@@ -5,13 +5,13 @@ import { bindOptionalValues, type Cli, type CommandFile, newCommand } from "./cl
 const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   run: () => import("./run.ts"),
   start: () => import("./start.ts"),
+  stop: () => import("./stop.ts"),
   exec: () => import("./exec.ts"),
   import: () => import("./import.ts"),
   create: () => import("./create.ts"),
   remove: () => import("./remove.ts"),
   copy: () => import("./copy.ts"),
   reset: () => import("./reset.ts"),
-  stop: () => import("./stop.ts"),
   prune: () => import("./prune.ts"),
 };
 

@@ -65,12 +65,12 @@ for (const kind of userKinds) {
         status: 2,
         says: [/E_USAGE/, /--dry-run/],
       },
-      { name: "bad pid", words: ["run", "--pid=shared", "busybox"], status: 2, says: [/E_USAGE/, /--pid=host/] },
+      { name: "bad pid", words: ["run", "--pid=shared", "busybox"], status: 2, says: [/E_USAGE/, /use private, host/] },
       {
         name: "flags before the image is fetched",
         words: ["run", "--pid=shared", "docker://127.0.0.1:1/nosuch"],
         status: 2,
-        says: [/E_USAGE/, /--pid=host/],
+        says: [/E_USAGE/, /use private, host/],
       },
       {
         name: "compression of what is not compressed",

@@ -130,6 +130,40 @@ for (const kind of userKinds.filter((each) => each !== "plain")) {
       assert.deepEqual(left(), []);
     });
 
+    test("a detached container writes its log as any of its users, and its files are copied", async () => {
+      await box.must(["create", "--map", "subids", "owners", "--name", "away"]);
+      const script = "echo by name >/dev/stdout; echo said; id -u; while :; do sleep 0.1; done";
+      await box.must(["start", "--detach", "--rw", "--user", "demo", "away", "sh", "-c", script]);
+      try {
+        let log = "";
+        for (let tries = 0; !log.includes("4242") && tries < 100; tries++) {
+          await sleep(50);
+          log = await box.must(["logs", "away"]);
+        }
+        assert.equal(log, "by name\nsaid\n4242\n");
+        assert.equal(await box.must(["exec", "--user", "0", "away", "cat", "/home/demo/secret"]), "demo's\n");
+        await box.must(["copy", "away:/home/demo/secret", "secret"]);
+        await box.must(["copy", "secret", "away:/srv/copied"]);
+        assert.equal(await box.must(["exec", "away", "stat", "-c", "%u:%g", "/srv/copied"]), "0:0\n");
+      } finally {
+        await box.must(["stop", "--timeout", "1", "away"]);
+      }
+      await box.must(["remove", "away"]);
+    });
+
+    test("a monitor that was killed takes along a payload that became another user", async () => {
+      const mark = `98765${box.user.uid}`;
+      const words = rootlingWords("run", "--map", "subids", "--user", "demo", "--pid", "owners", "sleep", mark);
+      const running = background(box.user.words(words), { env: box.user.env, cwd: box.user.home });
+      const sleeps = async () =>
+        (await command(["pgrep", "--full", `^sleep ${mark}`])).stdout.split("\n").filter(Boolean).length;
+      for (let tries = 0; (await sleeps()) === 0 && tries < 200; tries++) await sleep(50);
+      assert.equal(await sleeps(), 1);
+      await running.end("SIGKILL");
+      for (let tries = 0; (await sleeps()) > 0 && tries < 100; tries++) await sleep(50);
+      assert.equal(await sleeps(), 0);
+    });
+
     test("exec enters by the container's map, as any of its users", async () => {
       const words = box.user.words(rootlingWords("run", "--map", "subids", "--pid", "owners", "sleep", "1000"));
       const sleeper = background(words, { env: box.user.env, cwd: box.user.home });

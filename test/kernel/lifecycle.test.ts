@@ -96,6 +96,7 @@ for (const kind of userKinds) {
       assert.match(second.stderr, /E_BUSY.*\n.*rootling stop box/);
       assert.match((await box.run(["remove", "box"])).stderr, /E_BUSY/);
       await until("ready", async () => (await box.must(["logs", "box"])) === "ready\n");
+      assert.equal(await box.must(["stop", "--dry-run", "box"]), `0  signal process ${pid}, by 12  # image config\n`);
       assert.equal(await box.must(["stop", "box"]), "box\n");
       assert.equal(await box.must(["logs", "box"]), "ready\nasked\n");
       assert.equal((await row()).status, 3);
@@ -155,6 +156,23 @@ for (const kind of userKinds) {
         await until("ready", async () => (await box.must(["logs", "box"])) === "ready\n");
         await box.must(["stop", "--signal", String(signal), "box"]);
         assert.equal((await row()).status, 128 + signal);
+      }
+    });
+
+    test("what the caller ignores, the payload ignores: nohup", async () => {
+      for (const flags of [[], ["--pid"]]) {
+        const words = rootlingWords(
+          "run",
+          ...flags,
+          "busybox",
+          "sh",
+          "-c",
+          "kill -HUP $$; kill -INT $$; echo survived",
+        );
+        const outcome = await box.user.run(["sh", "-c", 'trap "" INT; exec nohup "$@"', "sh", ...words]);
+        assert.equal(outcome.stdout, "survived\n", outcome.stderr);
+        const plain = await box.run(["run", ...flags, "busybox", "sh", "-c", "kill -HUP $$; echo survived"]);
+        assert.equal(plain.stdout, "");
       }
     });
 

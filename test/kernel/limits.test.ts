@@ -87,7 +87,7 @@ for (const kind of kinds) {
       const flags = ["--cpus", "0.1", "--cpu-weight", "50"];
       const { stdout, stderr } = await run("run", ...flags, "busybox", "sh", "-c", script);
       const [throttled = "", share] = stdout.trim().split("\n");
-      assert.ok(Number(throttled.split(" ")[1]) >= 2, stdout + stderr);
+      assert.ok(Number(throttled.split(" ")[1]) >= 1, stdout + stderr);
       assert.equal(share, unified ? "50" : "512");
     });
 
@@ -118,6 +118,19 @@ for (const kind of kinds) {
       assert.ok(readFileSync(`${made}/cgroup.procs`, "utf8") !== "");
       running.closeInput();
       assert.equal((await running.ended).status, 0);
+      nothingLeft();
+    });
+
+    test("a detached container keeps to its limits, and leaves nothing", async (t) => {
+      const started = await run("start", "--detach", "--pids-limit", "20", "box", "sleep", "300");
+      assert.equal(started.status, 0, started.stderr);
+      const [made = ""] = cgroups();
+      assert.equal(readFileSync(`${made}/pids.max`, "utf8"), "20\n");
+      assert.ok(readFileSync(`${made}/cgroup.procs`, "utf8") !== "");
+      // Also where the test fails: nobody else would end it.
+      t.after(() => run("stop", "--timeout", "1", "box"));
+      assert.equal((await run("stop", "--timeout", "1", "box")).status, 0);
+      for (let tries = 0; cgroups().length > 0 && tries < 100; tries++) await sleep(50);
       nothingLeft();
     });
 

@@ -65,9 +65,11 @@ for (const kind of userKinds) {
     });
 
     test("those of another container are joined, with its ids", async () => {
+      const late = ["cgroup", ...(existsSync("/proc/self/ns/time") ? ["time"] : [])];
       const other = await startBeside(box, [
         "start",
         "--root",
+        ...late.map((name) => `--${name}`),
         "--net",
         "--ipc",
         "--hostname",
@@ -77,6 +79,8 @@ for (const kind of userKinds) {
       ]);
       const kinds = ["net", "ipc", "uts", "pid", "user"];
       const theirs = await lines("exec", "box", "sh", "-c", namespaces(...kinds));
+      const apart = await lines("exec", "box", "sh", "-c", namespaces(...late));
+      for (const [i, name] of late.entries()) assert.notEqual(apart[i], ours(name), name);
       const joins = ["net", "ipc", "uts", "pid"].map((name) => `--${name}=container:box`);
       const script = `${namespaces(...kinds)}; hostname; id -u; ls -d /proc/1; ls -A /etc/mine 2>&1; ls /sys/class/net`;
       const joined = await lines("run", ...joins, "busybox", "sh", "-c", script);
@@ -100,6 +104,8 @@ for (const kind of userKinds) {
       await other.end();
     });
 
+    // Many starts for a kernel where each takes seconds; nothing of it is about the kernel.
+    if (oldestKernel) return;
     test("what cannot be joined is refused", async () => {
       await box.must(["create", "busybox", "--name", "second"]);
       const one = await startBeside(box, ["start", "--net", "--ipc", "box"]);

@@ -19,6 +19,10 @@ const DEADLY = Array.from({ length: 64 }, (_, index) => index + 1).filter((numbe
   return ![SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG, SIGWINCH].includes(number);
 });
 
+/** All; on the oldest kernel, where each start takes ten times as long, those around which something changes. */
+const CODES =
+  process.env.ROOTLING_TEST_BED === "uml" ? [0, 127, 128, 255] : Array.from({ length: 256 }, (_, code) => code);
+
 /** Shell text that ends the shell itself in the way that $1 says: a code, or a signal behind a minus. */
 const END = 'case $1 in -*) kill "$1" $$; exit 99 ;; *) exit "$1" ;; esac';
 
@@ -38,8 +42,8 @@ for (const kind of userKinds) {
       return said.trim().split("\n").map(Number);
     };
 
-    const codes = [0, 1, 125, 126, 127, 255];
-    const signals = [2, 9, 15, 32, 64];
+    const codes = [0, 125, 255];
+    const signals = [15, 64];
 
     for (const [way, words] of Object.entries({
       "in place": ["start", "box"],
@@ -53,7 +57,7 @@ for (const kind of userKinds) {
     }
 
     test("detached: wait gives the same", async () => {
-      for (const end of [0, 125, 255, -9, -15, -64]) {
+      for (const end of [255, -9]) {
         await box.must(["start", "--detach", "box", "sh", "-c", END, "sh", String(end)]);
         const expected = end < 0 ? 128 - end : end;
         const waited = await box.run(["wait", "box"]);
@@ -63,11 +67,9 @@ for (const kind of userKinds) {
 
     test("what cannot be executed: 126 and 127, and 125 for what is ours", async () => {
       const cases: [words: string[], status: number][] = [
-        [["no-such"], 127],
-        [["/no/such"], 127],
-        [["/etc"], 126],
-        [["/etc/passwd/x"], 126],
         [["--workdir=/etc/passwd", "true"], 125],
+        [["/etc"], 126],
+        [["no-such"], 127],
       ];
       for (const [index, flags] of [[], ["--pid"], ["--detach"]].entries()) {
         for (const [words, status] of index === 0 ? cases : cases.slice(index)) {
@@ -110,7 +112,7 @@ for (const kind of userKinds) {
         },
         join: { topology: "supervised", ops: [op("join", "test", inside.pid, inside.start, `${own}mount,pid`)] },
       };
-      const ends = [...Array.from({ length: 256 }, (_, code) => code), ...DEADLY.map((number) => -number)];
+      const ends = [...CODES, ...DEADLY.map((number) => -number)];
       const expected = ends.map((end) => (end < 0 ? 128 - end : end)).join(" ");
       // busybox's shell, which is inside, ignores SIGQUIT.
       const without = ` ${128 + constants.signals.SIGQUIT}`;

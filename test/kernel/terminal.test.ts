@@ -202,6 +202,22 @@ for (const kind of userKinds) {
       }
     });
 
+    test("--isolate: never the caller's terminal, nor for exec", async (t) => {
+      const script = "tty; ls /proc/self/fd | tr '\\n' ' '; read x; echo got $x; sleep 1000";
+      const terminal = await open(t, ["run", "--isolate", "busybox", "sh", "-c", script]);
+      await terminal.expect(/\/dev\/pts\/0\r\n0 1 2 3 \r?\n?/);
+      assert.deepEqual(await terminal.modes(), RAW);
+      terminal.send("it\n");
+      await terminal.expect(/got it/);
+      const pid = String(await pidOf(null));
+      const second = await open(t, ["exec", pid, "sh", "-c", "tty; exit 8"]);
+      await second.expect(/\/dev\/pts\/1\r\n/);
+      assert.equal(await second.end(), 8);
+      terminal.send(DETACH);
+      assert.equal(await terminal.end(), 0);
+      await box.must(["stop", "--timeout", "0", pid]);
+    });
+
     test("--tty without a terminal is refused", async () => {
       const outcome = await box.run(["run", "--tty", "busybox", "true"]);
       assert.equal(outcome.status, 2);

@@ -113,7 +113,14 @@ function readContainer(layout: Layout, name: string): Container | undefined {
     throw fileFailure(error, "reading a container's record", paths.record);
   }
   const record = parseRecord(text, paths.record);
-  return { ...record, runs: listRuns(paths.runs) };
+  let runs: Run[] | undefined;
+  return {
+    ...record,
+    // Looked for when they are asked for: whom the dead left behind is only found among all processes.
+    get runs() {
+      return (runs ??= listRuns(paths.runs));
+    },
+  };
 }
 
 function parseRecord(text: string, path: string): ContainerRecord {

@@ -7,6 +7,12 @@ import { type Layout, runtimePaths } from "./layout.ts";
 import { clearRunLeavings } from "./run-leavings.ts";
 import { removeStored } from "./trees.ts";
 
+/**
+ * So many marks and records may be there before a start clears those of the dead: who is dead, and whom nothing inside
+ * survives, takes a look at all processes, and a start is to be quick.
+ */
+export const KEPT_OF_THE_DEAD = 32;
+
 /** Names in a directory; none if it does not exist. */
 export function namesIn(directory: string): string[] {
   try {

@@ -3,11 +3,11 @@
  * its record, so the dead are recognised by their names, and cleared by the next command that looks.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { errnoOf, fileFailure } from "../base/errors.ts";
 import { type Owner, ownerName, startTime, stateOfName } from "../base/owner.ts";
 import { markOfName, survivors } from "../base/survivors.ts";
-import { namesIn } from "./leavings.ts";
+import { KEPT_OF_THE_DEAD, namesIn } from "./leavings.ts";
 
 export interface RunRecord {
   format: 1;
@@ -61,6 +61,8 @@ export function placeOfRun(directory: string, owner: Owner): RunPlace {
 }
 
 export function writeRun(place: RunPlace, record: RunRecord): void {
+  const directory = dirname(place.record);
+  if (namesIn(directory).length >= KEPT_OF_THE_DEAD) listRuns(directory);
   try {
     writeFileSync(place.record, JSON.stringify(record), { mode: 0o600 });
   } catch (error) {

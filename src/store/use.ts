@@ -9,7 +9,7 @@ import { makePrivateDirectory } from "../base/files.ts";
 import { type Owner, ourselves, ownerName, stateOfName } from "../base/owner.ts";
 import { markOfName, survivors } from "../base/survivors.ts";
 import { imagePaths, type Layout } from "./layout.ts";
-import { namesIn } from "./leavings.ts";
+import { KEPT_OF_THE_DEAD, namesIn } from "./leavings.ts";
 
 /**
  * Marks the image as used by this owner. Throws E_NOT_FOUND if it was removed in the meantime: the remover takes the
@@ -18,10 +18,9 @@ import { namesIn } from "./leavings.ts";
  */
 export function markUse(layout: Layout, hex: string, owner: Owner = ourselves()): void {
   const { users, record } = imagePaths(layout, hex);
-  const stateOf = statesOfMarks();
   try {
     makePrivateDirectory(users);
-    for (const name of namesIn(users)) if (stateOf(name) === "dead") rmSync(join(users, name), { force: true });
+    if (namesIn(users).length >= KEPT_OF_THE_DEAD) clearDead(users);
     writeFileSync(join(users, ownerName(owner)), "", { mode: 0o600 });
   } catch (error) {
     throw fileFailure(error, "marking the image as used", users);
@@ -29,6 +28,11 @@ export function markUse(layout: Layout, hex: string, owner: Owner = ourselves())
   if (!existsSync(record)) {
     throw new Failure("E_NOT_FOUND", "the image was removed just now", { where: record, mend: "import it again" });
   }
+}
+
+function clearDead(users: string): void {
+  const stateOf = statesOfMarks();
+  for (const name of namesIn(users)) if (stateOf(name) === "dead") rmSync(join(users, name), { force: true });
 }
 
 /** Of marks: an image is used as well by what lives on inside when its owner has ended. */

@@ -10,8 +10,11 @@ const neutral = (name: string): string =>
     .replace(/^(writer|detached)\.[0-9]+$/, "$1.N")
     .replace(/\.[0-9a-f]{8}\.tmp$/, ".tmp");
 
-/** Not part of what starts make: trees of images, what containers changed, compiled code. */
-const CONTENT = new Set(["tree", "upper", "work", "compiled"]);
+/**
+ * Not part of what starts make: trees of images, what containers changed, compiled code. Marks of starts on images are
+ * cleared once there are some, and are never more.
+ */
+const CONTENT = new Set(["tree", "upper", "work", "compiled", "users"]);
 
 function below(directory: string, shown: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {

@@ -12,6 +12,8 @@ import { differences, namesOf } from "./store.ts";
 interface Scenario {
   /** The command that is killed, and that has to succeed afterwards. */
   readonly words: readonly string[];
+  /** What is killed instead: one that comes to its end where it is not. */
+  readonly killed?: readonly string[];
   /** Commands before each, and after each that was not killed. */
   readonly before?: readonly string[];
   readonly after?: readonly string[];
@@ -25,6 +27,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   "kill start --pid": { words: ["start", "--rw", "--pid", "--ipc", "--uts", "box", "/bin/true"] },
   "kill start --detach": {
     words: ["start", "--detach", "--rw", "--pid", "box", "sleep", "1000"],
+    killed: ["start", "--detach", "--rw", "--pid", "box", "sleep", "2"],
     after: ["stop", "--timeout", "0.1", "box"],
     running: true,
   },
@@ -71,10 +74,11 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Sc
     const place = idle.pop();
     if (place === undefined) throw new Error("more attempts than places");
     const { box, whole } = place;
+    const words = scenario.killed ?? scenario.words;
     const result = join(box.user.home, "result");
     try {
       if (scenario.before !== undefined) await box.must(scenario.before);
-      const killed = await box.user.run([stepper, result, "kill", String(n), ...rootlingWords(...scenario.words)]);
+      const killed = await box.user.run([stepper, result, "kill", String(n), ...rootlingWords(...words)]);
       if (killed.status !== 0) throw new Error(`the stepper failed: ${killed.stderr}`);
       const [what, , call] = readFileSync(result, "utf8").trim().split(" ");
       // A monitor whose starter was killed may have got on, and what a killed stop was to end may still run.

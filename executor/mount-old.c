@@ -17,7 +17,10 @@
 #include <unistd.h>
 
 #undef MS_NOSYMFOLLOW
-enum { MS_NOSYMFOLLOW = 256 /* Linux 5.10 */, DATA_MAX = 4096 /* of mount(2) */ };
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256 /* Linux 5.10; glibc names it, musl does not */
+#endif
+enum { DATA_MAX = 4096 /* of mount(2) */ };
 
 /* The file system that is being configured: one at a time. */
 static struct {

@@ -95,6 +95,54 @@ export const execCase = (bed: Bed): Case => {
   };
 };
 
+/** What stays beside the payload: the proportional set (PSS, proc(5)) of the processes, in bytes. */
+const pssOf = (pids: string): string =>
+  `for pid in ${pids}; do cat /proc/$pid/smaps_rollup; done | awk '/^Pss:/ { sum += $2 } END { print sum * 1024 }'`;
+
+export const detachedCase = (bed: Bed): Case => {
+  const [pid, pss] = ["conmon.pid", "pss"].map((name) => join(bed.work, name));
+  const name = "rootling, what stays";
+  const monitor = `$(${shell(rootlingWords("list", "--json"))} | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')`;
+  const conmon = podman(
+    bed,
+    ...["run", "--detach", "--name=bench", `--conmon-pidfile=${pid}`, ...PODMAN_RUN],
+    ...["--rootfs", bed.rootfs, "/bin/sleep", "1000"],
+  );
+  const observed = (start: readonly string[], pids: string, end: readonly string[]) => ({
+    run: `{ ${shell(start)} && ${pssOf(pids)} >${pss}; ${shell(end)}; } >/dev/null`,
+    memory: `cat ${pss}`,
+  });
+  return {
+    name: "detached",
+    about: "started to go on by itself, looked at, and ended; memory is the PSS of what stays beside the payload",
+    repetitions: 10,
+    warmups: 1,
+    before: container(bed),
+    subjects: [
+      {
+        name,
+        ...observed(
+          rootlingWords("start", "--detach", "bench", "/bin/sleep", "1000"),
+          monitor,
+          rootlingWords("stop", "--timeout=0", "bench"),
+        ),
+      },
+      {
+        name: "podman run --detach",
+        ...observed(conmon, `$(cat ${pid})`, podman(bed, "rm", "--force", "--time=0", "bench")),
+        ownMounts: true,
+      },
+    ],
+    bars: [
+      {
+        text: "MB of memory beside the payload at most 1",
+        limit: 1,
+        value: (medians) => (medians.get(name)?.memory ?? Number.NaN) / 1e6,
+      },
+    ],
+  };
+};
+
 /** A container is a reference to its image: how large that is must not be seen. */
 export const createCase = (bed: Bed): Case => {
   const large = `${OURS}, of 800 MB`;

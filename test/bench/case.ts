@@ -22,6 +22,8 @@ export interface Subject {
   before?: string;
   /** Shell text that is measured, as one `sh -c`, or words that are measured without a shell. */
   run: string | readonly string[];
+  /** Shell text that prints bytes: the memory that is measured, instead of the largest process's. */
+  memory?: string;
   /** In a mount namespace without the half-made cgroup v2 tree of hybrid hosts, which crun and podman refuse. */
   ownMounts?: boolean;
   /** Shell text before the first and after the last of its runs, where it runs. */

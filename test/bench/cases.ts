@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
-import { createCase, execCase, executorCase, startCase } from "./boot-cases.ts";
+import { createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
@@ -169,6 +169,7 @@ export const casesOf = (bed: Bed): Case[] => [
   ...importCases(bed, "busybox", "the busybox image", 7),
   startCase(bed),
   execCase(bed),
+  detachedCase(bed),
   createCase(bed),
   executorCase(bed),
 ];

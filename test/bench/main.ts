@@ -119,7 +119,9 @@ async function runCase(measured: Case, bed: Bed, program: string, env: Record<st
     if (subject.before !== undefined) await must(["sh", "-c", subject.before], { env });
     const words = typeof subject.run === "string" ? ["sh", "-c", subject.run] : subject.run;
     const hidden = subject.ownMounts && hybrid ? WITHOUT_UNIFIED : [];
-    return measure(program, words, join(bed.work, "..", "sample.json"), env, hidden);
+    const sample = await measure(program, words, join(bed.work, "..", "sample.json"), env, hidden);
+    if (subject.memory === undefined) return sample;
+    return { ...sample, memory: Number(await must(["sh", "-c", subject.memory], { env })) };
   };
   const aside = async ({ ownMounts }: Subject, text: string | undefined) => {
     if (text !== undefined) await must([...(ownMounts && hybrid ? WITHOUT_UNIFIED : []), "sh", "-c", text], { env });

@@ -32,7 +32,11 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind, { stopSignal: "SIGUSR2" });
     });
-    after(() => box.remove());
+    after(async () => {
+      // What a failed test has left running goes on without us.
+      await box.run(["remove", "--force", "box"]);
+      await box.remove();
+    });
 
     const row = async (name = "box"): Promise<Row> => {
       const rows = JSON.parse(await box.must(["list", "--size", "--json"])) as Row[];
@@ -96,7 +100,6 @@ for (const kind of userKinds) {
       assert.match(second.stderr, /E_BUSY.*\n.*rootling stop box/);
       assert.match((await box.run(["remove", "box"])).stderr, /E_BUSY/);
       await until("ready", async () => (await box.must(["logs", "box"])) === "ready\n");
-      assert.equal(await box.must(["stop", "--dry-run", "box"]), `0  signal process ${pid}, by 12  # image config\n`);
       assert.equal(await box.must(["stop", "box"]), "box\n");
       assert.equal(await box.must(["logs", "box"]), "ready\nasked\n");
       assert.equal((await row()).status, 3);

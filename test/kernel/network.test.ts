@@ -1,17 +1,20 @@
 /** User-mode networking. Everything lies in two network namespaces that the test makes: a host, and a world behind it. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { packageDirectory } from "../support/cli.ts";
-import { type Background, background, command, type Outcome } from "../support/command.ts";
+import { type Background, background, command, must, type Outcome } from "../support/command.ts";
 import { oldestKernel, userKinds } from "../support/users.ts";
 
 const amRoot = process.getuid?.() === 0;
 
-/** Makes the two namespaces, then waits: 10.99.0.2 is the host, 10.99.0.1 the world with a name server and a greeter. */
+/**
+ * Makes the two namespaces, then waits: 10.99.0.2 is the host, 10.99.0.1 the world with a name server and a greeter.
+ * There, /dev/net/tun is open to everybody, as distributions have it.
+ */
 const WORLD = `
   ip link set lo up
   unshare --net sleep 600 & world=$!
@@ -22,6 +25,8 @@ const WORLD = `
   nsenter --net=/proc/$world/ns/net sh -c 'ip link set lo up; ip address add 10.99.0.1/24 dev far; ip link set far up'
   ip route add default via 10.99.0.1
   mount --bind "$1/resolv.conf" /etc/resolv.conf
+  mkdir "$1/devices" && mount -t tmpfs -o mode=755 tmpfs "$1/devices"
+  mknod -m 666 "$1/devices/tun" c 10 200 && mount --bind "$1/devices/tun" /dev/net/tun
   nsenter --net=/proc/$world/ns/net python3 "$2/test/support/answers.py" &
   echo ready
   read -r end
@@ -32,10 +37,8 @@ for (const kind of amRoot ? userKinds.filter((one) => one !== "subids") : []) {
   describe(`user-mode networking as ${kind}`, () => {
     let box: Box;
     let host: Background & { pid: number };
-    const tun = statSync("/dev/net/tun").mode;
     before(async () => {
       box = await busyboxBox(kind);
-      chmodSync("/dev/net/tun", 0o666);
       writeFileSync(join(box.scratch, "resolv.conf"), "search test\nnameserver 10.99.0.1\n");
       let said = "";
       const started = background(
@@ -65,7 +68,6 @@ for (const kind of amRoot ? userKinds.filter((one) => one !== "subids") : []) {
     after(async () => {
       host.closeInput();
       await host.ended;
-      chmodSync("/dev/net/tun", tun & 0o7777);
       await box.remove();
     });
 
@@ -231,9 +233,9 @@ s = socket.create_connection(("127.0.0.1", 18081), 2); print(s.recv(20).decode()
         assert.match((await run(["run", ...flags, "busybox", "true"])).stderr, new RegExp(code));
       }
       if (kind === "root") return;
-      chmodSync("/dev/net/tun", 0o600);
+      await must(onHost(["chmod", "600", "/dev/net/tun"]));
       const { status, stderr } = await run(["run", "--net=user", "busybox", "true"]);
-      chmodSync("/dev/net/tun", 0o666);
+      await must(onHost(["chmod", "666", "/dev/net/tun"]));
       assert.equal(status, 125);
       assert.match(stderr, /\/dev\/net\/tun is closed/);
       assert.ok(existsSync("/dev/net/tun"));

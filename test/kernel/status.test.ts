@@ -32,7 +32,11 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind);
     });
-    after(() => box.remove());
+    after(async () => {
+      // What a failed test has left running goes on without us.
+      await box.run(["remove", "--force", "box"]);
+      await box.remove();
+    });
 
     /** What a shell has as $? after each of `ends`. */
     const statuses = async (words: readonly string[], ends: readonly number[]): Promise<number[]> => {

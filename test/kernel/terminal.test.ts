@@ -22,7 +22,11 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind);
     });
-    after(() => box.remove());
+    after(async () => {
+      // What a failed test has left running goes on without us.
+      await box.run(["remove", "--force", "box"]);
+      await box.remove();
+    });
 
     const open = async (
       t: { after(done: () => void): void },

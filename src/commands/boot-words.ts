@@ -1,28 +1,12 @@
-/** The flags that run and start share, and the way from an intent to a running container. */
-import { realpathSync } from "node:fs";
-import { join } from "node:path";
+/** The flags that run and start share, and how a plan is shown. */
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
-import { makePrivateDirectory } from "../base/files.ts";
-import { mark } from "../base/marks.ts";
-import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
-import { markOfOwner } from "../base/survivors.ts";
 import { escapeText } from "../base/text.ts";
-import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
-import type { Places } from "../boot/facts.ts";
-import type { Intent } from "../boot/intent.ts";
-import { isDetached } from "../boot/lower-life.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
-import { hexOf } from "../store/images.ts";
-import { runtimePaths } from "../store/layout.ts";
-import { clearLeavings } from "../store/leavings.ts";
-import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
-import { markUse } from "../store/use.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
-import { containersToJoin } from "./join-words.ts";
-import { DETACH_KEYS, ownTerminal, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
+import { DETACH_KEYS } from "./terminal-words.ts";
 
 export interface BootOptions extends BootFlags {
   readonly dryRun?: boolean;
@@ -110,90 +94,3 @@ export function formatPlan(plan: Plan): string {
 
 export const showPlan = (cli: Cli, plan: Plan, json: boolean | undefined): void =>
   cli.print(json ? showJson(plan) : formatPlan(plan));
-
-/** Where a start is recorded, and how. */
-export interface Launch {
-  /** Directory of the records. */
-  readonly runs: string;
-  readonly container?: string;
-  readonly image: string;
-  /** Digest of the stored image below, which must stay while it is used. */
-  readonly digest?: string;
-  /** Called when the plan is made and about to be carried out by `owner`. */
-  readonly before?: (owner: Owner) => void;
-  /** Where a detached start leaves its log and the record of its end. */
-  readonly life?: NonNullable<Places["life"]>;
-}
-
-/** Makes the plan, prints it or becomes it. */
-export async function launch(cli: Cli, asked: Intent, options: BootOptions, how: Launch): Promise<void> {
-  const intent = { ...asked, ...ownTerminal(asked) };
-  mark("plan");
-  const { layout } = cli;
-  const context = cli.context(options.progress);
-  const runtime = runtimePaths(layout);
-  const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
-  if (intent.terminal && !intent.detached && !options.dryRun) refuseWithoutTerminal();
-  const monitor = isDetached(intent) && !options.dryRun ? await startMonitor(context) : undefined;
-  const owner = monitor === undefined ? ourselves() : ownerOf(monitor.pid);
-  const place = placeOfRun(how.runs, owner);
-  const socket = join(runtime.terminals, ownerName(owner));
-  const plan = planStart(intent, {
-    stage: runtime.stage,
-    ephemeral: join(layout.ephemeral, ownerName(owner)),
-    record: place.pid,
-    cgroup: { name: `rootling-${ownerName(owner)}`, mark: join(runtime.cgroups, ownerName(owner)) },
-    network: join(runtime.networks, ownerName(owner)),
-    containers: containersToJoin(layout, intent),
-    hidden: outermost([context.settings.DATA_PATH, context.settings.RUNTIME_PATH].map(realPathOrSame)),
-    mark: markOfOwner(owner),
-    socket,
-    ...(how.life === undefined ? {} : { life: how.life }),
-  });
-  if (options.dryRun) return showPlan(cli, plan, options.json);
-  mark("records and locks");
-  for (const directory of [runtime.stage, runtime.wires, runtime.networks, runtime.cgroups, layout.ephemeral, how.runs])
-    makePrivateDirectory(directory);
-  if (monitor !== undefined) makePrivateDirectory(runtime.terminals);
-  await clearLeavings(layout);
-  const hex = how.digest === undefined ? undefined : hexOf(how.digest);
-  if (hex !== undefined) markUse(layout, hex, owner);
-  how.before?.(owner);
-  writeRun(place, recordOf(intent, plan, how));
-  const wire = join(runtime.wires, ownerName(owner));
-  if (monitor === undefined) return carryOut(context, plan, wire);
-  const failed = await carryOutBeside(context, plan, wire, monitor);
-  if (failed !== undefined) return cli.setStatus(failed);
-  if (intent.detached) return cli.print(how.container ?? String(owner.pid));
-  return showTerminal(context, socket, keys, "starter");
-}
-
-/** Without those that lie in another of them. */
-const outermost = (paths: readonly string[]): string[] =>
-  paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
-
-/** The store's directories may be reached through symlinks; a path that does not exist yet stays as it is. */
-const realPathOrSame = (path: string): string => {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-};
-
-const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
-  format: 1,
-  ...(how.container === undefined ? {} : { container: how.container }),
-  image: how.image,
-  started: new Date().toISOString(),
-  writable: intent.writes.value !== "refused",
-  command: intent.command.value,
-  environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
-  workdir: intent.workdir.value,
-  user: intent.user?.value ?? "",
-  ...(intent.isolate ? { isolate: true } : {}),
-  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
-  ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
-  ...(intent.detached ? { detached: true } : {}),
-  ...(intent.terminal ? { terminal: true } : {}),
-});

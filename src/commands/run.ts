@@ -6,10 +6,11 @@ import { type FlagIntent, readFlags } from "../boot/read-flags.ts";
 import { readImageConfig } from "../boot/read-image.ts";
 import type { StoredImage } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
-import { type BootOptions, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { directRoot } from "./direct-root.ts";
 import { type ImportFlags, imageFor } from "./image-for.ts";
+import { launch } from "./launching.ts";
 import { treeToStart } from "./mapped-tree.ts";
 import { withRegistryFlags } from "./registry-words.ts";
 

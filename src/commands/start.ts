@@ -7,10 +7,11 @@ import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { isWhole, resetContainer } from "../store/reset.ts";
-import { type BootOptions, type Launch, launch, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
+import { type Launch, launch } from "./launching.ts";
 import { treeToStart } from "./mapped-tree.ts";
 import { currentDirectory, imageParts } from "./run.ts";
 

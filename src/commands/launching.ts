@@ -1,0 +1,121 @@
+/** The way from an intent to a running container: plan, records and locks, then the executor. */
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
+import { makePrivateDirectory } from "../base/files.ts";
+import { mark } from "../base/marks.ts";
+import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
+import { markOfOwner } from "../base/survivors.ts";
+import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
+import type { Places } from "../boot/facts.ts";
+import type { Intent } from "../boot/intent.ts";
+import { isDetached } from "../boot/lower-life.ts";
+import type { Plan } from "../plan/plan.ts";
+import { hexOf } from "../store/images.ts";
+import { runtimePaths } from "../store/layout.ts";
+import { clearLeavings } from "../store/leavings.ts";
+import { placeOfRun, type RunRecord, writeRun } from "../store/runs.ts";
+import { markUse } from "../store/use.ts";
+import { type BootOptions, showPlan } from "./boot-words.ts";
+import type { Cli } from "./cli.ts";
+import { containersToJoin } from "./join-words.ts";
+import { DETACH_KEYS, ownTerminal, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
+
+/** Where a start is recorded, and how. */
+export interface Launch {
+  /** Directory of the records. */
+  readonly runs: string;
+  readonly container?: string;
+  readonly image: string;
+  /** Digest of the stored image below, which must stay while it is used. */
+  readonly digest?: string;
+  /** Called when the plan is made and about to be carried out by `owner`. */
+  readonly before?: (owner: Owner) => void;
+  /** Where a detached start leaves its log and the record of its end. */
+  readonly life?: NonNullable<Places["life"]>;
+}
+
+/** Makes the plan, prints it or becomes it. */
+export async function launch(cli: Cli, asked: Intent, options: BootOptions, how: Launch): Promise<void> {
+  const intent = { ...asked, ...ownTerminal(asked) };
+  mark("plan");
+  const context = cli.context(options.progress);
+  const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
+  if (options.dryRun) return showPlan(cli, planStart(intent, placesOf(cli, intent, ourselves(), how)), options.json);
+  if (intent.terminal && !intent.detached) refuseWithoutTerminal();
+  // Records and locks name whoever lives as long as the container: this process, or a monitor that waits for its plan.
+  const monitor = isDetached(intent) ? await startMonitor(context) : undefined;
+  const owner = monitor === undefined ? ourselves() : ownerOf(monitor.pid);
+  const places = placesOf(cli, intent, owner, how);
+  const plan = planStart(intent, places);
+  mark("records and locks");
+  await record(cli, intent, plan, owner, how);
+  const wire = join(runtimePaths(cli.layout).wires, ownerName(owner));
+  if (monitor === undefined) return carryOut(context, plan, wire);
+  const failed = await carryOutBeside(context, plan, wire, monitor);
+  if (failed !== undefined) return cli.setStatus(failed);
+  if (intent.detached) return cli.print(how.container ?? String(owner.pid));
+  return showTerminal(context, places.socket, keys, "starter");
+}
+
+/** The paths of one start, which all name its owner. */
+function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places & { readonly socket: string } {
+  const { layout } = cli;
+  const { settings } = cli.context("none");
+  const runtime = runtimePaths(layout);
+  const name = ownerName(owner);
+  return {
+    stage: runtime.stage,
+    ephemeral: join(layout.ephemeral, name),
+    record: placeOfRun(how.runs, owner).pid,
+    cgroup: { name: `rootling-${name}`, mark: join(runtime.cgroups, name) },
+    network: join(runtime.networks, name),
+    containers: containersToJoin(layout, intent),
+    hidden: outermost([settings.DATA_PATH, settings.RUNTIME_PATH].map(realPathOrSame)),
+    mark: markOfOwner(owner),
+    socket: join(runtime.terminals, name),
+    ...(how.life === undefined ? {} : { life: how.life }),
+  };
+}
+
+/** Makes the store's directories, clears what the dead left, takes the locks and writes down what is about to run. */
+async function record(cli: Cli, intent: Intent, plan: Plan, owner: Owner, how: Launch): Promise<void> {
+  const { layout } = cli;
+  const { stage, wires, networks, cgroups, terminals } = runtimePaths(layout);
+  for (const directory of [stage, wires, networks, cgroups, terminals, layout.ephemeral, how.runs])
+    makePrivateDirectory(directory);
+  await clearLeavings(layout);
+  const hex = how.digest === undefined ? undefined : hexOf(how.digest);
+  if (hex !== undefined) markUse(layout, hex, owner);
+  how.before?.(owner);
+  writeRun(placeOfRun(how.runs, owner), recordOf(intent, plan, how));
+}
+
+/** Without those that lie in another of them. */
+const outermost = (paths: readonly string[]): string[] =>
+  paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
+
+/** The store's directories may be reached through symlinks; a path that does not exist yet stays as it is. */
+const realPathOrSame = (path: string): string => {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+};
+
+const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
+  format: 1,
+  ...(how.container === undefined ? {} : { container: how.container }),
+  image: how.image,
+  started: new Date().toISOString(),
+  writable: intent.writes.value !== "refused",
+  command: intent.command.value,
+  environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
+  workdir: intent.workdir.value,
+  user: intent.user?.value ?? "",
+  ...(intent.isolate ? { isolate: true } : {}),
+  ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
+  ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
+  ...(intent.detached ? { detached: true } : {}),
+  ...(intent.terminal ? { terminal: true } : {}),
+});

@@ -120,6 +120,12 @@ export async function testInUml(files: readonly string[], tap: string | undefine
 }
 
 if (import.meta.main) {
+  // By its exit the machine is ended too.
+  for (const [signal, number] of [
+    ["SIGINT", 2],
+    ["SIGTERM", 15],
+  ] as const)
+    process.once(signal, () => process.exit(128 + number));
   const { values, positionals } = parseArgs({ options: { tap: { type: "string" } }, allowPositionals: true });
   process.exitCode = await testInUml(positionals, values.tap);
 }

@@ -43,7 +43,7 @@ export class Terminal {
 
   /** Starts `argv` as the user, as the leader of the terminal's session. */
   static async start(user: TestUser, argv: readonly string[], size: [rows: number, columns: number] = [24, 80]) {
-    const script = join(import.meta.dirname, "pty.py");
+    const script = join(import.meta.dirname, "session.py");
     const words = ["python3", script, ...size.map(String), ...user.words(argv)];
     const child = spawn(words[0] ?? "", words.slice(1), {
       stdio: ["pipe", "pipe", "inherit"],

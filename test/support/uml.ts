@@ -126,6 +126,10 @@ if (import.meta.main) {
     ["SIGTERM", 15],
   ] as const)
     process.once(signal, () => process.exit(128 + number));
-  const { values, positionals } = parseArgs({ options: { tap: { type: "string" } }, allowPositionals: true });
-  process.exitCode = await testInUml(positionals, values.tap);
+  const options = { tap: { type: "string" }, part: { type: "string", default: "1/1" } } as const;
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  // --part 1/2: every second file, from the first on.
+  const [part = 1, parts = 1] = values.part.split("/").map(Number);
+  const files = positionals.filter((_, index) => index % parts === part - 1);
+  process.exitCode = await testInUml(files, values.tap);
 }

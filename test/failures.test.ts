@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { chmodSync, existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Box, busyboxBox } from "../support/boxes.ts";
-import { rootlingWords } from "../support/cli.ts";
-import { command } from "../support/command.ts";
-import { ordinaryKinds, userKinds } from "../support/users.ts";
+import { type Box, busyboxBox } from "./support/boxes.ts";
+import { rootlingWords } from "./support/cli.ts";
+import { command } from "./support/command.ts";
+import { ordinaryKinds, userKinds } from "./support/users.ts";
 
 for (const kind of userKinds) {
   describe(`failures as ${kind}`, () => {

@@ -1,6 +1,6 @@
 """Runs a program on a real pseudo terminal, as the leader of its session.
 
-usage: pty.py ROWS COLUMNS COMMAND [ARGUMENT...]
+usage: session.py ROWS COLUMNS COMMAND [ARGUMENT...]
 Reads commands, a JSON value a line: {"send": TEXT}, {"size": [ROWS, COLUMNS]}, {"modes": true}, {"hangup": true}.
 Writes events the same way: {"pid": N}, {"output": BASE64}, {"modes": {...}}, {"exit": STATUS or -SIGNAL}.
 """

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -69,7 +70,8 @@ static void seal(char **argv) {
   for (ssize_t n; (n = read(self, buffer, sizeof buffer)) != 0;)
     if (n < 0 || write(copy, buffer, (size_t)n) != n) fatal("copying the executor");
   if (fcntl(copy, F_ADD_SEALS, SEALS) != 0) fatal("sealing the executor");
-  syscall(SYS_execveat, copy, "", argv, environ, 0x1000 /* AT_EMPTY_PATH */);
+  char *shown[] = {"rootling", argv[1], NULL}; /* What is inside sees it, and learns nothing of the host's paths. */
+  syscall(SYS_execveat, copy, "", shown, environ, 0x1000 /* AT_EMPTY_PATH */);
   fatal("executing the sealed executor");
 }
 
@@ -123,6 +125,8 @@ int main(int argc, char **argv) {
   int report = -1;
   char *wire = wire_read(strcmp(argv[1], "--monitor") == 0 ? await_wire(&report) : argv[1], &size);
   if (wire == NULL) fatal("reading the plan");
+  if (strcmp(argv[1], "--monitor") != 0) memset(argv[1], 0, strlen(argv[1]));
+  prctl(PR_SET_NAME, "rootling");
   struct plan plan = {0};
   const char *wrong = wire_parse(wire, size, &plan);
   if (wrong != NULL) {

@@ -15,6 +15,10 @@ export function signalNumber(text: string): number | undefined {
   return (constants.signals as Record<string, number>)[name];
 }
 
+/** What people call a signal; the real-time ones have numbers only. */
+export const signalName = (number: number): string =>
+  Object.entries(constants.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;
+
 /** Sends a signal; a process that has ended needs none. Throws E_DENIED where it belongs to somebody else. */
 export function sendSignal(pid: number, signal: number): void {
   try {

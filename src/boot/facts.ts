@@ -17,7 +17,7 @@ import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
 import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent, JoinWish } from "./intent.ts";
-import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess } from "./join-facts.ts";
+import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess, staysOurs } from "./join-facts.ts";
 import { controllersOf } from "./limits.ts";
 import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
 
@@ -235,8 +235,8 @@ const squashfuseFact = (): Pick<Facts, "squashfuse"> => {
   return squashfuse === undefined ? {} : { squashfuse };
 };
 
-const ownNetwork = (intent: Intent): boolean =>
-  networkOf(intent).kind === "user" || (intent.namespaces.net?.value ?? "host") !== "host";
+const ownNetwork = (intent: Intent, targets?: JoinTargets): boolean =>
+  networkOf(intent).kind === "user" || !staysOurs(intent.namespaces.net?.value, "net", targets);
 
 /** Directories of sysfs that are empty but for what is mounted on them: they hide nothing. */
 const EMPTY_IN_SYS =
@@ -257,6 +257,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
   const mounts = host ? mountPoints() : [];
   const terminal = intent.terminal === undefined ? terminalPath() : undefined;
   const window = intent.terminal === undefined ? undefined : windowSize();
+  const targets = joinWishes(intent).size > 0 ? gatherTargets(intent, places.containers ?? {}) : undefined;
   return {
     uid,
     initialRoot: uid === 0 && isInitialUserNamespace(),
@@ -272,8 +273,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(intent.seccomp ? { architecture: process.arch } : {}),
     ...(intent.capabilities ? { capabilities: ownCapabilities() } : {}),
     ...(wantsSubordinate(intent.idMap.value) ? { subordinate: readSubordinateIds(uid) } : {}),
-    ...(joinWishes(intent).size > 0 ? { targets: gatherTargets(intent, places.containers ?? {}) } : {}),
-    ...(ownNetwork(intent) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
+    ...(targets === undefined ? {} : { targets }),
+    ...(ownNetwork(intent, targets) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
     ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
     ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),

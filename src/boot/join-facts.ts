@@ -25,6 +25,10 @@ export type JoinTargets = Readonly<Partial<Record<JoinWish, JoinTarget>>>;
 export const isJoin = (wish: NamespaceWish | undefined): wish is JoinWish =>
   wish !== undefined && /^(container|pid):/.test(wish);
 
+/** Whether a wish comes to the namespace that we are in: joining a process that shares it with us does so too. */
+export const staysOurs = (wish: NamespaceWish | undefined, kind: "net" | "pid", targets: JoinTargets = {}): boolean =>
+  wish === undefined || wish === "host" || (isJoin(wish) && targets[wish]?.apart.includes(kind) === false);
+
 /** The wishes of an intent that join, each once, with their origins. */
 export const joinWishes = (intent: Pick<Intent, "namespaces">): ReadonlyMap<JoinWish, string> =>
   new Map(Object.values(intent.namespaces).flatMap((wish) => (isJoin(wish?.value) ? [[wish.value, wish.origin]] : [])));

@@ -3,6 +3,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts } from "./facts.ts";
 import type { Intent, Mount } from "./intent.ts";
+import { staysOurs } from "./join-facts.ts";
 import type { Lender } from "./lower-lend.ts";
 import { isDetached, markOf } from "./lower-life.ts";
 import { place } from "./lower-root.ts";
@@ -13,7 +14,7 @@ export function lowerSystem(intent: Intent, facts: Facts, lent: Lender): Op[] {
   if (intent.isolate) return isolatedSystem(intent, facts, lent, intent.isolate.origin);
   const pids = intent.namespaces.pid;
   return [
-    pids !== undefined && pids.value !== "host"
+    pids !== undefined && !staysOurs(pids.value, "pid", facts.targets)
       ? op("mount", pids.origin, "proc", "proc", "/proc", "nosuid,nodev,noexec", "", "own")
       : // A user namespace alone may not mount procfs: it would show what the mount namespace hides.
         op("bind", OURSELVES, "/proc", "/proc", "", "", "rec", "own", "755"),

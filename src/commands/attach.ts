@@ -16,7 +16,7 @@ export const define = (cli: Cli) =>
     .option("--detach-keys <keys>", "what to type to leave it running", DETACH_KEYS)
     .action(async (name: string, { detachKeys }: { detachKeys: string }) => {
       const keys = readDetachKeys(detachKeys);
-      const found = findRuns(cli, name);
+      const found = findRuns(cli.layout, name);
       const withTerminal = { ...found, runs: found.runs.filter(({ terminal }) => terminal) };
       const run = onlyRun(name, withTerminal);
       if (run !== undefined) {

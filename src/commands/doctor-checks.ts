@@ -1,5 +1,5 @@
 /** What `rootling doctor` looks at: the table of checks. docs/doctor.md lists them; a test holds both together. */
-import { mkdtempSync, rmdirSync, statfsSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
@@ -48,14 +48,17 @@ function directory(path: string, variable: string): Finding {
 /** TMPFS_MAGIC of linux/magic.h. */
 const TMPFS = 0x01021994;
 
+const isInMemory = (path: string): boolean => existsSync(path) && statfsSync(path).type === TMPFS;
+
 /** What lies there should not outlive the machine's uptime. */
 function runtimeDirectory({ settings: { RUNTIME_PATH }, uid }: Host): Finding {
   const found = directory(RUNTIME_PATH, "ROOTLING_RUNTIME_PATH");
-  if (found.state !== "ok" || statfsSync(RUNTIME_PATH).type === TMPFS) return found;
-  const place = uid === 0 ? "/run/rootling" : `/run/user/${uid}/rootling`;
+  if (found.state !== "ok" || isInMemory(RUNTIME_PATH)) return found;
+  const [place] = [uid === 0 ? "/run" : `/run/user/${uid}`, "/dev/shm"].filter(isInMemory);
+  const such = place === undefined ? "" : `, such as ${place}/rootling${place === "/dev/shm" ? `-${uid}` : ""}`;
   return warning(
     `${RUNTIME_PATH} is not in memory: what a crash of the machine leaves there stays until the next start`,
-    `set ROOTLING_RUNTIME_PATH to a directory of a tmpfs, such as ${place}`,
+    `set ROOTLING_RUNTIME_PATH to a directory of a tmpfs${such}`,
   );
 }
 

@@ -130,6 +130,6 @@ export function cgroups({ uid }: Host): Finding {
     `${reason}: --memory, --cpus and --pids-limit are refused`,
     uid === 0
       ? "mount cgroup2 on /sys/fs/cgroup with these controllers, or do without limits"
-      : "start rootling by: systemd-run --user --scope --property=Delegate=yes rootling …",
+      : "with systemd, start rootling by: systemd-run --user --scope --property=Delegate=yes rootling …",
   );
 }

@@ -62,7 +62,7 @@ export const define = (cli: Cli) =>
 
 /** The run of a container's name or of a pid. Throws E_NOT_FOUND; E_USAGE where a name means several. */
 function findRun(cli: Cli, name: string): Run {
-  const found = findRuns(cli, name);
+  const found = findRuns(cli.layout, name);
   const run = onlyRun(name, found);
   if (run !== undefined) return run;
   if (!found.container && /^[0-9]+$/.test(name) && startTime(Number(name)) !== undefined)

@@ -1,9 +1,8 @@
 /** Finds what runs by the words that people give: a container's name, or a pid that `rootling list` shows. */
 import { Failure } from "../base/errors.ts";
-import { listContainers } from "../store/containers.ts";
-import { runtimePaths } from "../store/layout.ts";
+import { type Container, listContainers } from "../store/containers.ts";
+import { type Layout, runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
-import type { Cli } from "./cli.ts";
 
 export interface Found {
   /** A container of that name exists. */
@@ -12,16 +11,20 @@ export interface Found {
 }
 
 /** All runs of a container's name, or the one of a pid. */
-export function findRuns(cli: Cli, name: string): Found {
-  const containers = listContainers(cli.layout);
+export function findRuns(layout: Layout, name: string): Found {
+  const containers = listContainers(layout);
   const named = containers.find((container) => container.name === name);
   if (named !== undefined) return { container: true, runs: named.runs };
-  const all = [...containers.flatMap(({ runs }) => runs), ...listRuns(runtimePaths(cli.layout).runs)];
-  return {
-    container: false,
-    runs: all.filter(({ pid, inside }) => name === String(pid) || name === String(inside.pid)),
-  };
+  return { container: false, runs: runsOf(layout, containers, name) };
 }
+
+/** The runs of a pid, that of the process inside or of the one that was started; none or one. */
+export const runsOfPid = (layout: Layout, pid: string): readonly Run[] => runsOf(layout, listContainers(layout), pid);
+
+const runsOf = (layout: Layout, containers: readonly Container[], name: string): readonly Run[] =>
+  [...containers.flatMap(({ runs }) => runs), ...listRuns(runtimePaths(layout).runs)].filter(
+    ({ pid, inside }) => name === String(pid) || name === String(inside.pid),
+  );
 
 export const nothingRuns = (name: string, { container }: Found): Failure =>
   new Failure("E_NOT_FOUND", container ? `the container ${name} does not run` : `nothing named ${name} runs`, {

@@ -107,7 +107,7 @@ function mapOfContainer({ name, map }: Container, asked: Intent["idMap"]): Inten
     where: idMap.origin,
     mend:
       idMap === asked
-        ? `leave out the map, or make another container with \`rootling create --map ${formatMap(idMap.value)}\``
+        ? `leave out ${idMap.origin}, or make another container with \`rootling create --map ${formatMap(idMap.value)}\``
         : "the subordinate ids of /etc/subuid or /etc/subgid are no longer those that it was made with: restore them",
   });
 }

@@ -1,6 +1,6 @@
 /** `rootling stop`: ends what runs. */
 import { InvalidArgumentError } from "commander";
-import { signalNumber } from "../base/signals.ts";
+import { signalName, signalNumber } from "../base/signals.ts";
 import type { Run } from "../store/runs.ts";
 import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
@@ -45,7 +45,7 @@ export const define = (cli: Cli) =>
       const { signal, timeout, dryRun, json } = options;
       refuseIdleFlags(options);
       const context = cli.context("none");
-      const found = names.map((name) => ({ name, found: findRuns(cli, name) }));
+      const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));
       for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
       if (dryRun) {
         const runs = found.flatMap(({ found: one }) => one.runs);
@@ -63,6 +63,6 @@ export const define = (cli: Cli) =>
 const planEnd = (run: Run, signal: number | undefined, timeout: number): Step =>
   step(
     "end",
-    `process ${run.pid} by signal ${signal ?? stopSignalOf(run)}, after ${timeout} s by SIGKILL`,
+    `process ${run.pid} by ${signalName(signal ?? stopSignalOf(run))}, after ${timeout} s by SIGKILL`,
     signal === undefined ? "the image's signal, or SIGTERM" : "--signal",
   );

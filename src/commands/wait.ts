@@ -14,7 +14,7 @@ export const define = (cli: Cli) =>
     .argument("<name>", "a container")
     .action(async (name: string) => {
       const { signal } = cli.context("none");
-      const found = findRuns(cli, name);
+      const found = findRuns(cli.layout, name);
       const run = found.runs.find(({ detached }) => detached);
       if (run === undefined && found.runs.length > 0) {
         throw new Failure("E_CONFLICT", `${name} was not started with --detach`, {

@@ -29,6 +29,12 @@ for (const kind of userKinds) {
       assert.ok(ok.size >= 100, `${ok.size} facts`);
     });
 
+    test("its first process tells nothing of the host's paths", async () => {
+      const script = "cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline";
+      const [name, words = ""] = (await box.must(["run", "--isolate", "busybox", "sh", "-c", script])).split("\n");
+      assert.deepEqual([name, words.trim()], ["rootling", "rootling"]);
+    });
+
     test("capabilities are added and dropped by name, in all sets", async () => {
       const root = kind === "root";
       const usual = await capabilities("--root");

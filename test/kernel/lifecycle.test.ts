@@ -109,6 +109,16 @@ for (const kind of userKinds) {
       assert.match((await box.run(["stop", "box"])).stderr, /E_NOT_FOUND/);
     });
 
+    test("Ctrl-C ends a stop that waits, and kills nothing", async () => {
+      await box.must(["start", "--detach", "box", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
+      await until("ready", async () => (await box.must(["logs", "box"])) === "ready\n");
+      const words = rootlingWords("stop", "--signal", "TERM", "box");
+      const { status } = await box.user.run(["timeout", "--preserve-status", "--signal", "INT", "1", ...words]);
+      assert.equal(status, 130);
+      assert.equal((await row()).state, "running");
+      await box.must(["stop", "--timeout", "0", "box"]);
+    });
+
     test("who does not end in time is killed, with all that is inside", async () => {
       const script = "trap '' TERM HUP; (trap '' TERM; exec sleep 1000) & echo ready; wait; sleep 1000";
       for (const flags of [[], ["--pid=host"]]) {

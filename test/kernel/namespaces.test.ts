@@ -99,8 +99,18 @@ for (const kind of userKinds) {
       );
       assert.equal(byPid[0], theirs[0]);
       assert.notEqual(byPid[1], theirs[1]);
+      const listed = await lines("run", `--pid=pid:${other.pid}`, "busybox", "sh", "-c", namespaces("pid"));
+      assert.equal(listed[0], theirs[3], "the pid that list shows");
       assert.equal((await box.run(["run", ...joins, "busybox", "sh", "-c", "exit 7"])).status, 7);
       assert.equal((await box.run(["run", ...joins, "busybox", "nothing"])).status, 127);
+      await other.end();
+    });
+
+    test("one that shares the host's network and processes is joined all the same", async () => {
+      const other = await startBeside(box, ["start", "--uts", "box"]);
+      const joins = ["net", "pid", "uts"].map((name) => `--${name}=container:box`);
+      const joined = await lines("run", ...joins, "busybox", "sh", "-c", namespaces("net", "pid", "uts"));
+      assert.deepEqual(joined, [ours("net"), ours("pid"), readlinkSync(`/proc/${other.inside}/ns/uts`)]);
       await other.end();
     });
 

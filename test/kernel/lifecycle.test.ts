@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startTime } from "../../src/base/owner.ts";
-import { type Box, busyboxBox } from "../support/boxes.ts";
+import { type Box, busyboxBox, removeWith } from "../support/boxes.ts";
 import { rootlingWords } from "../support/cli.ts";
 import { background } from "../support/command.ts";
 import { userKinds } from "../support/users.ts";
@@ -32,11 +32,7 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind, { stopSignal: "SIGUSR2" });
     });
-    after(async () => {
-      // What a failed test has left running goes on without us.
-      await box.run(["remove", "--force", "box"]);
-      await box.remove();
-    });
+    after(() => removeWith(box, "box"));
 
     const row = async (name = "box"): Promise<Row> => {
       const rows = JSON.parse(await box.must(["list", "--size", "--json"])) as Row[];

@@ -8,10 +8,10 @@ import { startTime } from "../../src/base/owner.ts";
 import { check } from "../../src/plan/check.ts";
 import { type Op, op, type Topology } from "../../src/plan/plan.ts";
 import { toWire } from "../../src/plan/wire.ts";
-import { type Box, busyboxBox } from "../support/boxes.ts";
+import { type Box, busyboxBox, removeWith } from "../support/boxes.ts";
 import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { must } from "../support/command.ts";
-import { userKinds } from "../support/users.ts";
+import { oldestKernel, userKinds } from "../support/users.ts";
 
 /** All but those that stop, continue, or are ignored where nobody has asked for them. */
 const DEADLY = Array.from({ length: 64 }, (_, index) => index + 1).filter((number) => {
@@ -20,8 +20,7 @@ const DEADLY = Array.from({ length: 64 }, (_, index) => index + 1).filter((numbe
 });
 
 /** All; on the oldest kernel, where each start takes ten times as long, those around which something changes. */
-const CODES =
-  process.env.ROOTLING_TEST_BED === "uml" ? [0, 127, 128, 255] : Array.from({ length: 256 }, (_, code) => code);
+const CODES = oldestKernel ? [0, 127, 128, 255] : Array.from({ length: 256 }, (_, code) => code);
 
 /** Shell text that ends the shell itself in the way that $1 says: a code, or a signal behind a minus. */
 const END = 'case $1 in -*) kill "$1" $$; exit 99 ;; *) exit "$1" ;; esac';
@@ -32,11 +31,7 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind);
     });
-    after(async () => {
-      // What a failed test has left running goes on without us.
-      await box.run(["remove", "--force", "box"]);
-      await box.remove();
-    });
+    after(() => removeWith(box, "box"));
 
     /** What a shell has as $? after each of `ends`. */
     const statuses = async (words: readonly string[], ends: readonly number[]): Promise<number[]> => {

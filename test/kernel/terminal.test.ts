@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { startTime } from "../../src/base/owner.ts";
-import { type Box, busyboxBox } from "../support/boxes.ts";
+import { type Box, busyboxBox, removeWith } from "../support/boxes.ts";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { Terminal } from "../support/terminal.ts";
@@ -22,11 +22,7 @@ for (const kind of userKinds) {
     before(async () => {
       box = await busyboxBox(kind);
     });
-    after(async () => {
-      // What a failed test has left running goes on without us.
-      await box.run(["remove", "--force", "box"]);
-      await box.remove();
-    });
+    after(() => removeWith(box, "box"));
 
     const open = async (
       t: { after(done: () => void): void },

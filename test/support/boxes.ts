@@ -18,6 +18,12 @@ export interface Box {
   remove(): Promise<void>;
 }
 
+/** Removes a box in which something may still run: what a failed test has left goes on without us. */
+export async function removeWith(box: Box, container: string): Promise<void> {
+  await box.run(["remove", "--force", container]);
+  await box.remove();
+}
+
 /** A user without any image. */
 export async function emptyBox(kind: UserKind): Promise<Box> {
   const { user, remove } = await makeUser(kind);

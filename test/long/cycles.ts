@@ -36,11 +36,16 @@ const read = (path: string): string => {
   }
 };
 
-/** Processes that the cycles made: of the user, started with the box's environment, or in mounts of its store. */
+/**
+ * Processes that the cycles made: of the user, started with the box's environment, or in mounts of its store. Not those
+ * that have ended and wait only for pid 1, which may take its time, to notice.
+ */
 const processesOf = ({ user }: Box): string[] =>
   readdirSync("/proc").filter((pid) => {
     if (!/^[0-9]+$/.test(pid) || Number(pid) === process.pid) return false;
-    const uid = /^Uid:\s+([0-9]+)/m.exec(read(`/proc/${pid}/status`))?.[1];
+    const status = read(`/proc/${pid}/status`);
+    if (/^State:\s+Z/m.test(status) && /^PPid:\s+1$/m.test(status)) return false;
+    const uid = /^Uid:\s+([0-9]+)/m.exec(status)?.[1];
     if (user.kind !== "root" && uid === String(user.uid)) return true;
     return ["environ", "mountinfo"].some((file) => read(`/proc/${pid}/${file}`).includes(user.home));
   });

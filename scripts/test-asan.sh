@@ -8,7 +8,9 @@ sh scripts/build.sh
 . scripts/node.sh
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+. scripts/fuse.sh
+trap 'rm -rf "$scratch"; close_fuse' EXIT
+trap 'exit 130' INT TERM
 chmod 755 "$scratch"
 # Options are compiled in, for the environment of a test's user is its own. Leaks are none: the executor frees nothing.
 cat >"$scratch/options.c" <<'OPTIONS'

@@ -9,11 +9,9 @@ sh scripts/setup.sh test
 sh scripts/build.sh
 
 results=$(mktemp -d)
-# Distributions let everybody use FUSE; a machine that does not opens it for the time of the tests.
-fuse=$(stat -c %a /dev/fuse 2>/dev/null || true)
-if [ "$(id -u)" = 0 ] && [ -n "$fuse" ]; then chmod 666 /dev/fuse; else fuse=; fi
+. scripts/fuse.sh
 oldest=
-trap '[ -z "$oldest" ] || kill $oldest 2>/dev/null; rm -rf "$results"; [ -z "$fuse" ] || chmod "$fuse" /dev/fuse' EXIT
+trap '[ -z "$oldest" ] || kill $oldest 2>/dev/null; rm -rf "$results"; close_fuse' EXIT
 trap 'exit 130' INT TERM
 passed=0
 failed=0

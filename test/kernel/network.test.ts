@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, busyboxBox } from "../support/boxes.ts";
-import { packageDirectory } from "../support/cli.ts";
+import { checkout, packageDirectory } from "../support/cli.ts";
 import { type Background, background, command, must, type Outcome } from "../support/command.ts";
 import { oldestKernel, userKinds } from "../support/users.ts";
 
@@ -27,7 +27,7 @@ const WORLD = `
   mount --bind "$1/resolv.conf" /etc/resolv.conf
   mkdir "$1/devices" && mount -t tmpfs -o mode=755 tmpfs "$1/devices"
   mknod -m 666 "$1/devices/tun" c 10 200 && mount --bind "$1/devices/tun" /dev/net/tun
-  nsenter --net=/proc/$world/ns/net python3 "$2/test/support/answers.py" &
+  nsenter --net=/proc/$world/ns/net python3 "$2" &
   echo ready
   read -r end
   kill $!; kill $world`;
@@ -53,7 +53,7 @@ for (const kind of amRoot ? userKinds.filter((one) => one !== "subids") : []) {
           WORLD,
           "sh",
           box.scratch,
-          packageDirectory(),
+          join(checkout, "test/support/answers.py"),
         ],
         {
           keepInput: true,

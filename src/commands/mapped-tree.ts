@@ -13,6 +13,7 @@ import type { Layout } from "../store/layout.ts";
 import { hasMappedTree, mappedTree, stageMappedTree } from "../store/mapped.ts";
 import { enterPlaces } from "../store/trees.ts";
 import type { Cli } from "./cli.ts";
+import { donorFor } from "./donor-for.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
 /** How the map of a container is had: resolved, and who asked for it. */
@@ -96,6 +97,9 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
     const mapped = { enter, holds: (user: number, group: number) => mapHolds(how.map, user, group) };
     let staged = await stageMappedTree(layout, source.digest, owners);
     let fresh = true;
+    const donor = donorFor(layout, source, ({ digest }) =>
+      hasMappedTree(layout, digest, owners) ? mappedTree(layout, digest, owners) : undefined,
+    );
     try {
       await buildImage(
         source,
@@ -109,11 +113,14 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
           return fillDirectorySink({ directory: staged.tree, mapped }, context)(image, root);
         },
         context,
+        { donor },
       );
       await staged.commit();
     } catch (error) {
       await staged.discard();
       throw error;
+    } finally {
+      donor?.release();
     }
   } finally {
     lock.release();

@@ -51,6 +51,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     config: join(directory, "config.json"),
     /** Trees with the owners of maps of many ids: `mapped/<hash of the owners>/tree`. */
     mapped: join(directory, "mapped"),
+    /** Listings of its layers: `<DiffID>`. */
+    listings: join(directory, "listings"),
     /** Marks of the starts that use it: `<owner>`. */
     users: join(directory, "users"),
   };

@@ -30,6 +30,11 @@ export function markUse(layout: Layout, hex: string, owner: Owner = ourselves())
   }
 }
 
+/** Takes back a mark of ours. */
+export function unmarkUse(layout: Layout, hex: string): void {
+  rmSync(join(imagePaths(layout, hex).users, ownerName(ourselves())), { force: true });
+}
+
 function clearDead(users: string): void {
   const stateOf = statesOfMarks();
   for (const name of namesIn(users)) if (stateOf(name) === "dead") rmSync(join(users, name), { force: true });

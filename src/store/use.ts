@@ -30,9 +30,11 @@ export function markUse(layout: Layout, hex: string, owner: Owner = ourselves())
   }
 }
 
-/** Takes back a mark of ours. */
+/** Takes back a mark of ours. Never throws: one that cannot be removed counts for nothing when this process has ended. */
 export function unmarkUse(layout: Layout, hex: string): void {
-  rmSync(join(imagePaths(layout, hex).users, ownerName(ourselves())), { force: true });
+  try {
+    rmSync(join(imagePaths(layout, hex).users, ownerName(ourselves())), { force: true });
+  } catch {}
 }
 
 function clearDead(users: string): void {

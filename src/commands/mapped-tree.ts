@@ -13,7 +13,6 @@ import type { Layout } from "../store/layout.ts";
 import { hasMappedTree, mappedTree, stageMappedTree } from "../store/mapped.ts";
 import { enterPlaces } from "../store/trees.ts";
 import type { Cli } from "./cli.ts";
-import { donorFor } from "./donor-for.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
 /** How the map of a container is had: resolved, and who asked for it. */
@@ -85,6 +84,7 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
   if (owners === "") return;
   const { buildImage } = await import("../image/build.ts");
   const { fillDirectorySink } = await import("../image/sinks/directory.ts");
+  const { donorFor } = await import("./donor-for.ts");
   const lock = await lockImage(layout, source.digest, context.signal, (owner) =>
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );

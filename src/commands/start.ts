@@ -44,7 +44,13 @@ export const define = (cli: Cli) =>
       else await startContainer(cli, container, command, options);
     });
 
-async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
+/** Starts a container of the store. */
+export async function startContainer(
+  cli: Cli,
+  container: Container,
+  command: string[],
+  options: BootOptions,
+): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
@@ -79,7 +85,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
 }
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */
-async function startDirect(
+export async function startDirect(
   cli: Cli,
   name: string,
   { root, run }: DirectRoot,

@@ -9,7 +9,7 @@ import type { Program, Settings } from "./base/settings.ts";
 import { loadSettings, programOf, wordsOf } from "./base/settings-load.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
-import { layoutOf } from "./store/layout.ts";
+import { type Layout, layoutOf } from "./store/layout.ts";
 
 interface CommandEntry {
   about: string;
@@ -136,11 +136,12 @@ function makeCli(): Cli & { status(): number } {
   let status = 0;
   let signal: AbortSignal | undefined;
   let known: Settings | undefined;
+  let places: Layout | undefined;
   // Read where they are needed: help and version show without them.
   const settings = () => (known ??= loadSettings(program));
   return {
     get layout() {
-      return layoutOf(settings());
+      return (places ??= layoutOf(settings()));
     },
     context: (mode = "auto"): Context => {
       const progress = lazyProgress(() => createProgress(mode, complaints()));

@@ -153,6 +153,12 @@ class DirectorySink implements Sink {
     this.#stream.entry(possible);
   }
 
+  /** To tar it is one more hard link; what such an entry says of the file's metadata counts for nothing. */
+  reuse({ path, mode, uid, gid, mtime }: Entry, present: ByteString): void {
+    this.#stream.entry({ path, kind: "link", target: present, mode, uid, gid, size: 0, mtime });
+    this.#stream.end();
+  }
+
   data(slice: Buffer): void {
     this.#stream.data(slice);
   }

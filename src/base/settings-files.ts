@@ -116,7 +116,7 @@ function expand(text: string, origin: string, reader: Reader): string {
 
 /** What double quotes hold: variables, and backslashes before what would have a meaning. */
 function expandQuoted(text: string, origin: string, reader: Reader): string {
-  if (/^(?:[^\\]|\\.)*?(?:`|\$(?!\{\w+\}|[A-Za-z_]))/.test(text.replace(/\\./g, ""))) throw shellWanted(text, origin);
+  if (/`|\$(?!\{\w+\}|[A-Za-z_])/.test(text.replace(/\\./g, ""))) throw shellWanted(text, origin);
   return text.replace(/\\([$`"\\])|\$(?:\{(\w+)\}|([A-Za-z_]\w*))/g, (_part, escaped, braced, bare) =>
     escaped !== undefined ? escaped : variable(braced ?? bare, origin, reader),
   );

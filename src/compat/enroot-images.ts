@@ -3,17 +3,22 @@ import { realpathSync, statSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
+import { mapOf } from "../boot/boot.ts";
+import { keptOwners, parseMap } from "../boot/id-map.ts";
+import { from } from "../boot/intent.ts";
 import type { Cli } from "../commands/cli.ts";
 import { makeContainer } from "../commands/create.ts";
 import { imageFor } from "../commands/image-for.ts";
 import { importImage, importToFile, openImage } from "../commands/import-image.ts";
 import { registryOptions } from "../commands/registry-words.ts";
+import { squashWords } from "../commands/squash-words.ts";
 import { parsePlatform } from "../image/sources/reference.ts";
 import { isSquashfs } from "../image/sources/squashfs.ts";
+import type { ContainerRecord } from "../store/containers.ts";
 import type { StoredImage } from "../store/images.ts";
 import { removeNamed } from "./enroot-list.ts";
 import { findNamed, invalid, nameOfFile, nameOfUri, refuseName } from "./enroot-names.ts";
-import { squashWords } from "./enroot-squash.ts";
+import { mapOfRoot } from "./enroot-start.ts";
 import type { Words } from "./enroot-words.ts";
 
 /** Architectures as uname(1) names them, in Go's words. */
@@ -101,5 +106,13 @@ async function makeNamed(cli: Cli, words: Words, own: string, find: () => Promis
   if (taken === undefined || !force) refuseName(cli, name);
   const image = await find();
   if (taken !== undefined) await removeNamed(cli, taken, false);
-  await makeContainer(cli, name, { image, tree: image.tree }, undefined);
+  const map = mapHere(cli);
+  await makeContainer(cli, name, { image, tree: image.tree, ...(map && { map }) }, undefined);
+}
+
+/** The map that a container is for: see mapOfRoot. */
+function mapHere(cli: Cli): ContainerRecord["map"] {
+  const words = mapOfRoot(cli.context("none").settings);
+  if (words === undefined) return undefined;
+  return { words, owners: keptOwners(mapOf(from(parseMap(words, "enroot"), "enroot")), 0) };
 }

@@ -61,14 +61,14 @@ const TICKS = 100;
 function describe(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const uptime = Number(readFileSync("/proc/uptime", "latin1").split(" ")[0]);
-    const age = Math.max(0, Math.floor(uptime - Number(startTime(pid) ?? Number.NaN) / TICKS));
+    const booted = Number(/^btime ([0-9]+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1]);
+    const started = booted + Math.floor(Number(startTime(pid) ?? Number.NaN) / TICKS);
     const comm = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
     const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return [
       ...[String(pid), comm, stateOf(pid, fields)],
-      ...[startedAt(age), formatAge(age), namespace(pid, "mnt"), namespace(pid, "user")],
+      ...[startedAt(started), elapsed(started), namespace(pid, "mnt"), namespace(pid, "user")],
       command || `[${comm}]`,
     ];
   } catch {
@@ -92,16 +92,20 @@ function stateOf(pid: number, fields: readonly string[]): string {
 const namespace = (pid: number, kind: string): string =>
   /\[([0-9]+)\]/.exec(readlinkSync(`/proc/${pid}/ns/${kind}`))?.[1] ?? "-";
 
-/** START of ps(1): the time of day, or the day for what is older. `age`: seconds. */
-function startedAt(age: number): string {
-  const [, month = "", day = "", , time = ""] = new Date(Date.now() - age * 1000).toString().split(" ");
-  return age < 86_400 ? time : `${month} ${day}`;
+const DAY = 86_400;
+const now = (): number => Math.floor(Date.now() / 1000);
+
+/** STARTED of ps(1): the time of day, or the day for what is older. `started`: seconds since 1970. */
+function startedAt(started: number): string {
+  const [, month = "", day = "", , time = ""] = new Date(started * 1000).toString().split(" ");
+  return now() - started < DAY ? time : `${month} ${day}`;
 }
 
 /** ELAPSED of ps(1): [[DD-]hh:]mm:ss. */
-function formatAge(age: number): string {
+function elapsed(started: number): string {
+  const age = Math.max(0, now() - started);
   const two = (value: number) => String(Math.floor(value)).padStart(2, "0");
-  const [days, hours] = [Math.floor(age / 86_400), Math.floor(age / 3600) % 24];
+  const [days, hours] = [Math.floor(age / DAY), Math.floor(age / 3600) % 24];
   const long = days > 0 ? `${two(days)}-${two(hours)}:` : hours > 0 ? `${two(hours)}:` : "";
   return `${long}${two((age / 60) % 60)}:${two(age % 60)}`;
 }

@@ -2,11 +2,12 @@
 import { readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
+import type { Settings } from "../base/settings.ts";
 import { parseDirectives } from "../base/settings-files.ts";
 import { readerOf } from "../base/settings-load.ts";
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
-import type { BootOptions } from "../commands/boot-words.ts";
+import { type BootOptions, withSettings } from "../commands/boot-words.ts";
 import type { Cli } from "../commands/cli.ts";
 import { type DirectRoot, directRoot } from "../commands/direct-root.ts";
 import { execIn, findRun } from "../commands/exec.ts";
@@ -90,23 +91,31 @@ async function rootOfFile(cli: Cli, path: string, options: BootOptions): Promise
 /** The flags of `rootling start` that enroot's words and settings mean. Throws E_USAGE. */
 function bootOptions(cli: Cli, words: Words): BootOptions {
   const { settings } = cli.context("none");
-  const on = (flag: string, setting: boolean) => words.has(flag) || setting;
   const bad =
     words.values("mount").find((text) => !/^\S+:\S+$/.test(text)) ??
     words.values("env").find((text) => !/^[A-Za-z_]\w*(=|$)/s.test(text));
   if (bad !== undefined) throw invalid(bad);
-  return {
+  const map = mapOfRoot(settings);
+  const flags: BootOptions = {
     mount: words.values("mount").map(mountOf),
     env: words.values("env"),
-    root: on("root", settings.REMAP_ROOT),
-    rw: on("rw", settings.ROOTFS_WRITABLE),
-    pid: on("pid", settings.UNSHARE_PID),
-    net: on("net", settings.UNSHARE_NET),
-    ipc: on("ipc", settings.UNSHARE_IPC),
-    uts: on("uts", settings.UNSHARE_UTS),
+    ...Object.fromEntries(FLAGS.filter((flag) => words.has(flag)).map((flag) => [flag, true])),
     progress: "none",
   };
+  // The only id that such a map holds is root's.
+  return map === undefined
+    ? withSettings(flags, settings)
+    : { ...withSettings({ ...flags, map }, settings), root: false };
 }
+
+const FLAGS = ["root", "rw", "pid", "net", "ipc", "uts"] as const;
+
+/**
+ * Real root gets a user namespace as well, with no id but its own, unless ENROOT_ALLOW_SUPERUSER is set. Undefined for
+ * others, whose maps hold one id in any case.
+ */
+export const mapOfRoot = ({ ALLOW_SUPERUSER }: Settings): string | undefined =>
+  process.geteuid?.() === 0 && !ALLOW_SUPERUSER ? "0:0:1" : undefined;
 
 /** enroot puts a blank for each colon; what has a source, a target and options besides is a line of fstab. */
 const mountOf = (text: string): string => (text.split(":").length > 3 ? text.replaceAll(":", " ") : text);

@@ -103,7 +103,7 @@ class SquashfsSink implements Sink {
       program,
       [
         ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
-        ...["-processors", String(availableParallelism()), "-mem", "128M"],
+        ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
         ...["-root-mode", this.#rootMode.toString(8)],
         ...compression,
       ],

@@ -1,4 +1,4 @@
-/** ENROOT_SQUASH_OPTIONS: which of mksquashfs's options may be given. */
+/** The setting SQUASH_OPTIONS: which of mksquashfs's options may be given. */
 import { Failure } from "../base/errors.ts";
 
 /** Options that change how data is stored, never what: those take no value. */

@@ -7,9 +7,8 @@ import { type ContainerRecord, createContainer, refuseTakenName, removeContainer
 import { findImage, type StoredImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { type ImportFlags, imageFor, storedImage } from "./image-for.ts";
+import { type ImportFlags, imageFor, storedImage, withImportFlags } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
-import { withRegistryFlags } from "./registry-words.ts";
 import { tryHere } from "./trials.ts";
 
 interface Options extends ImportFlags {
@@ -22,7 +21,7 @@ interface Options extends ImportFlags {
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      withRegistryFlags(
+      withImportFlags(
         newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
           "rootling create debian:12 --name web",
           "rootling create docker://busybox:1.36",
@@ -34,7 +33,6 @@ export const define = (cli: Cli) =>
   )
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
-    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .option("--map <ids>", "the id map that it is for, as of `run`; by default one id")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {

@@ -5,13 +5,13 @@
 import module from "node:module";
 import { mark } from "./base/marks.ts";
 import { makePrivateDirectory } from "./base/private-directory.ts";
-import { readSettings } from "./base/settings.ts";
+import { loadSettings, programOf } from "./base/settings-load.ts";
 import { layoutOf } from "./store/layout.ts";
 
 mark("modules");
 try {
   // Not in Node's own place below /tmp: whoever could write there would choose what we execute.
-  const { compiled } = layoutOf(readSettings(process.env, process.geteuid?.() ?? 0));
+  const { compiled } = layoutOf(loadSettings(programOf(process.argv)));
   makePrivateDirectory(compiled);
   module.enableCompileCache(compiled);
 } catch {

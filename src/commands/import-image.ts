@@ -4,6 +4,7 @@ import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { squashfsSink } from "../image/sinks/squashfs.ts";
@@ -11,7 +12,7 @@ import { tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
-import type { Platform, SourceImage } from "../image/types.ts";
+import type { Digest, Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
 import {
   addRef,
@@ -66,6 +67,25 @@ export async function importImage(
   }
 }
 
+/**
+ * The digest of the manifest that a SOURCE has for a platform; for sources without manifest, of what identifies their
+ * bytes. No layer of a registry's image is fetched.
+ */
+export async function sourceDigest(
+  context: Context,
+  layout: Layout,
+  sourceText: string,
+  options: Pick<ImportOptions, "platform" | "registry"> = {},
+): Promise<Digest> {
+  const image = await openImage(context, layout, sourceText, options);
+  try {
+    return image.digest;
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
 /** What can be written: each with what it is called in help texts. */
 export const outputFormats = {
   squashfs: "a squashfs file",
@@ -81,6 +101,10 @@ export interface FileImportOptions {
   format: OutputFormat;
   /** Compression, such as `zstd:3`; each format has a default. */
   comp?: string;
+  /** Options of mksquashfs in place of a compression. */
+  squashWords?: readonly string[];
+  /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
+  enroot?: boolean;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -96,22 +120,24 @@ export async function importToFile(
   const sink = outputSink(options, context);
   const image = await openImage(context, layout, sourceText, options);
   try {
-    return await buildImage(image, sink, context);
+    if (!options.enroot) return await buildImage(image, sink, context);
+    return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
     await image.close();
     context.progress.close();
   }
 }
 
-function outputSink(options: FileImportOptions, context: Context): OpenSink {
-  const { output, force = false, comp } = options;
+/** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
+export function outputSink(options: FileImportOptions, context: Context): OpenSink {
+  const { output, force = false, comp, squashWords: words } = options;
   const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
   if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
     throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
   }
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, comp: comp ?? "zstd:3", force, sourceDateEpoch }, context);
+      return squashfsSink({ output, comp: comp ?? "zstd:3", words, force, sourceDateEpoch }, context);
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
     case "oci":

@@ -7,7 +7,7 @@ import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { isWhole, resetContainer } from "../store/reset.ts";
-import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun, withSettings } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
@@ -35,16 +35,23 @@ export const define = (cli: Cli) =>
     .option("--rw", "keep changes in the container")
     .option("-d, --detach", "go on without the caller, in a pid namespace of its own; output goes to a log")
     .passThroughOptions()
-    .action(async (name: string, command: string[], options: BootOptions) => {
+    .action(async (name: string, command: string[], flags: BootOptions) => {
       // Before an image is fetched for words that are wrong.
-      refuseIdleFlags(options);
+      refuseIdleFlags(flags);
+      const options = withSettings(flags, cli.context("none").settings);
       readFlags(options, currentDirectory(), process.env);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);
     });
 
-async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
+/** Starts a container of the store. */
+export async function startContainer(
+  cli: Cli,
+  container: Container,
+  command: string[],
+  options: BootOptions,
+): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
@@ -79,7 +86,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
 }
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */
-async function startDirect(
+export async function startDirect(
   cli: Cli,
   name: string,
   { root, run }: DirectRoot,

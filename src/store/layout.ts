@@ -1,6 +1,6 @@
 /** Every path of the store, and nowhere else. Parts are simple names: joining them needs no look at dots and slashes. */
 import { join } from "node:path";
-import type { Settings } from "../base/settings.ts";
+import { type Settings, storePath } from "../base/settings.ts";
 
 export interface Layout {
   /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
@@ -26,15 +26,16 @@ export interface Layout {
 }
 
 export function layoutOf(settings: Settings): Layout {
+  const data = storePath(settings);
   return {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
     compiled: join(settings.CACHE_PATH, "compiled"),
-    images: join(settings.DATA_PATH, "images"),
-    refs: join(settings.DATA_PATH, "refs"),
-    containers: join(settings.DATA_PATH, "containers"),
-    ephemeral: join(settings.DATA_PATH, "ephemeral"),
-    locks: join(settings.DATA_PATH, "locks"),
-    temporary: join(settings.DATA_PATH, "temporary"),
+    images: join(data, "images"),
+    refs: join(data, "refs"),
+    containers: join(data, "containers"),
+    ephemeral: join(data, "ephemeral"),
+    locks: join(data, "locks"),
+    temporary: join(data, "temporary"),
     executors: settings.CACHE_PATH,
     runtime: settings.RUNTIME_PATH,
   };

@@ -47,6 +47,7 @@ struct state {
   char **gathered;  /* what becomes the environment, while it is put together: gather.c */
   char **caller;    /* the caller's environment, for hooks */
   char **hidden;    /* paths of the host that no mount may show */
+  char *stage;      /* the stage, for lines that come after op `hidden` */
   int rc;           /* a script that starts the payload, in memory; or -1 */
 };
 

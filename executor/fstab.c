@@ -134,6 +134,9 @@ static int remount(struct state *state, const char *target, const struct wish *w
 static int keep_hidden(struct state *state, const char *source, const char *target, bool before) {
   char real[4096], below[8192];
   if (realpath(source, real) == NULL) return 0; /* the mount itself tells why */
+  /* What hooks have made on the stage, which is of this container alone, is theirs to show. */
+  size_t staged = strlen(state->stage);
+  if (strncmp(real, state->stage, staged) == 0 && real[staged] == '/') return 0;
   size_t length = strcmp(real, "/") == 0 ? 0 : strlen(real);
   for (char **path = state->hidden; path != NULL && *path != NULL; path++) {
     size_t own = strlen(*path);
@@ -228,10 +231,11 @@ int mount_lines(struct state *state, const char *name, char *text, long pass) {
   return 0;
 }
 
-/* hidden PATH…: what no mount of a line may show. */
+/* hidden STAGE PATH…: what no mount of a line may show, but for what is on the stage. */
 int op_hidden(struct state *state, struct op *op) {
-  state->hidden = op->field;
-  return 0;
+  state->stage = realpath(op->field[0], NULL);
+  state->hidden = op->field + 1;
+  return state->stage != NULL ? 0 : failed_at("realpath", op->field[0]);
 }
 
 /* fstab PASS LINE: a line that was known before. */

@@ -28,7 +28,7 @@ export function lowerStartup(intent: Intent, facts: Facts, lent: Lender): Op[] {
   const anyHook = hooks.length > 0 || startup.conf !== undefined;
   return [
     op("caller", OURSELVES, ...startup.caller),
-    op("hidden", OURSELVES, ...facts.places.hidden),
+    op("hidden", OURSELVES, stage, ...facts.places.hidden),
     ...(rootFiles ? [op("variables-file", rootFiles.origin, ENVIRONMENT)] : []),
     ...variables(startup.environment),
     ...conf("environ", "environment"),

@@ -42,8 +42,9 @@ const isExecutable = (path: string): boolean => {
 };
 
 /** What lies in these directories, the system's first, then the user's. A hook has to be executable. */
-export function readStartupFiles(directories: readonly string[]): StartupTexts {
-  const all = (part: string, end: string) => directories.flatMap((directory) => filesIn(directory, part, end));
+export function readStartupFiles(directories: StartupOptions["directories"]): StartupTexts {
+  const all = (part: string, end: string) =>
+    directories.filter((one) => one.part === part).flatMap(({ directory }) => filesIn(directory, part, end));
   const texts = (part: string, end: string): ConfigFile[] =>
     all(part, end).map(({ path, name }) => ({ name, text: readText(path, name) }));
   return {
@@ -54,8 +55,8 @@ export function readStartupFiles(directories: readonly string[]): StartupTexts {
 }
 
 export interface StartupOptions {
-  /** Directories with environ.d, mounts.d and hooks.d: the system's first, then the user's. */
-  readonly directories: readonly string[];
+  /** Where `part` (environ.d, mounts.d, hooks.d) lies: the system's directory first, then the user's. */
+  readonly directories: readonly { readonly part: string; readonly directory: string }[];
   /** --conf: a bash script. */
   readonly conf?: string | undefined;
   /** --rc: a script for the shell of the root; may be a pipe. */

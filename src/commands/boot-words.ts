@@ -7,9 +7,10 @@ import { escapeText } from "../base/text.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import type { StartupFlags } from "./startup.ts";
 import { DETACH_KEYS } from "./terminal-words.ts";
 
-export interface BootOptions extends BootFlags {
+export interface BootOptions extends BootFlags, StartupFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly progress?: ProgressMode;

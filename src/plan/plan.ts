@@ -101,7 +101,7 @@ const verbs = {
   symlink: { side: "inside", fields: ["target", "path"], about: "make a symlink" },
   attributes: { side: "inside", fields: ["path", "set", "words"], about: "change the attributes of a mount" },
   caller: { side: "inside", fields: ["variable"], repeats: "any", about: "the caller's environment, for hooks" },
-  hidden: { side: "inside", fields: ["path"], repeats: "any", about: "what no line of fstab may show" },
+  hidden: { side: "inside", fields: ["stage", "path"], repeats: "any", about: "what no line of fstab may show" },
   variables: { side: "inside", fields: ["variable"], repeats: "any", about: "add to the gathered environment" },
   "variables-file": { side: "inside", fields: ["path"], about: "add what a file of the root says" },
   fstab: { side: "inside", fields: ["pass", "line"], about: "mount what a line of fstab says, if it is of this pass" },

@@ -5,8 +5,9 @@ import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
-import type { Program, Settings } from "./base/settings.ts";
-import { loadSettings, programOf, wordsOf } from "./base/settings-load.ts";
+import type { Settings } from "./base/settings.ts";
+import { loadSettings } from "./base/settings-load.ts";
+import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
 import { type Layout, layoutOf } from "./store/layout.ts";

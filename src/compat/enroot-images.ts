@@ -9,10 +9,9 @@ import { from } from "../boot/intent.ts";
 import type { Cli } from "../commands/cli.ts";
 import { makeContainer } from "../commands/create.ts";
 import { imageFor } from "../commands/image-for.ts";
-import { importImage, importToFile, openImage } from "../commands/import-image.ts";
+import { importImage, importToFile, sourceDigest } from "../commands/import-image.ts";
 import { registryOptions } from "../commands/registry-words.ts";
-import { squashWords } from "../commands/squash-words.ts";
-import { parsePlatform } from "../image/sources/reference.ts";
+import { platformOfArchitecture } from "../image/sources/reference.ts";
 import { isSquashfs } from "../image/sources/squashfs.ts";
 import type { ContainerRecord } from "../store/containers.ts";
 import type { StoredImage } from "../store/images.ts";
@@ -21,9 +20,6 @@ import { findNamed, invalid, nameOfFile, nameOfUri, refuseName } from "./enroot-
 import { mapOfRoot } from "./enroot-start.ts";
 import type { Words } from "./enroot-words.ts";
 
-/** Architectures as uname(1) names them, in Go's words. */
-const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
-
 /** What is chosen of the image that a URI names. */
 function chosen(cli: Cli, words: Words) {
   const context = cli.context();
@@ -31,7 +27,7 @@ function chosen(cli: Cli, words: Words) {
   return {
     context,
     registry: registryOptions({}, context),
-    ...(arch === undefined ? {} : { platform: parsePlatform(`linux/${ARCHITECTURES[arch] ?? arch}`, "--arch") }),
+    ...(arch === undefined ? {} : { platform: platformOfArchitecture(arch, "--arch") }),
   };
 }
 
@@ -58,18 +54,14 @@ export async function importImageFile(cli: Cli, words: Words): Promise<void> {
   const uri = uriOf(words);
   const output = await newFile(words.value("output") ?? `${nameOfUri(uri)}.sqsh`);
   const { context, ...options } = chosen(cli, words);
-  squashWords(context.settings.SQUASH_OPTIONS, "ENROOT_SQUASH_OPTIONS");
-  await importToFile(context, cli.layout, uri, { output, format: "squashfs", ...options });
+  await importToFile(context, cli.layout, uri, { output, format: "squashfs", enroot: true, ...options });
 }
 
 /** Prints the digest of the manifest that is meant for the architecture. */
 export async function digest(cli: Cli, words: Words): Promise<void> {
   const uri = uriOf(words);
   const { context, ...options } = chosen(cli, words);
-  const image = await openImage(context, cli.layout, uri, options);
-  await image.close();
-  context.progress.close();
-  cli.print(image.digest);
+  cli.print(await sourceDigest(context, cli.layout, uri, options));
 }
 
 /** A container of an image of a registry or of a daemon; no file is written between. */

@@ -42,6 +42,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
   plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
+  compat: { about: "install the names of other programs", load: () => import("./commands/compat.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
   timeline: { about: "draw a start", load: () => import("./commands/timeline.ts"), hidden: true },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },

@@ -36,6 +36,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
+  export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },

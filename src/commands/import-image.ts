@@ -98,6 +98,20 @@ export const outputFormats = {
 
 export type OutputFormat = keyof typeof outputFormats;
 
+/** The same for help texts: `squashfs (a squashfs file)`. */
+export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
+
+/** The format of `--format`. Throws E_USAGE. */
+export function formatOf(text = "squashfs"): OutputFormat {
+  if (isFormat(text)) return text;
+  throw new Failure("E_USAGE", `there is no format ${JSON.stringify(text)}`, {
+    where: "--format",
+    mend: `use one of ${FORMATS.join(", ")}`,
+  });
+}
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;

@@ -6,7 +6,7 @@
  */
 import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { fromText, unescapeOctal } from "../../base/bytes.ts";
+import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";

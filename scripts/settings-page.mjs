@@ -12,9 +12,10 @@ const table = (program) => {
     cell(shownDefault),
     cell(about),
   ]);
-  return [["setting", "default", "what it does"], ["---", "---", "---"], ...rows]
-    .map((row) => `| ${row.join(" | ")} |`)
-    .join("\n");
+  const lines = [["setting", "default", "what it does"], ...rows];
+  const widths = [0, 1, 2].map((column) => Math.max(...lines.map((line) => line[column].length)));
+  const [head, ...body] = lines.map((line) => line.map((text, column) => text.padEnd(widths[column])));
+  return [head, widths.map((width) => "-".repeat(width)), ...body].map((line) => `| ${line.join(" | ")} |`).join("\n");
 };
 
 process.stdout.write(`# Settings

@@ -5,8 +5,9 @@ import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
-import type { Program, Settings } from "./base/settings.ts";
-import { loadSettings, programOf, wordsOf } from "./base/settings-load.ts";
+import type { Settings } from "./base/settings.ts";
+import { loadSettings } from "./base/settings-load.ts";
+import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
 import { type Layout, layoutOf } from "./store/layout.ts";
@@ -35,12 +36,14 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
+  export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
   info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
   plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
+  compat: { about: "install the names of other programs", load: () => import("./commands/compat.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
   timeline: { about: "draw a start", load: () => import("./commands/timeline.ts"), hidden: true },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },

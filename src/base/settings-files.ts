@@ -6,7 +6,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
-import type { Program } from "./settings.ts";
+import type { Caller, Program } from "./settings-places.ts";
 
 /** A line that gives a setting a value. */
 export interface Assignment {
@@ -17,13 +17,6 @@ export interface Assignment {
   readonly origin: string;
 }
 
-/** Who reads the file: what its variables stand for. */
-export interface Reader {
-  readonly env: NodeJS.ProcessEnv;
-  readonly uid: number;
-  readonly program: Program;
-}
-
 /** Variables of other programs that enroot's files may set. */
 const FOREIGN = /^(SSL_CERT_(DIR|FILE)|(all|no|http|https)_proxy)$/;
 
@@ -31,13 +24,13 @@ const isKey = (name: string, program: Program): boolean =>
   new RegExp(`^${program.toUpperCase()}_[A-Z_]+$`).test(name) || FOREIGN.test(name);
 
 /** Lines of `text`; others than assignments are passed over, as enroot does. Throws E_SETTING. */
-function readLines(lines: Iterable<readonly [number, string]>, file: string, reader: Reader): Assignment[] {
+function readLines(lines: Iterable<readonly [number, string]>, file: string, caller: Caller): Assignment[] {
   const assignments: Assignment[] = [];
   for (const [number, line] of lines) {
     const [, name = "", text = ""] = /^\s*([A-Za-z_]+)[ \t=]+(.*)$/.exec(line) ?? [];
-    if (!isKey(name, reader.program)) continue;
+    if (!isKey(name, caller.program)) continue;
     const origin = `${file}:${number}`;
-    assignments.push({ name, value: expand(text, origin, reader), origin });
+    assignments.push({ name, value: expand(text, origin, caller), origin });
   }
   return assignments;
 }
@@ -45,17 +38,17 @@ function readLines(lines: Iterable<readonly [number, string]>, file: string, rea
 const numbered = (text: string): [number, string][] => text.split("\n").map((line, index) => [index + 1, line]);
 
 /** What a configuration file says. */
-export const parseSettings = (text: string, file: string, reader: Reader): Assignment[] =>
-  readLines(numbered(text), file, reader);
+export const parseSettings = (text: string, file: string, caller: Caller): Assignment[] =>
+  readLines(numbered(text), file, caller);
 
 /** The directives of a container's configuration: comments such as `#ENROOT_REMAP_ROOT=y`. */
-export function parseDirectives(text: string, file: string, reader: Reader): Assignment[] {
-  const begin = new RegExp(`^#\\s*(?=${reader.program.toUpperCase()}_)`);
+export function parseDirectives(text: string, file: string, caller: Caller): Assignment[] {
+  const begin = new RegExp(`^#\\s*(?=${caller.program.toUpperCase()}_)`);
   const lines = numbered(text).filter(([, line]) => begin.test(line));
   return readLines(
     lines.map(([number, line]) => [number, line.replace(begin, "")]),
     file,
-    reader,
+    caller,
   );
 }
 
@@ -63,8 +56,8 @@ export function parseDirectives(text: string, file: string, reader: Reader): Ass
  * Reads the system's files, the main one first: later lines win. Nothing is read but what exists. Throws E_SETTING for
  * values that cannot be read, E_IO for files that cannot.
  */
-export function readSettingsFiles(reader: Reader): Assignment[] {
-  const { env, program } = reader;
+export function readSettingsFiles(caller: Caller): Assignment[] {
+  const { env, program } = caller;
   const directory = env[`${program.toUpperCase()}_SYSCONF_PATH`] || `/etc/${program}`;
   const main = join(directory, `${program}.conf`);
   const dropIns = `${main}.d`;
@@ -78,7 +71,7 @@ export function readSettingsFiles(reader: Reader): Assignment[] {
   ];
   return files.flatMap((file) => {
     const text = attempt(() => readFileSync(file, "utf8"), file);
-    return text === undefined ? [] : parseSettings(text, file, reader);
+    return text === undefined ? [] : parseSettings(text, file, caller);
   });
 }
 
@@ -96,7 +89,7 @@ const PART =
   /'(?<single>[^']*)'|"(?<double>(?:[^"\\]|\\.)*)"|\\(?<escaped>.)|\$(?:\{(?<braced>\w+)\}|(?<bare>[A-Za-z_]\w*))|(?<blank>[ \t]+)|(?<plain>[^'"\\$\s`;|&<>()]+)/y;
 
 /** The value that a shell's echo would show, where that takes no more than quotes and variables. Throws E_SETTING. */
-function expand(text: string, origin: string, reader: Reader): string {
+function expand(text: string, origin: string, caller: Caller): string {
   let value = "";
   let rest = text.trimEnd();
   while (rest !== "") {
@@ -106,19 +99,19 @@ function expand(text: string, origin: string, reader: Reader): string {
     const { 0: part = "", groups = {} } = PART.exec(rest) ?? {};
     if (part === "") throw shellWanted(rest, origin);
     const { single, double, escaped, braced, bare, blank, plain } = groups;
-    if (double !== undefined) value += expandQuoted(double, origin, reader);
+    if (double !== undefined) value += expandQuoted(double, origin, caller);
     else if (blank !== undefined) value += " ";
-    else value += single ?? escaped ?? plain ?? variable(braced ?? bare ?? "", origin, reader);
+    else value += single ?? escaped ?? plain ?? variable(braced ?? bare ?? "", origin, caller);
     rest = rest.slice(part.length);
   }
   return value.trim();
 }
 
 /** What double quotes hold: variables, and backslashes before what would have a meaning. */
-function expandQuoted(text: string, origin: string, reader: Reader): string {
+function expandQuoted(text: string, origin: string, caller: Caller): string {
   if (/`|\$(?!\{\w+\}|[A-Za-z_])/.test(text.replace(/\\./g, ""))) throw shellWanted(text, origin);
   return text.replace(/\\([$`"\\])|\$(?:\{(\w+)\}|([A-Za-z_]\w*))/g, (_part, escaped, braced, bare) =>
-    escaped !== undefined ? escaped : variable(braced ?? bare, origin, reader),
+    escaped !== undefined ? escaped : variable(braced ?? bare, origin, caller),
   );
 }
 
@@ -128,7 +121,7 @@ const shellWanted = (text: string, origin: string): Failure =>
     mend: "write the value itself; variables are understood, such as ${HOME}, $USER and $UID, and so are quotes",
   });
 
-function variable(name: string, origin: string, { env, uid }: Reader): string {
+function variable(name: string, origin: string, { env, uid }: Caller): string {
   const value = env[name] ?? (name === "UID" || name === "EUID" ? String(uid) : undefined);
   if (value !== undefined) return value;
   throw new Failure("E_SETTING", `the variable ${name} is not set`, {

@@ -5,16 +5,10 @@
 import { join } from "node:path";
 import { Failure } from "./errors.ts";
 import type { Assignment } from "./settings-files.ts";
-
-/** The names that rootling goes by. */
-export type Program = "rootling" | "enroot";
+import { type Caller, cachePlace, type Program, storePath, systemPlace } from "./settings-places.ts";
 
 /** What a default depends on. */
-interface Given {
-  readonly env: NodeJS.ProcessEnv;
-  /** The effective user id. */
-  readonly uid: number;
-  readonly program: Program;
+interface Given extends Caller {
   /** What the lines of the table above this one came to. */
   readonly known: Readonly<Record<string, unknown>>;
 }
@@ -99,29 +93,6 @@ const idle = (about: string, shownDefault: string): SettingEntry<string> => ({
   idle: true,
 });
 
-/**
- * $NAME/rootling, or HOME-based where the XDG variable is unset or, as the specification says, not absolute. enroot has
- * the same places for root, rootling those of the system.
- */
-const xdg =
-  (variable: string, underHome: string, system: string) =>
-  ({ env, uid, program }: Given): string => {
-    if (uid === 0 && program === "rootling") return join(system, program);
-    const base = env[variable];
-    if (base?.startsWith("/")) return join(base, program);
-    const home = env.HOME;
-    if (!home?.startsWith("/")) {
-      throw new Failure("E_SETTING", `neither ${variable} nor HOME names an absolute directory`, {
-        mend: `set HOME or ${variable}`,
-      });
-    }
-    return join(home, underHome, program);
-  };
-
-/** Where the store lies: under the name enroot, DATA_PATH is full of roots that enroot unpacked. */
-export const storePath = ({ program, DATA_PATH }: { program: Program; DATA_PATH: string }): string =>
-  program === "enroot" ? join(DATA_PATH, ".rootling") : DATA_PATH;
-
 function runtimePath({ env, uid, program, known }: Given): string {
   if (uid === 0 && program === "rootling") return "/run/rootling";
   const base = env.XDG_RUNTIME_DIR;
@@ -141,7 +112,7 @@ export const settingsTable = {
   CONFIG_PATH: path(
     "the user's configuration: .credentials, environ.d, mounts.d, hooks.d",
     { rootling: "$XDG_CONFIG_HOME/rootling; root: /etc/rootling", enroot: "$XDG_CONFIG_HOME/enroot" },
-    xdg("XDG_CONFIG_HOME", ".config", "/etc"),
+    systemPlace("XDG_CONFIG_HOME", ".config", "/etc"),
   ),
   DATA_PATH: path(
     "images and containers",
@@ -149,12 +120,12 @@ export const settingsTable = {
       rootling: "$XDG_DATA_HOME/rootling; root: /var/lib/rootling",
       enroot: "$XDG_DATA_HOME/enroot (rootling's store is .rootling in it)",
     },
-    xdg("XDG_DATA_HOME", ".local/share", "/var/lib"),
+    systemPlace("XDG_DATA_HOME", ".local/share", "/var/lib"),
   ),
   CACHE_PATH: path(
     "downloaded layers",
     { rootling: "$XDG_CACHE_HOME/rootling; root: /var/cache/rootling", enroot: "$XDG_CACHE_HOME/enroot" },
-    xdg("XDG_CACHE_HOME", ".cache", "/var/cache"),
+    cachePlace,
   ),
   RUNTIME_PATH: path(
     "what lives as long as a running container",

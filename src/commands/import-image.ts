@@ -2,12 +2,13 @@
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
+import { variableOf } from "../base/settings.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
-import { squashfsSink } from "../image/sinks/squashfs.ts";
+import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
 import { tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
@@ -28,6 +29,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -96,13 +98,25 @@ export const outputFormats = {
 
 export type OutputFormat = keyof typeof outputFormats;
 
+/** The same for help texts: `squashfs (a squashfs file)`. */
+export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
+
+/** The format of `--format`. Throws E_USAGE. */
+export function formatOf(text = "squashfs"): OutputFormat {
+  if (isFormat(text)) return text;
+  throw new Failure("E_USAGE", `there is no format ${JSON.stringify(text)}`, {
+    where: "--format",
+    mend: `use one of ${FORMATS.join(", ")}`,
+  });
+}
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
-  /** Compression, such as `zstd:3`; each format has a default. */
+  /** Compression, such as `zstd:3`; each format has a default, that of squashfs is the setting SQUASH_OPTIONS. */
   comp?: string;
-  /** Options of mksquashfs in place of a compression. */
-  squashWords?: readonly string[];
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
   platform?: Platform;
@@ -130,14 +144,14 @@ export async function importToFile(
 
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
 export function outputSink(options: FileImportOptions, context: Context): OpenSink {
-  const { output, force = false, comp, squashWords: words } = options;
+  const { output, force = false, comp } = options;
   const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
   if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
     throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
   }
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, comp: comp ?? "zstd:3", words, force, sourceDateEpoch }, context);
+      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
     case "oci":
@@ -146,6 +160,11 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
       if (comp === undefined) return directorySink(output, force, context);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }
+}
+
+function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {
+  if (comp !== undefined) return { comp };
+  return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
 type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {

@@ -11,7 +11,7 @@ import { from } from "../boot/intent.ts";
 import { checkRef } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
+import { FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -27,10 +27,6 @@ interface Options extends RegistryFlags, PlatformFlags {
   map?: string;
   progress?: ProgressMode;
 }
-
-const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
-
-const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -111,10 +107,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
       throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
   }
   const output = resolve(path);
-  const format = options.format ?? "squashfs";
-  if (!isFormat(format)) {
-    throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use one of ${FORMATS.join(", ")}`);
-  }
+  const format = formatOf(options.format);
   if (options.enroot && format === "oci") {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }

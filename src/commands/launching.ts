@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { makePrivateDirectory } from "../base/files.ts";
 import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
-import { storePath } from "../base/settings.ts";
+import { storePath } from "../base/settings-places.ts";
 import { markOfOwner } from "../base/survivors.ts";
 import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
 import type { Places } from "../boot/facts.ts";

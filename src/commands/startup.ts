@@ -1,7 +1,8 @@
 /** The flags that configure a start by files, as enroot has them, and what becomes of them. */
 import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
-import { type Program, type Settings, settingsOf, variableOf } from "../base/settings.ts";
+import { type Settings, settingsOf, variableOf } from "../base/settings.ts";
+import type { Program } from "../base/settings-places.ts";
 import { from, type Intent, type Value } from "../boot/intent.ts";
 import { readEnrootMount } from "../boot/read-enroot.ts";
 import { readStartup } from "../boot/startup-files.ts";

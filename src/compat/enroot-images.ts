@@ -1,4 +1,4 @@
-/** `enroot import`, `load`, `digest` and `create`. */
+/** `enroot import`, `load`, `digest`, `create` and `export`. */
 import { realpathSync, statSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -8,21 +8,18 @@ import { keptOwners, parseMap } from "../boot/id-map.ts";
 import { from } from "../boot/intent.ts";
 import type { Cli } from "../commands/cli.ts";
 import { makeContainer } from "../commands/create.ts";
+import { exportContainer, exportDirectory } from "../commands/export-container.ts";
 import { imageFor } from "../commands/image-for.ts";
-import { importImage, importToFile, openImage } from "../commands/import-image.ts";
+import { importImage, importToFile, sourceDigest } from "../commands/import-image.ts";
 import { registryOptions } from "../commands/registry-words.ts";
-import { squashWords } from "../commands/squash-words.ts";
-import { parsePlatform } from "../image/sources/reference.ts";
+import { platformOfArchitecture } from "../image/sources/reference.ts";
 import { isSquashfs } from "../image/sources/squashfs.ts";
 import type { ContainerRecord } from "../store/containers.ts";
 import type { StoredImage } from "../store/images.ts";
 import { removeNamed } from "./enroot-list.ts";
-import { findNamed, invalid, nameOfFile, nameOfUri, refuseName } from "./enroot-names.ts";
+import { findNamed, getNamed, invalid, nameOfFile, nameOfUri, realRoot, refuseName } from "./enroot-names.ts";
 import { mapOfRoot } from "./enroot-start.ts";
 import type { Words } from "./enroot-words.ts";
-
-/** Architectures as uname(1) names them, in Go's words. */
-const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
 
 /** What is chosen of the image that a URI names. */
 function chosen(cli: Cli, words: Words) {
@@ -31,7 +28,7 @@ function chosen(cli: Cli, words: Words) {
   return {
     context,
     registry: registryOptions({}, context),
-    ...(arch === undefined ? {} : { platform: parsePlatform(`linux/${ARCHITECTURES[arch] ?? arch}`, "--arch") }),
+    ...(arch === undefined ? {} : { platform: platformOfArchitecture(arch, "--arch") }),
   };
 }
 
@@ -45,7 +42,7 @@ function uriOf(words: Words): string {
 }
 
 /** An output that nothing has the name of yet. */
-export async function newFile(path: string): Promise<string> {
+async function newFile(path: string): Promise<string> {
   const output = resolve(path);
   if ((await lstat(output).catch(() => undefined)) === undefined) return output;
   throw new Failure("E_EXISTS", `File already exists: ${output}`, {
@@ -58,18 +55,14 @@ export async function importImageFile(cli: Cli, words: Words): Promise<void> {
   const uri = uriOf(words);
   const output = await newFile(words.value("output") ?? `${nameOfUri(uri)}.sqsh`);
   const { context, ...options } = chosen(cli, words);
-  squashWords(context.settings.SQUASH_OPTIONS, "ENROOT_SQUASH_OPTIONS");
-  await importToFile(context, cli.layout, uri, { output, format: "squashfs", ...options });
+  await importToFile(context, cli.layout, uri, { output, format: "squashfs", enroot: true, ...options });
 }
 
 /** Prints the digest of the manifest that is meant for the architecture. */
 export async function digest(cli: Cli, words: Words): Promise<void> {
   const uri = uriOf(words);
   const { context, ...options } = chosen(cli, words);
-  const image = await openImage(context, cli.layout, uri, options);
-  await image.close();
-  context.progress.close();
-  cli.print(image.digest);
+  cli.print(await sourceDigest(context, cli.layout, uri, options));
 }
 
 /** A container of an image of a registry or of a daemon; no file is written between. */
@@ -79,6 +72,19 @@ export async function load(cli: Cli, words: Words): Promise<void> {
     const { context, ...options } = chosen(cli, words);
     return importImage(context, cli.layout, uri, options);
   });
+}
+
+/** A container, or a foreign root, as a squashfs file. */
+export async function exportImage(cli: Cli, words: Words): Promise<void> {
+  const [name = ""] = words.operands;
+  const named = getNamed(cli, name);
+  const context = cli.context();
+  const force = words.has("force") || context.settings.FORCE_OVERRIDE;
+  const wanted = words.value("output") ?? `${name}.sqsh`;
+  const output = force ? resolve(wanted) : await newFile(wanted);
+  const how = { output, format: "squashfs", enroot: true, force } as const;
+  if (named.kind === "stored") await exportContainer(cli, context, named.container, how);
+  else await exportDirectory(cli, context, name, realRoot(named), how);
 }
 
 /** A container of a squashfs file. */

@@ -4,7 +4,7 @@ import { basename, resolve } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import type { Settings } from "../base/settings.ts";
 import { parseDirectives } from "../base/settings-files.ts";
-import { readerOf } from "../base/settings-load.ts";
+import { ourCaller } from "../base/settings-places.ts";
 import { from, type Intent } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { type BootOptions, withSettings } from "../commands/boot-words.ts";
@@ -51,7 +51,7 @@ function readDirectives(cli: Cli, conf: string): void {
   } catch (error) {
     throw fileFailure(error, "reading the configuration", conf);
   }
-  cli.direct(parseDirectives(text, conf, readerOf("enroot")));
+  cli.direct(parseDirectives(text, conf, ourCaller("enroot")));
 }
 
 async function boot(cli: Cli, name: string, command: string[], words: Words, conf: string | undefined): Promise<void> {

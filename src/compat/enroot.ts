@@ -29,6 +29,12 @@ const NAME = (from: string): Option => ({
   value: "NAME",
   about: `name of the container; made from ${from} if not given`,
 });
+const OUTPUT = (from: string): Option => ({
+  long: "output",
+  short: "o",
+  value: "FILE",
+  about: `the file; named after ${from} if not given`,
+});
 const ENV: Option = {
   long: "env",
   short: "e",
@@ -70,11 +76,18 @@ const commands: Readonly<Record<string, EnrootCommand>> = {
     least: 2,
     run: async (cli, words) => (await starts()).exec(cli, words),
   },
+  export: {
+    usage: "export [options] [--] NAME",
+    about: "Write a container as a squashfs file.",
+    options: [OUTPUT("the container"), FORCE],
+    least: 1,
+    run: async (cli, words) => (await images()).exportImage(cli, words),
+  },
   import: {
     usage: "import [options] [--] URI",
     about:
       "Bring an image into a squashfs file.\n\n Schemes:\n   docker://[USER@][REGISTRY#]IMAGE[:TAG]  an image of a registry\n   dockerd://IMAGE[:TAG]                   an image of Docker's daemon\n   podman://IMAGE[:TAG]                    an image of podman",
-    options: [ARCH, { long: "output", short: "o", value: "FILE", about: "the file; named after the URI if not given" }],
+    options: [ARCH, OUTPUT("the URI")],
     least: 1,
     run: async (cli, words) => (await images()).importImageFile(cli, words),
   },

@@ -1,12 +1,11 @@
 /** Every path of the store, and nowhere else. Parts are simple names: joining them needs no look at dots and slashes. */
 import { join } from "node:path";
-import { type Settings, storePath } from "../base/settings.ts";
+import type { Settings } from "../base/settings.ts";
+import { storePath } from "../base/settings-places.ts";
 
 export interface Layout {
   /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
   readonly blobs: string;
-  /** Code that Node compiled, by its versions. */
-  readonly compiled: string;
   /** Merged images by digest: `images/<hex>/{tree,record.json,config.json}`. */
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
@@ -25,11 +24,13 @@ export interface Layout {
   readonly runtime: string;
 }
 
+/** Code that Node compiled: known before any setting is read. */
+export const compiledPath = (cache: string): string => join(cache, "compiled");
+
 export function layoutOf(settings: Settings): Layout {
   const data = storePath(settings);
   return {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
-    compiled: join(settings.CACHE_PATH, "compiled"),
     images: join(data, "images"),
     refs: join(data, "refs"),
     containers: join(data, "containers"),

@@ -63,5 +63,24 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       assert.deepEqual(readdirSync(outside), ["kept"]);
       await box.user.run(["rm", join(dataPath(box.user), "elsewhere")]);
     });
+
+    test("export writes containers and foreign roots, which create takes back", async () => {
+      await box.foreign("old");
+      await box.must(["create", "-n", "changed", image]);
+      await box.must(["start", "-w", "changed", "sh", "-c", "echo new >/etc/hello"]);
+      const home = { cwd: box.user.home };
+      for (const [name, hello] of [
+        ["changed", "new\n"],
+        ["old", "hello\n"],
+      ] as const) {
+        assert.equal(await box.must(["export", name], home), "");
+        await box.fails(["export", name], new RegExp(`File already exists: .*/${name}\\.sqsh`), home);
+        await box.must(["export", "-f", "--output", `${name}.sqsh`, name], home);
+        await box.must(["create", "-n", `${name}-again`, `${name}.sqsh`], home);
+        assert.equal(await box.must(["start", `${name}-again`, "cat", "/etc/hello"]), hello);
+      }
+      await box.fails(["export", "none"], /No such file or directory/);
+      await box.must(["remove", "-f", "old", "changed", "old-again", "changed-again"]);
+    });
   });
 }

@@ -78,13 +78,3 @@ export function readEnrootMount(text: string): Startup["lastLines"][number] {
   if (/^\S+:\S+$/.test(text)) return { line: text.replaceAll(":", " "), origin };
   throw new Failure("E_USAGE", `not a mount: ${text}`, { where: origin, mend: "write SRC:DST or SRC:DST:OPTIONS" });
 }
-
-/** NAME=VALUE or NAME, which takes the caller's value, of enroot's --env. Throws E_USAGE. */
-export function readEnrootVariable(text: string, caller: Environment): Variable {
-  const origin = "--env";
-  const [, name, , value] = /^([A-Za-z_][A-Za-z0-9_]*)(=(.*))?$/s.exec(text) ?? [];
-  if (name === undefined) {
-    throw new Failure("E_USAGE", `not a variable: ${text}`, { where: origin, mend: "write NAME=VALUE or NAME" });
-  }
-  return { name, value: value ?? caller[name] ?? "", origin };
-}

@@ -100,7 +100,7 @@ export async function create(cli: Cli, words: Words): Promise<void> {
       mend: "give a squashfs file, such as `enroot import` makes",
     });
   }
-  await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, {}));
+  await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, { ref: refOf(path) }));
 }
 
 /** Makes a container under the name that was given, or under that of the image; with --force in place of what has it. */
@@ -122,3 +122,10 @@ function mapHere(cli: Cli): ContainerRecord["map"] {
   if (words === undefined) return undefined;
   return { words, owners: keptOwners(mapOf(from(parseMap(words, "enroot"), "enroot")), 0) };
 }
+
+/** A file's name as that of an image, which has fewer characters. */
+const refOf = (path: string): string =>
+  nameOfFile(path)
+    .replace(/[^A-Za-z0-9_.:/@#+[\]-]/g, "-")
+    .replace(/^[^A-Za-z0-9_[]+/, "")
+    .slice(0, 60) || "image";

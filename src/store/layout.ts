@@ -55,6 +55,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     mapped: `${directory}/mapped`,
     /** Listings of its layers: `<DiffID>`. */
     listings: `${directory}/listings`,
+    /** Marks of the files that it was read from: see known-files.ts. */
+    files: join(directory, "files"),
     /** Marks of the starts that use it: `<owner>`. */
     users: `${directory}/users`,
   };

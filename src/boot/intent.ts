@@ -133,7 +133,8 @@ export interface Startup {
   readonly words: readonly string[];
 }
 
-export type SeccompName = "strict" | "none";
+/** `strict,compat`: both at once; what either refuses is refused. */
+export type SeccompName = "strict" | "compat" | "strict,compat" | "none";
 
 /** Changes of the usual capabilities; names as capabilities(7) has them, in lower case and without `cap_`. */
 export interface CapabilityWishes {

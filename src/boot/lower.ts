@@ -7,7 +7,7 @@ import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
-import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
+import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation, refusePretence } from "./lower-confine.ts";
 import { lender } from "./lower-lend.ts";
 import { isDetached, monitorOps, withTerminal } from "./lower-life.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
@@ -24,6 +24,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const { intent, map } = who;
   refuseUser(intent, map);
   refuseIsolation(intent);
+  refusePretence(intent, map);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);

@@ -51,7 +51,10 @@ export function withBootFlags(command: Command): Command {
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
     .option("--time [how]", "clocks since boot: likewise")
     .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
-    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option(
+      "--seccomp <profile>",
+      "what becomes of system calls: strict, compat (a map of one id: changes of owners seem to work) or none",
+    )
     .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
     .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect)
     .option("-t, --tty", "a terminal and a session of its own, shown on ours")

@@ -8,6 +8,7 @@ import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation, refusePretence } from "./lower-confine.ts";
+import { groupRemarks, lowerNodes, lowerRuntimeHooks } from "./lower-devices.ts";
 import { lender } from "./lower-lend.ts";
 import { isDetached, monitorOps, withTerminal } from "./lower-life.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
@@ -59,7 +60,9 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...root.ops,
     ...lowerSystem(intent, facts, lent),
     ...lowerStartup(intent, facts, lent),
+    ...lowerNodes(intent, facts),
     ...mounts,
+    ...lowerRuntimeHooks(intent, facts, lent),
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
@@ -84,6 +87,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     remarks: [
       ...root.remarks,
       ...ignoredUser(intent, map),
+      ...groupRemarks(intent, facts),
       ...shownNetwork(intent, facts),
       ...(facts.network ? networkRemarks(intent, facts.network) : []),
     ],

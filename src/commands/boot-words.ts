@@ -21,6 +21,7 @@ export interface BootOptions extends BootFlags, StartupFlags {
 export function withBootFlags(command: Command): Command {
   return command
     .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
+    .option("--device <what>", "a device of the host, or VENDOR/CLASS=NAME of a CDI spec (may repeat)", collect)
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("-w, --workdir <path>", "directory in which the command runs")
     .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")

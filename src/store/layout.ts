@@ -11,6 +11,8 @@ export interface Layout {
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
   readonly refs: string;
+  /** Squashfs files of images, by digest, and marks of who borrowed them: `squashfs/{<hex>.sqsh,loans/}`. */
+  readonly squashfs: string;
   /** Containers by name. */
   readonly containers: string;
   /** Upper directories of ephemeral containers whose upper is on disk: `ephemeral/<pid>-<start time>`. */
@@ -31,6 +33,7 @@ export function layoutOf(settings: Settings): Layout {
     compiled: join(settings.CACHE_PATH, "compiled"),
     images: join(settings.DATA_PATH, "images"),
     refs: join(settings.DATA_PATH, "refs"),
+    squashfs: join(settings.DATA_PATH, "squashfs"),
     containers: join(settings.DATA_PATH, "containers"),
     ephemeral: join(settings.DATA_PATH, "ephemeral"),
     locks: join(settings.DATA_PATH, "locks"),

@@ -8,7 +8,7 @@ import { createProgress } from "./base/progress-render.ts";
 import { readSettings, type Settings } from "./base/settings.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
-import { layoutOf } from "./store/layout.ts";
+import { type Layout, layoutOf } from "./store/layout.ts";
 
 interface CommandEntry {
   about: string;
@@ -121,11 +121,12 @@ function makeCli(): Cli & { status(): number } {
   let status = 0;
   let signal: AbortSignal | undefined;
   let known: Settings | undefined;
+  let places: Layout | undefined;
   // Read where they are needed: help and version show without them.
   const settings = () => (known ??= readSettings(process.env, process.geteuid?.() ?? 0));
   return {
     get layout() {
-      return layoutOf(settings());
+      return (places ??= layoutOf(settings()));
     },
     context: (mode = "auto"): Context => {
       const progress = lazyProgress(() => createProgress(mode, complaints()));

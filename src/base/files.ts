@@ -4,7 +4,7 @@ import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { ourselves, ownerName, stateOfName, suffix } from "./owner.ts";
-import { capture, saidFailure } from "./process.ts";
+import { capture, run, saidFailure } from "./process.ts";
 
 export { makePrivateDirectory } from "./private-directory.ts";
 
@@ -137,20 +137,31 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
 }
 
 /**
- * Removes a tree, even one whose directories are closed to their owner or deeper than a path can be long: by GNU's
- * rm and chmod, which go by descriptors and never follow a symlink.
+ * Removes a tree, even one whose directories are closed to their owner or deeper than a path can be long: by GNU's rm
+ * and find, which go by descriptors and never follow a symlink. Files keep their modes: other trees may have them too.
  */
 export async function removeTree(path: string): Promise<void> {
   try {
     await promises.rm(path, { recursive: true, force: true });
   } catch {
-    // Where directories cannot be opened, the reason of that is the reason.
-    const closed = await capture("chmod", ["-R", "u+rwX", "--", path]).then(
-      () => undefined,
-      (error: unknown) => saidFailure(error, "removing", path),
-    );
+    const closed = await openDirectories(path);
     await capture("rm", ["-rf", "--one-file-system", "--", path]).catch((error: unknown) => {
+      // Where directories cannot be opened, the reason of that is the reason.
       throw closed ?? saidFailure(error, "removing", path) ?? fileFailure(error, "removing", path);
     });
   }
+}
+
+/** Gives the owner access to all directories of a tree. The failure of that, where there was one. Never rejects. */
+async function openDirectories(path: string): Promise<Failure | undefined> {
+  let said = "";
+  const chmod = ["-type", "d", "!", "-perm", "-700", "-execdir", "chmod", "u+rwx", "--", "{}", ";"];
+  // find refuses to work with a PATH that depends on the directory.
+  const absolute = (process.env.PATH ?? "").split(":").filter((directory) => directory.startsWith("/"));
+  const { finished } = run("find", [path, "-xdev", ...chmod], {
+    env: { PATH: absolute.join(":") },
+    onStderr: (text) => (said = (said + text).slice(-4096)),
+  });
+  await finished.catch(() => {});
+  return said === "" ? undefined : saidFailure(new Failure("E_PROGRAM", said), "removing", path);
 }

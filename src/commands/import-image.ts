@@ -14,9 +14,19 @@ import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
 import type { Digest, Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
-import { addRef, checkRef, findImage, lockImage, recoverImage, type StoredImage, stageImage } from "../store/images.ts";
+import {
+  addRef,
+  checkRef,
+  findImage,
+  type LayerRecord,
+  lockImage,
+  recoverImage,
+  type StoredImage,
+  stageImage,
+} from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
+import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
 
 export interface ImportOptions {
@@ -209,6 +219,8 @@ async function store(wanted: Import): Promise<StoredImage> {
 
 async function merge({ context, layout, image, name, source }: Import): Promise<StoredImage> {
   let staged = await stageImage(layout);
+  const listings = new Map<string, string>();
+  const donor = donorFor(layout, image, ({ tree }) => tree);
   try {
     // Each attempt gets a directory of its own.
     let fresh = true;
@@ -216,17 +228,35 @@ async function merge({ context, layout, image, name, source }: Import): Promise<
       if (!fresh) {
         await staged.discard();
         staged = await stageImage(layout);
+        listings.clear();
       }
       fresh = false;
       return fillDirectorySink({ directory: staged.tree }, context)(opened, root);
     };
-    const { size } = await buildImage(image, sink, context);
+    const { size } = await buildImage(image, sink, context, {
+      donor,
+      keep: async (diffId, listing) => {
+        if (listings.has(diffId)) return;
+        await staged.keepListing(diffId, listing.bytes);
+        listings.set(diffId, listing.digest);
+      },
+    });
     const { digest, platform, run } = image;
-    const layers = image.layers.map(({ digest, size }) => ({ ...(digest && { digest }), ...(size && { size }) }));
+    const layers = image.layers.map(({ digest, size, diffId }): LayerRecord => {
+      const listing = listings.get(diffId ?? "");
+      return {
+        ...(digest && { digest }),
+        ...(size && { size }),
+        ...(diffId && { diffId }),
+        ...(listing && { listing }),
+      };
+    });
     const origin = image.source ?? pinnedSource(source, digest, process.cwd());
     return await staged.commit({ digest, name, platform, size, source: origin, layers, run: { ...run } }, image.config);
   } catch (error) {
     await staged.discard();
     throw error;
+  } finally {
+    donor?.release();
   }
 }

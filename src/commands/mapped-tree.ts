@@ -84,6 +84,7 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
   if (owners === "") return;
   const { buildImage } = await import("../image/build.ts");
   const { fillDirectorySink } = await import("../image/sinks/directory.ts");
+  const { donorFor } = await import("./donor-for.ts");
   const lock = await lockImage(layout, source.digest, context.signal, (owner) =>
     context.warn(`waiting for process ${owner.pid}, which imports the same image`),
   );
@@ -96,6 +97,9 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
     const mapped = { enter, holds: (user: number, group: number) => mapHolds(how.map, user, group) };
     let staged = await stageMappedTree(layout, source.digest, owners);
     let fresh = true;
+    const donor = donorFor(layout, source, ({ digest }) =>
+      hasMappedTree(layout, digest, owners) ? mappedTree(layout, digest, owners) : undefined,
+    );
     try {
       await buildImage(
         source,
@@ -109,11 +113,14 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
           return fillDirectorySink({ directory: staged.tree, mapped }, context)(image, root);
         },
         context,
+        { donor },
       );
       await staged.commit();
     } catch (error) {
       await staged.discard();
       throw error;
+    } finally {
+      donor?.release();
     }
   } finally {
     lock.release();

@@ -89,6 +89,7 @@ function asText(plan: PrunePlan, dryRun: boolean): string {
     ...(plan.blobs.length > 0 ? [`${plan.blobs.length} downloads  ${formatBytes(downloads)}`] : []),
     ...plan.squashfs.map(({ hex, bytes }) => `squashfs file of sha256:${hex}  ${formatBytes(bytes)}`),
     ...plan.broken.map((hex) => `unfinished image sha256:${hex}`),
-    `${formatBytes(bytesOf(plan))} ${dryRun ? "could be freed" : "freed"}`,
+    // Files that images which stay have too are theirs as well.
+    `${plan.images.length > 0 ? "at most " : ""}${formatBytes(bytesOf(plan))} ${dryRun ? "could be freed" : "freed"}`,
   ].join("\n");
 }

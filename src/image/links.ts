@@ -43,8 +43,11 @@ export class Links {
    * far counts, then the layers below. `visible` tells whether a name is in the tree as a non-directory of this layer.
    */
   find(target: ByteString, visible: (path: ByteString) => boolean): Finding {
-    if (visible(target)) return this.#awaited.get(target) ?? { kind: "there", name: target };
-    return this.#covered.get(target) ?? { kind: "expected", name: target };
+    const finding: Finding = visible(target)
+      ? { kind: "there", name: target }
+      : (this.#covered.get(target) ?? { kind: "expected", name: target });
+    // The name may be in the tree, and its file yet to come.
+    return (finding.kind === "there" && this.#awaited.get(finding.name)) || finding;
   }
 
   /** Lets `paths` wait for what was found for a link of `layer`. */

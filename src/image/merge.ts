@@ -6,6 +6,7 @@ import type { ByteString } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { checkNames, tooLarge } from "./limits.ts";
 import { Links, type Missed } from "./links.ts";
+import type { Listed, ListingWriter } from "./listing.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
 import type { EntrySink } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
@@ -30,6 +31,15 @@ export class RepeatedName extends Error {
 
 /** What is known of a layer before it is merged: the ordinals of entries that later ones in it supersede. */
 export type Superseded = ReadonlySet<number>;
+
+/** The entry to pass on, perhaps under another name, and the names to link to it. */
+interface Accepted {
+  readonly file: Entry;
+  readonly links: readonly ByteString[];
+}
+
+const nameOfFile = (accepted: Accepted | undefined): ByteString | undefined =>
+  accepted?.file.kind === "file" ? accepted.file.path : undefined;
 
 export interface MergeOptions {
   maxEntries: number;
@@ -58,19 +68,23 @@ export class Merge {
     return this.#bytes;
   }
 
-  /** What takes the entries of layer `index`. `superseded` is given once that layer was found to repeat a name. */
-  layer(index: number, label: string, superseded: Superseded | undefined): TarHandler {
+  /**
+   * What takes the entries of layer `index`. `superseded` is given once that layer was found to repeat a name;
+   * `listing` is told of each entry, and what its file is called in the tree.
+   */
+  layer(
+    index: number,
+    label: string,
+    superseded: Superseded | undefined,
+    listing: Pick<ListingWriter, "add"> | undefined,
+  ): TarHandler {
     let ordinal = -1;
     let links: readonly ByteString[] = [];
     let file: Entry | undefined;
     return {
       entry: (raw) => {
-        ordinal++;
-        this.#count(label);
-        if (superseded?.has(ordinal)) return false;
-        const entry = readEntry(raw, label);
-        if (entry === undefined || this.#reserved(entry.path)) return false;
-        const accepted = this.#accept(entry, index, ordinal, label, superseded !== undefined);
+        const accepted = this.#take(raw, index, ++ordinal, label, superseded);
+        listing?.add(raw, nameOfFile(accepted));
         if (accepted === undefined) return false;
         ({ file, links } = accepted);
         this.#sink.entry(file);
@@ -82,6 +96,34 @@ export class Merge {
         this.#sink.end();
         if (file !== undefined) for (const path of links) this.#emitLink(path, file.path, file);
       },
+    };
+  }
+
+  /**
+   * What takes the entries of layer `index` from a listing, with the names that their files have in another tree. Files
+   * that this tree has not are missed: `endLayer` names them, and the layer has to be read after all.
+   */
+  listed(
+    index: number,
+    label: string,
+    superseded: Superseded | undefined,
+    listing: Pick<ListingWriter, "add">,
+    reuse: (file: Entry, name: ByteString) => void,
+  ): (listed: Listed) => void {
+    let ordinal = -1;
+    return ({ entry: raw, name }) => {
+      const accepted = this.#take(raw, index, ++ordinal, label, superseded);
+      listing.add(raw, nameOfFile(accepted));
+      if (accepted === undefined) return;
+      const { file, links } = accepted;
+      if (file.size > 0 && name === undefined) {
+        this.#links.wait({ kind: "missed", name: file.path, ordinal }, [file.path, ...links], index);
+        return;
+      }
+      if (file.size > 0 && name !== undefined) reuse(file, name);
+      else this.#emit(file);
+      this.#bytes += file.size;
+      for (const path of links) this.#emitLink(path, file.path, file);
     };
   }
 
@@ -122,14 +164,22 @@ export class Merge {
     for (const path of this.#tree.undescribed()) this.#emit({ ...UNDESCRIBED, path });
   }
 
-  /** The entry to pass on, perhaps under another name, and the names to link to it. Undefined: its content is skipped. */
-  #accept(
-    entry: Entry,
+  /** What of an entry, as an archive spells it, is to be passed on. */
+  #take(
+    raw: Entry,
     layer: number,
     ordinal: number,
     label: string,
-    indexed: boolean,
-  ): { file: Entry; links: readonly ByteString[] } | undefined {
+    superseded: Superseded | undefined,
+  ): Accepted | undefined {
+    this.#count(label);
+    if (superseded?.has(ordinal)) return undefined;
+    const entry = readEntry(raw, label);
+    if (entry === undefined || this.#reserved(entry.path)) return undefined;
+    return this.#accept(entry, layer, ordinal, label, superseded !== undefined);
+  }
+
+  #accept(entry: Entry, layer: number, ordinal: number, label: string, indexed: boolean): Accepted | undefined {
     const whiteout = whiteoutOf(entry.path, label);
     if (whiteout?.kind === "remove") this.#tree.hide(whiteout.path, layer);
     if (whiteout?.kind === "opaque") this.#tree.hideContent(whiteout.path, layer);

@@ -67,27 +67,56 @@ function formatTime(entry: Entry): string {
   return `-${-entry.mtime - 1}.${fraction(1_000_000_000 - nanoseconds)}`;
 }
 
+/** Blocks are cut from slabs: an allocation for each would cost more than what is written into it. */
+const SLAB = 128 * BLOCK;
+let slab = Buffer.alloc(SLAB);
+let slabAt = 0;
+
+function newBlock(): Buffer {
+  if (slabAt === SLAB) {
+    slab = Buffer.alloc(SLAB);
+    slabAt = 0;
+  }
+  slabAt += BLOCK;
+  return slab.subarray(slabAt - BLOCK, slabAt);
+}
+
 function encodeBlock(entry: Entry, name: ByteString, prefix: ByteString, type: string): Buffer {
-  const block = Buffer.alloc(BLOCK);
+  const block = newBlock();
+  // The checksum counts its own field as blanks.
+  let sum = 8 * 0x20;
+  const text = (value: string, at: number, length: number) => {
+    const end = Math.min(value.length, length);
+    for (let i = 0; i < end; i++) {
+      const byte = value.charCodeAt(i);
+      block[at + i] = byte;
+      sum += byte;
+    }
+  };
   const octal = (value: number, at: number, length: number) => {
     // What does not fit is in the PAX header, which wins.
-    const fits = value >= 0 && value < 8 ** (length - 1);
-    block.write((fits ? value : 0).toString(8).padStart(length - 1, "0"), at, length - 1, "latin1");
+    let rest = value >= 0 && value < 8 ** (length - 1) ? value : 0;
+    for (let i = at + length - 2; i >= at; i--) {
+      const digit = 0x30 + (rest % 8);
+      block[i] = digit;
+      sum += digit;
+      rest = Math.floor(rest / 8);
+    }
   };
-  block.write(name, 0, 100, "latin1");
+  text(name, 0, 100);
   octal(entry.mode, 100, 8);
   octal(entry.uid, 108, 8);
   octal(entry.gid, 116, 8);
   octal(entry.size, 124, 12);
   octal(entry.mtime, 136, 12);
-  block.write(type, 156, 1, "latin1");
-  block.write((entry.target ?? "").slice(0, 100), 157, 100, "latin1");
-  block.write("ustar\0" + "00", 257, 8, "latin1");
+  text(type, 156, 1);
+  text(entry.target ?? "", 157, 100);
+  text("ustar\0" + "00", 257, 8);
   octal(entry.major ?? 0, 329, 8);
   octal(entry.minor ?? 0, 337, 8);
-  block.write(prefix, 345, 155, "latin1");
-  let sum = 8 * 0x20;
-  for (let i = 0; i < BLOCK; i++) sum += block[i] as number;
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, 8, "latin1");
+  text(prefix, 345, 155);
+  const checksum = sum;
+  octal(checksum, 148, 7);
+  block[155] = 0x20;
   return block;
 }

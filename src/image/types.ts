@@ -88,6 +88,8 @@ export interface SourceImage {
   run: RunConfig;
   platform: Platform;
   layers: readonly LayerRef[];
+  /** Which layers will be read, for sources that fetch them ahead; all, where it is not said. */
+  expect?(layers: readonly LayerRef[]): void;
   /** Frees connections and temporary files. */
   close(): Promise<void>;
 }

@@ -29,9 +29,17 @@ export interface ImageRecord {
   /** The SOURCE it came from, pinned by digest where that can be; absolute where it is a file. */
   source: string;
   /** Its layers, lowest first, as the source stores them. */
-  layers: readonly { digest?: string; size?: number }[];
+  layers: readonly LayerRecord[];
   /** OCI's `config` object: how to run it. */
   run: Record<string, unknown>;
+}
+
+export interface LayerRecord {
+  digest?: string;
+  size?: number;
+  diffId?: string;
+  /** Digest of the layer's listing (donors.ts), where one is kept. */
+  listing?: string;
 }
 
 export interface StoredImage extends ImageRecord {
@@ -52,6 +60,8 @@ interface RefRecord {
 export interface StagedImage {
   /** The directory for the tree: there, empty, private. */
   tree: string;
+  /** Keeps the listing of a layer, named by its DiffID, beside the tree. It is made durable with the tree. */
+  keepListing(diffId: string, bytes: Uint8Array): Promise<void>;
   /** Makes it part of the store: afterwards a power cut does not harm it. */
   commit(record: Omit<ImageRecord, "format" | "created">, config: Buffer | undefined): Promise<StoredImage>;
   /** Removes it. Never rejects. */
@@ -216,9 +226,9 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
   await clearLeavings(layout);
   const base = join(layout.temporary, `${ownerName(ourselves())}.${suffix()}`);
   const tree = join(base, "tree");
+  const listings = join(base, "listings");
   try {
-    mkdirSync(base, { mode: 0o700 });
-    mkdirSync(tree, { mode: 0o700 });
+    for (const directory of [base, tree, listings]) mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
     await removeStored(layout, base).catch(() => {});
     throw fileFailure(error, "making a directory of the store", base);
@@ -229,6 +239,12 @@ export async function stageImage(layout: Layout): Promise<StagedImage> {
   return {
     tree,
     discard,
+    keepListing: async (diffId, bytes) => {
+      const path = join(listings, hexOf(diffId) ?? "");
+      await promises.writeFile(path, bytes, { mode: 0o600 }).catch((error: unknown) => {
+        throw fileFailure(error, "keeping the listing of a layer", path);
+      });
+    },
     commit: async (record, config) => {
       const complete: ImageRecord = { ...record, format: FORMAT, created: new Date().toISOString() };
       return commitImage(layout, base, complete, config);

@@ -1,4 +1,4 @@
-/** Every path of the store, and nowhere else. */
+/** Every path of the store, and nowhere else. Parts are simple names: joining them needs no look at dots and slashes. */
 import { join } from "node:path";
 import type { Settings } from "../base/settings.ts";
 
@@ -44,55 +44,57 @@ export function layoutOf(settings: Settings): Layout {
 }
 
 export const imagePaths = (layout: Layout, hex: string) => {
-  const directory = join(layout.images, hex);
+  const directory = `${layout.images}/${hex}`;
   return {
     directory,
-    tree: join(directory, "tree"),
-    record: join(directory, "record.json"),
+    tree: `${directory}/tree`,
+    record: `${directory}/record.json`,
     /** The record of an image that is being removed, until its tree is out of the way. */
-    withdrawn: join(directory, "withdrawn.json"),
-    config: join(directory, "config.json"),
+    withdrawn: `${directory}/withdrawn.json`,
+    config: `${directory}/config.json`,
     /** Trees with the owners of maps of many ids: `mapped/<hash of the owners>/tree`. */
-    mapped: join(directory, "mapped"),
+    mapped: `${directory}/mapped`,
+    /** Listings of its layers: `<DiffID>`. */
+    listings: `${directory}/listings`,
     /** Marks of the starts that use it: `<owner>`. */
-    users: join(directory, "users"),
+    users: `${directory}/users`,
   };
 };
 
-export const refPath = (layout: Layout, name: string): string => join(layout.refs, `${encodeURIComponent(name)}.json`);
+export const refPath = (layout: Layout, name: string): string => `${layout.refs}/${encodeURIComponent(name)}.json`;
 
 export const containerPaths = (layout: Layout, name: string) => {
-  const directory = join(layout.containers, name);
+  const directory = `${layout.containers}/${name}`;
   return {
     directory,
-    record: join(directory, "container.json"),
-    upper: join(directory, "upper"),
-    work: join(directory, "work"),
+    record: `${directory}/container.json`,
+    upper: `${directory}/upper`,
+    work: `${directory}/work`,
     /** The whole tree of a container that is a copy. */
-    root: join(directory, "root"),
+    root: `${directory}/root`,
     /** Records of its running processes: `<pid>-<start time>.json`. */
-    runs: join(directory, "runs"),
+    runs: `${directory}/runs`,
     /** Prefix of the generations of its writer's lock. */
-    lock: join(directory, "writer"),
+    lock: `${directory}/writer`,
     /** The same of what runs detached, of which there is one: it alone has the log and the record of the end. */
-    detached: join(directory, "detached"),
-    log: join(directory, "log"),
-    olderLog: join(directory, "log.1"),
-    exit: join(directory, "exit"),
+    detached: `${directory}/detached`,
+    log: `${directory}/log`,
+    olderLog: `${directory}/log.1`,
+    exit: `${directory}/exit`,
   };
 };
 
 export const runtimePaths = (layout: Layout) => ({
   /** An empty directory: in the mount namespace of a container that is being made, its tmpfs is mounted here. */
-  stage: join(layout.runtime, "stage"),
+  stage: `${layout.runtime}/stage`,
   /** Marks of cgroups with limits: the path of each. */
-  cgroups: join(layout.runtime, "cgroups"),
+  cgroups: `${layout.runtime}/cgroups`,
   /** Marks of the programs that connect networks: "PID START". */
-  networks: join(layout.runtime, "networks"),
+  networks: `${layout.runtime}/networks`,
   /** Plans on their way to the executor. */
-  wires: join(layout.runtime, "wires"),
+  wires: `${layout.runtime}/wires`,
   /** Records of running sandboxes without a container. */
-  runs: join(layout.runtime, "runs"),
+  runs: `${layout.runtime}/runs`,
   /** Sockets of monitors, by which clients come to a payload's terminal. */
-  terminals: join(layout.runtime, "terminals"),
+  terminals: `${layout.runtime}/terminals`,
 });

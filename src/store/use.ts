@@ -30,6 +30,13 @@ export function markUse(layout: Layout, hex: string, owner: Owner = ourselves())
   }
 }
 
+/** Takes back a mark of ours. Never throws: one that cannot be removed counts for nothing when this process has ended. */
+export function unmarkUse(layout: Layout, hex: string): void {
+  try {
+    rmSync(join(imagePaths(layout, hex).users, ownerName(ourselves())), { force: true });
+  } catch {}
+}
+
 function clearDead(users: string): void {
   const stateOf = statesOfMarks();
   for (const name of namesIn(users)) if (stateOf(name) === "dead") rmSync(join(users, name), { force: true });

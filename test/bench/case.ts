@@ -4,7 +4,7 @@ import type { Sample } from "./measure.ts";
 export interface Bed {
   /** Where subjects work: emptied by `before`. */
   work: string;
-  /** `127.0.0.1:PORT` of the registry that has `work:1`, `next:1`, `change:1` and `busybox:1`. */
+  /** `127.0.0.1:PORT` of the registry that has the tags of work.ts and `busybox:1`. */
   registry: string;
   /** The busybox image, unpacked: for peers that start directories. */
   rootfs: string;

@@ -80,11 +80,7 @@ const importCases = (bed: Bed, image: string, about: string, repetitions: number
   ];
 };
 
-/**
- * A tag that shares three of four layers with an image that is there: beside all of it, and beside the layer that is
- * new. The shared layers are not downloaded again; the tree is made anew from all four, as the store keeps merged trees.
- * (podman keeps a directory a layer.)
- */
+/** A tag that shares three of four layers with an image that is there: beside all of it, and beside the new layer alone. */
 const nextCases = (bed: Bed): Case[] => {
   const clear = `rm -rf ${shellWord(bed.work)} && mkdir ${shellWord(bed.work)}`;
   const sync = bed.onDisk ? `sync -f ${shellWord(bed.work)}` : "true";
@@ -92,29 +88,56 @@ const nextCases = (bed: Bed): Case[] => {
     `${rootlingWords("import", `docker://${bed.registry}/${image}:1`, ...words)
       .map(shellWord)
       .join(" ")} && ${sync}`;
-  const outputs = { store: ["--name", "next"], squashfs: ["-o", join(bed.work, "out.sqsh"), "--comp", "zstd:3"] };
   const podman = `podman --root ${shellWord(join(bed.work, "podman"))} --runroot ${shellWord(join(bed.work, "podman-run"))}`;
   const pull = (image: string) =>
     `${podman} --storage-driver overlay pull --quiet --tls-verify=false docker://${bed.registry}/${image}:1 >/dev/null`;
-  const peer = {
+  const peer = (tag: string) => ({
     name: "podman pull",
     before: `${podman} rmi --all --force >/dev/null 2>&1; ${clear} && ${pull("work")}`,
-    run: `${pull("next")} && ${sync}`,
+    run: `${pull(tag)} && ${sync}`,
     ownMounts: true,
-  };
-  return Object.entries(outputs).map(([name, words]) => ({
-    name: `import-next-${name}`,
-    about: `a tag of which three of four layers are there, to ${name === "store" ? "the store" : "a squashfs file"}`,
+  });
+  const nextCase = (
+    name: string,
+    about: string,
+    tag: string,
+    words: string[],
+    peers: Case["subjects"],
+    bars: Case["bars"] = [],
+  ): Case => ({
+    name: `import-${name}`,
+    about: `a tag of which three of four layers are there, ${about}`,
     repetitions: 3,
     warmups: 0,
     subjects: [
-      { name: OURS, before: `${clear} && ${line("work", "--name", "work")}`, run: line("next", ...words) },
-      { name: "all of it, nothing there", before: clear, run: line("next", ...words) },
+      { name: OURS, before: `${clear} && ${line("work", "--name", "work")}`, run: line(tag, ...words) },
+      { name: "all of it, nothing there", before: clear, run: line(tag, ...words) },
       { name: "the new layer alone", before: clear, run: line("change", ...words) },
-      ...(name === "store" ? [peer] : []),
+      ...peers,
     ],
-    bars: [],
-  }));
+    bars,
+  });
+  const store = ["--name", "next"];
+  const squashfs = ["-o", join(bed.work, "out.sqsh"), "--comp", "zstd:3"];
+  return [
+    nextCase(
+      "next-store",
+      "to the store",
+      "next",
+      store,
+      [peer("next")],
+      [
+        // About the new layer: what is left is to make all names anew.
+        ratioBar("cpu", "the new layer alone", 2),
+        ratioBar("cpu", "podman pull", 1),
+      ],
+    ),
+    // They are in no stored tree, so that one shared layer is read again.
+    nextCase("uncovering-store", "with files that the old tag's top layer had removed", "uncovering", store, [
+      peer("uncovering"),
+    ]),
+    nextCase("next-squashfs", "to a squashfs file", "next", squashfs, []),
+  ];
 };
 
 const FLOOR = "floor";

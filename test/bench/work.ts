@@ -8,7 +8,7 @@ import { must } from "../support/command.ts";
 import type { ImageLayout } from "../support/images.ts";
 
 /** Named in the cache directory: another content needs another number. */
-export const WORK_VERSION = 2;
+export const WORK_VERSION = 3;
 
 const POOL = 48 << 20;
 
@@ -104,16 +104,22 @@ const layers: readonly ((maker: Maker) => void)[] = [
   },
 ];
 
-/** The top layer of the next version: other files than the last one's, some of them in place of lower layers'. */
-const nextLayer = (maker: Maker): void => {
-  files(maker, "srv/app", 950, 48_000);
-  for (let i = 60; i < 120; i++) fill(maker, `opt/tools/d${i % 61}/e${i % 7}/file-${i}.txt`, 20_000);
+/** The top layers of next versions: all are made of other files than the last of `layers`. */
+const tops: Readonly<Record<string, (maker: Maker) => void>> = {
+  /** The same thing, made again: it removes what the old one removed. */
+  next: (maker) => {
+    layers.at(-1)?.(maker);
+    for (let i = 60; i < 120; i++) fill(maker, `opt/tools/d${i % 61}/e${i % 7}/file-${i}.txt`, 20_000);
+  },
+  /** What the old one removed of a lower layer is there again. */
+  uncovering: (maker) => files(maker, "srv/app", 950, 48_000),
 };
 
 /**
- * The images, by tag: `work`; `next`, which differs from it in the last of four layers; and `change`, that layer alone.
+ * The images, by tag: `work`; `next` and `uncovering`, which differ from it in the last of four layers; and `change`,
+ * the last layer of `next` alone.
  */
-export const WORK_TAGS = ["work", "next", "change"] as const;
+export const WORK_TAGS = ["work", "next", "uncovering", "change"] as const;
 
 /** Makes the images of WORK_TAGS in a layout. It takes a minute, most of it compression by umoci. */
 export async function makeWorkImages(layout: ImageLayout, scratch: string): Promise<void> {
@@ -121,7 +127,8 @@ export async function makeWorkImages(layout: ImageLayout, scratch: string): Prom
   const pools = { text: textPool(random), binary: binaryPool(random) };
   for (const tag of WORK_TAGS) await layout.image(tag);
   const last = layers.length - 1;
-  for (const [index, fillLayer] of [...layers, nextLayer].entries()) {
+  const topTags = Object.keys(tops);
+  for (const [index, fillLayer] of [...layers, ...Object.values(tops)].entries()) {
     const root = join(scratch, `layer-${index}`);
     mkdirSync(root, { recursive: true });
     fillLayer({ root, random, ...pools });
@@ -139,7 +146,9 @@ export async function makeWorkImages(layout: ImageLayout, scratch: string): Prom
       ".",
     ]);
     await must(["rm", "-rf", root]);
-    const tags = index < last ? ["work", "next"] : index === last ? ["work"] : ["next", "change"];
+    const top = topTags[index - last - 1];
+    const tags = index < last ? ["work", ...topTags] : top === undefined ? ["work"] : [top];
+    if (top === "next") tags.push("change");
     for (const tag of tags) await layout.addLayer(tag, tar);
     await must(["rm", tar]);
   }

@@ -28,14 +28,21 @@ const layers: readonly (readonly Given[])[] = [
   ],
 ];
 
-/** Writes the image's layout to `directory`; gives the SOURCE. */
-export function writeSource(directory: string): string {
-  writeLayout(
-    directory,
-    layers.map((layer) => tarOf(layer)),
-    { config: { Env: ["A=b"], Cmd: ["/bin/tool"] } },
-  );
-  return `oci:${directory}`;
+/** Another image with the same lowest layer: `big` and the files of `bin` are in both trees, `gone` in this alone. */
+const donorLayers: typeof layers = [layers[0] ?? [], [{ path: "old", content: "old" }]];
+
+/** Writes the image's layout, and its donor's, below `directory`; gives their SOURCEs. */
+export function writeSources(directory: string): { source: string; donor: string } {
+  const write = (name: string, image: typeof layers) => {
+    const path = join(directory, name);
+    writeLayout(
+      path,
+      image.map((layer) => tarOf(layer)),
+      { config: { Env: ["A=b"], Cmd: ["/bin/tool"] } },
+    );
+    return `oci:${path}`;
+  };
+  return { source: write("layout", layers), donor: write("donor", donorLayers) };
 }
 
 /** Set by Ctrl-C: what was begun is ended and cleared, nothing new is begun. A second one ends the test at once. */
@@ -69,9 +76,8 @@ export const runAt = (place: Place, words: readonly string[], before: readonly s
   place.user.run([...before, ...words], { env: place.env, cwd: place.user.home });
 
 export interface Reference {
-  digest: string;
-  tree: string;
-  config: string;
+  /** By digest: the whole images that a store may have. */
+  images: ReadonlyMap<string, { tree: string; config: string }>;
   rootling: readonly string[];
 }
 
@@ -82,14 +88,23 @@ export interface ListedImage {
 
 const imageDirectory = (place: Place, digest: string) => join(place.data, "images", digest.slice("sha256:".length));
 
-/** What an uninterrupted import makes. */
-export async function referenceOf(place: Place, rootling: readonly string[], source: string): Promise<Reference> {
-  const outcome = await runAt(place, [...rootling, "import", source, "--name", "box", "--progress", "none", "--json"]);
-  if (outcome.status !== 0) throw new Error(`the import of the reference failed: ${outcome.stderr}`);
-  const { digest } = JSON.parse(outcome.stdout) as { digest: string };
-  const directory = imageDirectory(place, digest);
-  const tree = (await describeTree(join(directory, "tree"))).join("\n");
-  return { digest, tree, config: readFileSync(join(directory, "config.json"), "utf8"), rootling };
+/** What uninterrupted imports make, each in a store of its own. */
+export async function referenceOf(
+  user: TestUser,
+  rootling: readonly string[],
+  sources: readonly string[],
+): Promise<Reference> {
+  const images: [string, { tree: string; config: string }][] = [];
+  for (const [index, source] of sources.entries()) {
+    const place = placeIn(user, join(user.home, `reference-${index}`));
+    const outcome = await runAt(place, [...rootling, "import", source, "--progress", "none", "--json"]);
+    if (outcome.status !== 0) throw new Error(`the import of the reference failed: ${outcome.stderr}`);
+    const { digest } = JSON.parse(outcome.stdout) as { digest: string };
+    const directory = imageDirectory(place, digest);
+    const tree = (await describeTree(join(directory, "tree"))).join("\n");
+    images.push([digest, { tree, config: readFileSync(join(directory, "config.json"), "utf8") }]);
+  }
+  return { images: new Map(images), rootling };
 }
 
 /** What is wrong with what `rootling images` lists: nothing, if every listed image is whole. */
@@ -102,11 +117,12 @@ export async function problemsOfListed(
   const listed = JSON.parse(outcome.stdout) as ListedImage[];
   const problems: string[] = [];
   for (const { digest } of listed) {
-    if (digest !== reference.digest) problems.push(`an unknown image is listed: ${digest}`);
+    const whole = reference.images.get(digest);
+    if (whole === undefined) problems.push(`an unknown image is listed: ${digest}`);
     const directory = imageDirectory(place, digest);
     const tree = (await describeTree(join(directory, "tree"))).join("\n");
-    if (tree !== reference.tree) problems.push(`a listed image has another tree:\n${tree}`);
-    if (readFileSync(join(directory, "config.json"), "utf8") !== reference.config) problems.push("config.json differs");
+    if (tree !== whole?.tree) problems.push(`a listed image has another tree:\n${tree}`);
+    if (readFileSync(join(directory, "config.json"), "utf8") !== whole?.config) problems.push("config.json differs");
     const record = JSON.parse(readFileSync(join(directory, "record.json"), "utf8")) as { digest: string };
     if (record.digest !== digest) problems.push("record.json is another image's");
   }
@@ -206,6 +222,8 @@ export interface Bed {
   readonly user: TestUser;
   readonly stepper: string;
   readonly source: string;
+  /** An image that shares a layer with it. */
+  readonly donor: string;
   readonly reference: Reference;
 }
 
@@ -230,13 +248,13 @@ export async function withBeds(
   try {
     const stepper = join(temp.path, "stepper");
     await compile("test/support/stepper.c", stepper);
-    const source = writeSource(join(temp.path, "layout"));
+    const { source, donor } = writeSources(temp.path);
     const rootling = [join(copyPackage(), "bin/rootling")];
     for (const kind of kinds.filter((one) => (values.user ?? one) === one)) {
       const { user, remove } = await makeUser(kind);
       try {
-        const reference = await referenceOf(placeIn(user, join(user.home, "reference")), rootling, source);
-        for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, reference }, values))) {
+        const reference = await referenceOf(user, rootling, [source, donor]);
+        for (const [name, run] of Object.entries(await sweepsOf({ user, stepper, source, donor, reference }, values))) {
           if ((values.only ?? name) !== name || stop.asked) continue;
           const begin = performance.now();
           const result = await run();

@@ -31,10 +31,14 @@ import { tryAllPoints } from "./points.ts";
 const progress = ["--progress", "none"];
 
 /** Commands, the last of which meets the error. */
-const scenarios = (source: string): Record<string, readonly (readonly string[])[]> => {
+const scenarios = ({
+  source,
+  donor,
+}: Pick<Bed, "source" | "donor">): Record<string, readonly (readonly string[])[]> => {
   const store = ["import", source, "--name", "box", ...progress];
   return {
     import: [store],
+    next: [["import", donor, "--name", "donor", ...progress], store],
     create: [["create", source, "--name", "web", ...progress]],
     remove: [store, ["create", "box", "--name", "web"], ["remove", "web", "image:box"]],
     file: [["import", source, "-o", "OUTPUT", ...progress]],
@@ -72,9 +76,10 @@ async function problemsAfter(place: Place, reference: Reference, source: string)
   return problems;
 }
 
-async function sweepScenario({ user, stepper, source, reference }: Bed, name: string, jobs: number) {
+async function sweepScenario(bed: Bed, name: string, jobs: number) {
+  const { user, stepper, source, reference } = bed;
   const total = { points: 0, ran: 0, bad: 0 };
-  const commands = scenarios(source)[name] ?? [];
+  const commands = scenarios(bed)[name] ?? [];
   for (const { mode, error } of modes) {
     const { points, ran } = await tryAllPoints(jobs, async (n) => {
       const place = await makePlace(user, `error-${n}`);
@@ -107,9 +112,10 @@ async function sweepScenario({ user, stepper, source, reference }: Bed, name: st
 }
 
 /** A file system that grows until the import succeeds; `option` is tmpfs's. */
-async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr_inodes", step: number) {
+async function sweepSizes(bed: Bed, option: "size" | "nr_inodes", step: number) {
   const total = { points: 0, ran: 0, bad: 0 };
-  const [words = []] = scenarios(source).create ?? [];
+  const { user, source, reference } = bed;
+  const [words = []] = scenarios(bed).create ?? [];
   for (let amount = step; !stop.asked; amount += step) {
     const place = await makePlace(user, `size-${amount}`);
     await must(["mount", "-t", "tmpfs", "-o", `${option}=${amount},mode=755`, "none", place.directory]);
@@ -135,7 +141,7 @@ async function sweepSizes({ user, source, reference }: Bed, option: "size" | "nr
 
 process.exitCode = await withBeds("errors", async (bed, values) => {
   const sweeps: Awaited<ReturnType<Parameters<typeof withBeds>[1]>> = {};
-  for (const name of Object.keys(scenarios(""))) sweeps[name] = () => sweepScenario(bed, name, Number(values.jobs));
+  for (const name of Object.keys(scenarios(bed))) sweeps[name] = () => sweepScenario(bed, name, Number(values.jobs));
   // Only root mounts; the store on it is the user's all the same.
   if (process.getuid?.() === 0) {
     sweeps.sizes = () => sweepSizes(bed, "size", 16384);

@@ -41,11 +41,15 @@ const squashfs = new Map<UserKind, string>();
 
 const hashOf = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 
-function scenarios(source: string): Record<string, Scenario> {
+function scenarios(source: string, donor: string): Record<string, Scenario> {
   const create = ["create", source, "--name", "web", ...progress];
   const file = (place: Place) => ["import", source, "-o", join(place.directory, "out.squashfs"), ...progress];
   return {
     import: { before: [], words: ["import", source, "--name", "box", ...progress] },
+    next: {
+      before: [["import", donor, "--name", "donor", ...progress]],
+      words: ["import", source, "--name", "box", ...progress],
+    },
     create: {
       before: [],
       words: create,
@@ -140,13 +144,13 @@ async function sweep(bed: Bed, scenario: Scenario, jobs: number) {
 }
 
 process.exitCode = await withBeds("kill", async (bed, values) => {
-  const { user, reference, source } = bed;
+  const { user, reference, source, donor } = bed;
   const output = join(user.home, "reference.squashfs");
   const whole = placeIn(user, join(user.home, "reference"));
   await runAt(whole, [...reference.rootling, "import", source, "-o", output]);
   squashfs.set(user.kind, hashOf(output));
   return Object.fromEntries(
-    Object.entries(scenarios(source)).map(([name, scenario]) => [
+    Object.entries(scenarios(source, donor)).map(([name, scenario]) => [
       name,
       () => sweep(bed, scenario, Number(values.jobs)),
     ]),

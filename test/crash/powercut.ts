@@ -84,18 +84,16 @@ interface Sweep {
   check: (place: Place) => Promise<string[]>;
 }
 
-function sweepsOf({ source, reference }: Bed, squashfs: string): Record<string, Sweep> {
+function sweepsOf({ source, donor, reference }: Bed, squashfs: string): Record<string, Sweep> {
   const store = ["import", source, "--name", "box", ...progress];
   const create = ["create", source, "--name", "web", ...progress];
+  const isListed = async (place: Place) => {
+    const { listed } = await problemsOfListed(place, reference);
+    return listed.some(({ names }) => names.includes("box")) ? [] : ["the imported image is not listed"];
+  };
   return {
-    import: {
-      before: [],
-      words: () => store,
-      check: async (place) => {
-        const { listed } = await problemsOfListed(place, reference);
-        return listed.some(({ names }) => names.includes("box")) ? [] : ["the imported image is not listed"];
-      },
-    },
+    import: { before: [], words: () => store, check: isListed },
+    next: { before: [["import", donor, "--name", "donor", ...progress]], words: () => store, check: isListed },
     create: {
       before: [],
       words: () => create,

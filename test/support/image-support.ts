@@ -165,7 +165,9 @@ export function writeLayout(directory: string, layers: readonly Buffer[], option
 /** A tree as lines of text, one a name: kind, mode, owner, links, time, device, target or content, xattrs. */
 export async function describeTree(root: string, options: { rootTime?: boolean } = {}): Promise<string[]> {
   const xattrs = await xattrsBelow(root);
-  const lines: string[] = [];
+  const lines: string[][] = [];
+  /** Names by inode: other trees may have the same files, which is not theirs to show. */
+  const names = new Map<number, number>();
   const visit = (path: Buffer, name: string) => {
     const stat = lstatSync(path);
     const kind = stat.mode & 0o170000;
@@ -174,9 +176,10 @@ export async function describeTree(root: string, options: { rootTime?: boolean }
     if (stat.isSymbolicLink()) detail = `-> ${readlinkSync(path, "buffer").toString("latin1")}`;
     if (stat.isCharacterDevice() || stat.isBlockDevice()) detail = `device ${stat.rdev}`;
     const time = name === "" && !options.rootTime ? "" : Math.floor(stat.mtimeMs / 1000);
-    const links = stat.isDirectory() ? "" : stat.nlink;
+    const inode = stat.isDirectory() ? "" : String(stat.ino);
+    if (inode !== "") names.set(stat.ino, (names.get(stat.ino) ?? 0) + 1);
     const permissions = `${kind.toString(8)} ${(stat.mode & 0o7777).toString(8)}`;
-    lines.push([name, permissions, `${stat.uid}:${stat.gid}`, links, time, detail, xattrs.get(name) ?? ""].join("|"));
+    lines.push([name, permissions, `${stat.uid}:${stat.gid}`, inode, String(time), detail, xattrs.get(name) ?? ""]);
     if (!stat.isDirectory()) return;
     for (const child of readdirSync(path, { encoding: "buffer" })) {
       const childName = child.toString("latin1");
@@ -184,7 +187,9 @@ export async function describeTree(root: string, options: { rootTime?: boolean }
     }
   };
   visit(Buffer.from(root), "");
-  return lines.sort();
+  return lines
+    .map((line) => line.map((part, at) => (at === 3 ? (names.get(Number(part)) ?? "") : part)).join("|"))
+    .sort();
 }
 
 /** All xattrs of a tree, as getfattr lists them, by name. Names are ASCII in these tests. */

@@ -6,7 +6,7 @@
  */
 import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { fromText, unescapeOctal } from "../../base/bytes.ts";
+import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
@@ -152,6 +152,12 @@ class DirectorySink implements Sink {
     const possible = asPossible(entry, this.#privileged);
     if (possible.xattrs !== undefined) this.#samples.add(possible);
     this.#stream.entry(possible);
+  }
+
+  /** To tar it is one more hard link; what such an entry says of the file's metadata counts for nothing. */
+  reuse({ path, mode, uid, gid, mtime }: Entry, present: ByteString): void {
+    this.#stream.entry({ path, kind: "link", target: present, mode, uid, gid, size: 0, mtime });
+    this.#stream.end();
   }
 
   data(slice: Buffer): void {

@@ -1,4 +1,5 @@
 /** What a tree is written to. */
+import type { ByteString } from "../../base/bytes.ts";
 import type { Entry, SourceImage } from "../types.ts";
 
 /** Takes entries in the order of the merge: children may come before their directory, a link comes after its file. */
@@ -12,6 +13,11 @@ export interface EntrySink {
 
 /** A sink that is being filled. Either `commit` or `abort` ends it; after `abort` nothing of it is left. */
 export interface Sink extends EntrySink {
+  /**
+   * Makes `entry` the same file as `present`, an absolute path. Sinks that cannot do so have no such method; one that
+   * fails to, on a file system without room for more links say, fails as a whole.
+   */
+  reuse?(entry: Entry, present: ByteString): void;
   /** Passes on what was collected. Resolves when there is room for more; rejects once the sink has failed. */
   flush(): Promise<void> | undefined;
   /** Everything was verified: makes the output complete and durable, under its final name. */

@@ -2,7 +2,7 @@
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { limits } from "../limits.ts";
-import type { BlobInfo, Digest, SourceImage } from "../types.ts";
+import type { BlobInfo, Digest, LayerRef, SourceImage } from "../types.ts";
 import { CredentialStore } from "./credentials.ts";
 import { Downloads } from "./downloads.ts";
 import { candidatesOf, endpointsOf } from "./endpoints.ts";
@@ -56,13 +56,13 @@ async function openCandidate(
     const config = await fetchConfig(repositories, manifest.config, context);
     const parts = { document, manifest, config, name, close, open: downloads.open };
     const image = assembleImage(parts, context);
-    downloads.plan(
-      image.layers.flatMap(({ digest, size, label }) =>
-        digest && size !== undefined ? [{ digest, size, label }] : [],
-      ),
-    );
+    const expect = (layers: readonly LayerRef[]) =>
+      downloads.plan(
+        layers.flatMap(({ digest, size, label }) => (digest && size !== undefined ? [{ digest, size, label }] : [])),
+      );
+    expect(image.layers);
     // A short name means what this machine's registries.conf says.
-    return { ...image, source: `docker://${reference.registry}/${reference.name}@${image.digest}` };
+    return { ...image, expect, source: `docker://${reference.registry}/${reference.name}@${image.digest}` };
   } catch (error) {
     await close();
     throw error;

@@ -29,12 +29,13 @@ export class Downloads {
 
   plan(layers: readonly LayerBlob[]): void {
     this.#planned = [...layers].reverse();
-    this.#context.progress.expect(layers.reduce((sum, { size }) => sum + size, 0));
   }
 
   /** The stored bytes of a layer, once it is downloaded. */
   readonly open = async (layer: LayerBlob): Promise<AsyncIterable<Buffer>> => {
+    this.#context.progress.expect(this.#planned.reduce((sum, { size }) => sum + size, 0));
     for (const planned of this.#planned) this.#start(planned);
+    this.#planned = [];
     const path = await this.#start(layer);
     if (existsSync(path)) return readChunks(path);
     // Long after it had come, somebody pruned what no stored image needs: it comes once more.

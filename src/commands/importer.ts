@@ -61,8 +61,8 @@ async function get(cli: Cli, source: string, options: Options): Promise<void> {
 
 function release(cli: Cli, options: Options): void {
   const { key } = borrower();
-  if (options.dryRun) return showSteps(cli, [step("end", `the loans of ${key}`)], options.json);
-  returnSquashfs(cli.layout, key);
+  if (options.dryRun) showSteps(cli, [step("end", `the loans of ${key}`)], options.json);
+  else returnSquashfs(cli.layout, key);
 }
 
 /**

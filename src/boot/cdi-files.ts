@@ -53,7 +53,7 @@ async function parseText(text: string, file: string): Promise<unknown> {
   try {
     if (file.endsWith(".json")) return JSON.parse(text);
     const { parse } = await import("yaml");
-    return parse(text);
+    return parse(text, { logLevel: "error" });
   } catch (cause) {
     throw new Failure("E_CDI", `not valid ${file.endsWith(".json") ? "JSON" : "YAML"}: ${(cause as Error).message}`, {
       where: file,

@@ -38,7 +38,7 @@ function look(hostPath: string, origin: string): [string, Stats] {
     const path = realpathSync(hostPath);
     return [path, statSync(path)];
   } catch (error) {
-    const failure = fileFailure(error, "looking for a device", hostPath);
+    const failure = fileFailure(error, `looking for the device ${hostPath}`, hostPath);
     throw new Failure(failure.code, failure.what, {
       where: origin,
       mend: "check the path, and that the driver is loaded",

@@ -99,7 +99,7 @@ const verbs = {
   },
   device: {
     side: "inside",
-    fields: ["source", "target", "major", "minor", "block"],
+    fields: ["source", "target", "major", "minor", "word"],
     repeats: "any",
     about: "bind a device, once checked",
   },

@@ -1,11 +1,13 @@
 /** What CDI specs mean, which of them counts, and what is said of hostile and broken ones. */
 import assert from "node:assert/strict";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Failure } from "../../src/base/errors.ts";
 import { parseDeviceName, readSpec } from "../../src/boot/cdi.ts";
 import { findDevices, readSpecs } from "../../src/boot/cdi-files.ts";
+import { lower } from "../../src/boot/lower.ts";
+import { gatherNodes } from "../../src/boot/node-facts.ts";
 import { readVisibleDevices, visibleDevices } from "../../src/boot/nvidia.ts";
 import { cdiParts, readDeviceWish } from "../../src/boot/read-devices.ts";
 import { must } from "../support/command.ts";
@@ -194,6 +196,42 @@ test("files that are no specs: each is named, none is waited for, none takes the
     "pipe.yaml",
     "tag.yaml",
   ]);
+});
+
+test("nodes are looked at: what is no device, is not there, or is another than the spec says, is refused", () => {
+  const look = (hostPath: string, rest: object = {}) =>
+    saidBy(() => gatherNodes([{ hostPath, path: "/dev/x", origin: "--device", ...rest }]));
+  assert.deepEqual(
+    gatherNodes([{ hostPath: "/dev/null", path: "/dev/x", origin: "", type: "c", major: 1, minor: 3 }]),
+    {
+      "/dev/null": { path: "/dev/null", type: "c", major: 1, minor: 3 },
+    },
+  );
+  assert.match(look("/etc/passwd"), /E_CONFLICT \/etc\/passwd is no device @ --device/);
+  assert.match(look("/dev/not-there"), /E_NOT_FOUND .*\/dev\/not-there.* @ --device/);
+  assert.match(look("/dev/zero", { major: 1, minor: 3 }), /\/dev\/zero is c 1:5, not c 1:3/);
+  assert.match(look("/dev/zero", { type: "b" }), /\/dev\/zero is c 1:5, not b/);
+});
+
+test("a device is not shown among the kernel's files, nor under a new name in the host's own /dev", () => {
+  const file = (name: string) => join(import.meta.dirname, "cases/run-devices-as-user", name);
+  const [intent, facts] = ["input.json", "facts.json"].map((name) => JSON.parse(readFileSync(file(name), "utf8")));
+  const planned = (path: string, devices: string) =>
+    saidBy(() =>
+      lower(
+        {
+          ...intent,
+          nodes: [{ hostPath: "/dev/fuse", path, origin: "--device" }],
+          devices: { value: devices, origin: "enroot" },
+        },
+        facts,
+      ),
+    );
+  for (const path of ["/proc/kcore", "/sys", "/sys/x"])
+    assert.match(planned(path, "fresh"), /^E_CONFLICT the device \/dev\/fuse cannot be shown as .* @ --device$/);
+  assert.match(planned("/dev/other", "host"), /^E_CONFLICT/);
+  assert.equal(planned("/dev/fuse", "host"), "nothing");
+  assert.equal(planned("/dev/other", "fresh"), "nothing");
 });
 
 test("--device: paths of nodes, names of specs, and what is neither", () => {

@@ -41,23 +41,8 @@ for (const kind of userKinds) {
       const command = "head -c 3 /dev/my/zero | wc -c; ls /dev/kmsg 2>&1; cat /dev/null";
       const shown = await must("--device", "/dev/zero:/dev/my/zero", "busybox", "sh", "-c", command);
       assert.match(shown, /^3\n.*No such file/);
-      assert.match(await must("--device", "/dev/kmsg", "busybox", "ls", "-l", "/dev/kmsg"), / 1, +11 .*\/dev\/kmsg/);
       const isolated = ["--isolate", "--device", "/dev/zero:/dev/mine", "busybox", "head", "-c", "3", "/dev/mine"];
-      if (kind !== "plain") assert.equal(await must(...isolated), "\0\0\0");
-    });
-
-    test("what is no device, not there, or would lie on the kernel's files is refused", async () => {
-      for (const [device, said] of [
-        ["/etc/passwd", /\/etc\/passwd is no device/],
-        ["/dev/not-there", /\/dev\/not-there/],
-        ["/dev/null:/proc/kcore", /cannot be shown as \/proc\/kcore/],
-        ["vendor.com/thing=one", /no CDI spec defines the device vendor\.com\/thing=one/],
-      ] as const) {
-        const { status, stderr } = await run("--device", device, "busybox", "true");
-        assert.equal(status, 125, stderr);
-        assert.match(stderr, said);
-        assert.match(stderr, /--device/);
-      }
+      assert.equal(await must(...isolated), "\0\0\0");
     });
 
     test("a CDI spec: variables, nodes, mounts, and a hook that finds the root by the state on its input", async () => {
@@ -83,10 +68,9 @@ for (const kind of userKinds) {
       const shown = await run("--device", "vendor.com/thing=one", "busybox", "sh", "-c", look);
       assert.match(shown.stdout, /^library\nby [1-9][0-9]*}\nyes 1 \/bin:\/usr\/vendor\n2\n$/, shown.stderr);
       assert.match(shown.stderr, /Read-only/);
-      assert.equal(await must("--device", "vendor.com/thing=all", "busybox", "sh", "-c", "cat /made | wc -l"), "1\n");
     });
 
-    test("a YAML spec; one that is out of date; a hook that fails, or takes too long", async () => {
+    test("a YAML spec; a hook that fails, or takes too long", async () => {
       const yaml = (text: string) =>
         writeFileSync(
           join(specs, "a.yaml"),
@@ -96,16 +80,11 @@ for (const kind of userKinds) {
       yaml("    deviceNodes:\n    - path: /dev/zero\n    env: [A=yaml]\n");
       assert.equal(await must(...device, "sh", "-c", "echo $A"), "yaml\n");
       for (const [edits, said] of [
-        [
-          "    deviceNodes:\n    - {path: /dev/x, hostPath: /dev/zero, major: 1, minor: 3}\n",
-          /\/dev\/zero is c 1:5, not c 1:3/,
-        ],
         ["    hooks:\n    - {hookName: prestart, path: /bin/false}\n", /\/bin\/false ended with status 1/],
         [
           "    hooks:\n    - {hookName: prestart, path: /bin/sleep, args: [sleep, '60'], timeout: 1}\n",
           /ended with signal 14/,
         ],
-        ["    mounts:\n    - {hostPath: /not/there, containerPath: /x}\n", /\/not\/there/],
       ] as const) {
         yaml(edits);
         const { status, stderr } = await run(...device, "true");

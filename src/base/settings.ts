@@ -148,8 +148,8 @@ export const settingsTable = {
     parse: words,
   } satisfies SettingEntry<string>,
   MAX_PROCESSORS: {
-    about: "processors that the writing of a squashfs file may use",
-    shownDefault: "all",
+    about: "processors that the writing of a squashfs file may use; 0: all",
+    shownDefault: "0",
     default: () => 0,
     parse: count(0, 4096),
   } satisfies SettingEntry<number>,

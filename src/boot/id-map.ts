@@ -189,7 +189,7 @@ function explicitMap(wish: ExplicitMap, caller: Caller, known: SubordinateIds, o
   const { uid, gid } = caller;
   const single = (ranges: readonly IdRange[], id: number) =>
     ranges.length === 1 && ranges[0]?.count === 1 && ranges[0].outside === id;
-  if (uid !== 0 && single(wish.uids, uid) && single(wish.gids, gid)) return { kind: "one", ...wish };
+  if (single(wish.uids, uid) && single(wish.gids, gid)) return { kind: "one", ...wish };
   if (uid !== 0) {
     if (insideOf(wish.uids, uid) === undefined || insideOf(wish.gids, gid) === undefined) {
       throw new Failure("E_CONFLICT", "the map leaves out who starts the container", {
@@ -236,7 +236,8 @@ export function ownersOnDisk(map: IdMap, uid: number): string {
 
 /** The same of what a container keeps. Root's uppers differ by where overlayfs keeps its marks: lower-root.ts. */
 export function keptOwners(map: IdMap, uid: number): string {
-  return uid === 0 && map.kind === "many" ? "idmapped" : ownersOnDisk(map, uid);
+  if (uid === 0 && map.kind !== "none") return map.kind === "many" ? "idmapped" : "one";
+  return ownersOnDisk(map, uid);
 }
 
 const linesOf = (ranges: readonly IdRange[]): string =>

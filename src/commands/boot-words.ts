@@ -7,9 +7,10 @@ import { escapeText } from "../base/text.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import type { StartupFlags } from "./startup.ts";
 import { DETACH_KEYS } from "./terminal-words.ts";
 
-export interface BootOptions extends BootFlags {
+export interface BootOptions extends BootFlags, StartupFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly progress?: ProgressMode;
@@ -104,5 +105,15 @@ export function formatPlan(plan: Plan): string {
   ].join("\n");
 }
 
-export const showPlan = (cli: Cli, plan: Plan, json: boolean | undefined): void =>
-  cli.print(json ? showJson(plan) : formatPlan(plan));
+/** Plans are shown to others: of the caller's environment, which may hold secrets, the names alone. */
+const withoutSecrets = (plan: Plan): Plan => ({
+  ...plan,
+  ops: plan.ops.map((op) =>
+    op.verb === "caller" ? { ...op, fields: op.fields.map((variable) => variable.replace(/=.*/s, "=…")) } : op,
+  ),
+});
+
+export function showPlan(cli: Cli, plan: Plan, json: boolean | undefined): void {
+  const shown = withoutSecrets(plan);
+  cli.print(json ? showJson(shown) : formatPlan(shown));
+}

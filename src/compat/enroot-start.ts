@@ -15,7 +15,7 @@ import { imageFor } from "../commands/image-for.ts";
 import { launch } from "../commands/launching.ts";
 import { treeToStart } from "../commands/mapped-tree.ts";
 import { currentDirectory, imageParts } from "../commands/run.ts";
-import { startContainer, startDirect } from "../commands/start.ts";
+import { startContainer, startDirect, startupOf } from "../commands/start.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { runsOf } from "./enroot-list.ts";
@@ -27,7 +27,7 @@ export async function start(cli: Cli, words: Words): Promise<void> {
   const conf = words.value("conf");
   if (conf !== undefined) readDirectives(cli, conf);
   const [name = "", ...command] = words.operands;
-  await boot(cli, name, command, words);
+  await boot(cli, name, command, words, conf);
 }
 
 /** The same for what `#ENROOT_ROOTFS=` of a configuration names. */
@@ -41,7 +41,7 @@ export async function batch(cli: Cli, words: Words): Promise<void> {
       mend: "add a line such as #ENROOT_ROOTFS=NAME",
     });
   }
-  await boot(cli, ROOTFS, command, words);
+  await boot(cli, ROOTFS, command, words, conf);
 }
 
 function readDirectives(cli: Cli, conf: string): void {
@@ -54,8 +54,8 @@ function readDirectives(cli: Cli, conf: string): void {
   cli.direct(parseDirectives(text, conf, ourCaller("enroot")));
 }
 
-async function boot(cli: Cli, name: string, command: string[], words: Words): Promise<void> {
-  const options = bootOptions(cli, words);
+async function boot(cli: Cli, name: string, command: string[], words: Words, conf: string | undefined): Promise<void> {
+  const options = bootOptions(cli, words, conf);
   readFlags(options, currentDirectory(), process.env);
   if (await isImageFile(name)) return startFile(cli, name, command, options);
   const named = getNamed(cli, name);
@@ -80,7 +80,7 @@ async function startFile(cli: Cli, file: string, command: string[], options: Boo
     writes: options.rw ? from("ephemeral", "--rw") : from("refused", "start"),
   };
   const how = { runs: runtimePaths(cli.layout).runs, image: path, ...(digest === undefined ? {} : { digest }) };
-  await launch(cli, intent, options, how);
+  await launch(cli, await startupOf(cli, intent, command, options), options, how);
 }
 
 /** The file itself; where nothing mounts it for this user, its tree in the store. */
@@ -93,7 +93,7 @@ async function rootOfFile(cli: Cli, path: string, options: BootOptions): Promise
 }
 
 /** The flags of `rootling start` that enroot's words and settings mean. Throws E_USAGE. */
-function bootOptions(cli: Cli, words: Words): BootOptions {
+function bootOptions(cli: Cli, words: Words, conf: string | undefined): BootOptions {
   const { settings } = cli.context("none");
   const bad =
     words.values("mount").find((text) => !/^\S+:\S+$/.test(text)) ??
@@ -101,7 +101,10 @@ function bootOptions(cli: Cli, words: Words): BootOptions {
   if (bad !== undefined) throw invalid(bad);
   const map = mapOfRoot(settings);
   const flags: BootOptions = {
-    mount: words.values("mount").map(mountOf),
+    enrootFiles: true,
+    enrootMounts: words.values("mount"),
+    ...(conf === undefined ? {} : { conf }),
+    ...(words.value("rc") === undefined ? {} : { rc: words.value("rc") as string }),
     env: words.values("env"),
     ...Object.fromEntries(FLAGS.filter((flag) => words.has(flag)).map((flag) => [flag, true])),
     progress: "none",
@@ -120,9 +123,6 @@ const FLAGS = ["root", "rw", "pid", "net", "ipc", "uts"] as const;
  */
 export const mapOfRoot = ({ ALLOW_SUPERUSER }: Settings): string | undefined =>
   process.geteuid?.() === 0 && !ALLOW_SUPERUSER ? "0:0:1" : undefined;
-
-/** enroot puts a blank for each colon; what has a source, a target and options besides is a line of fstab. */
-const mountOf = (text: string): string => (text.split(":").length > 3 ? text.replaceAll(":", " ") : text);
 
 /** Runs a command in a container that runs, with the environment and directory of the process that was named. */
 export async function exec(cli: Cli, words: Words): Promise<void> {

@@ -126,7 +126,13 @@ const commands: Readonly<Record<string, EnrootCommand>> = {
     usage: "start [options] [--] NAME|IMAGE [COMMAND] [ARG...]",
     about: "Start a container, or a squashfs file. COMMAND goes to its /etc/rc or entrypoint.",
     options: [
-      { long: "conf", short: "c", value: "CONFIG", about: "a configuration: directives such as #ENROOT_REMAP_ROOT=y" },
+      {
+        long: "conf",
+        short: "c",
+        value: "CONFIG",
+        about: "a bash script: environ(), mounts(), hooks(), rc(), #ENROOT_…",
+      },
+      { long: "rc", value: "SCRIPT", about: "run this in the place of /etc/rc; may be a pipe" },
       ENV,
       { long: "root", short: "r", about: "be root inside" },
       { long: "rw", short: "w", about: "keep changes in the container" },

@@ -83,6 +83,16 @@ static bool read_options(struct wish *wish, char *options) {
   return true;
 }
 
+/* Whether the third field of a line of three says how, and not what is mounted. */
+static bool are_options(const char *field) {
+  if (strchr(field, ',') != NULL || strchr(field, '=') != NULL) return true;
+  for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+    if (strcmp(field, attributes[i].word) == 0) return true;
+  for (size_t i = 0; i < sizeof propagations / sizeof *propagations; i++)
+    if (strcmp(field, propagations[i].word) == 0) return true;
+  return is_one_of(field, "bind,rbind,remount,nofail,x-move,x-detach") || is_one_of(field, ignored);
+}
+
 /* \040 and its kin, in place. */
 static void unescape(char *text) {
   char *to = text;
@@ -196,13 +206,14 @@ static int mount_line(struct state *state, char *line, long pass) {
   bool is_path = field[0][0] == '/' || field[0][0] == '.';
   char *where = count > 1 ? field[1] : field[0], *type = count > 2 ? field[2] : is_path ? "none" : field[0];
   /* Short forms: "/a /b bind" has its options in the place of the type. */
-  bool options_as_type = count == 3 && (strchr(type, ',') != NULL || is_one_of(type, "bind,rbind") || strncmp(type, "x-create=", 9) == 0);
+  bool options_as_type = count == 3 && are_options(type);
   char *options = count > 3 ? field[3] : options_as_type ? type : NULL;
   if (options != NULL && !read_options(&wish, options)) {
     errno = E2BIG;
     return failed("options");
   }
-  if (count < 3 && is_path) wish.bind = wish.recursive = true;
+  bool acts = wish.bind || wish.remount || wish.move || wish.detach || wish.propagation != 0;
+  if (is_path && (count < 3 || (options_as_type && !acts))) wish.bind = wish.recursive = true;
   if (count < 3 && is_path) wish.create = "auto";
   snprintf(target, sizeof target, "%s%s", where[0] == '/' ? "" : "/", where);
   if (strcmp(target, "/none") == 0 || has_dots(target)) {

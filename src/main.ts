@@ -38,6 +38,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
   bundle: { about: "write an image as one file that runs itself", load: () => import("./commands/bundle.ts") },
+  importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./commands/importer.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },

@@ -338,11 +338,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-if [ -n "$conf" ]; then
-  [ -r "$conf" ] && [ -f "$conf" ] || fail "No such file or directory: $conf"
-  case $conf in /*) ;; *) conf=$PWD/$conf ;; esac
-  read_directives
-fi
+[ -z "$conf" ] || { [ -r "$conf" ] && [ ! -d "$conf" ]; } || fail "No such file or directory: $conf"
 case $(uname -m) in
 "$machine") ;;
 *) [ -n "$extract" ] || fail "this bundle is for $machine, and this machine is $(uname -m)" "make one for this machine, or only unpack it with --extract" ;;
@@ -352,6 +348,11 @@ temporary=${TMPDIR:-/tmp}
 case $temporary in /*) ;; *) temporary=$PWD/$temporary ;; esac
 verify
 enter_work
+if [ -n "$conf" ]; then
+  cat -- "$conf" >"$work/conf" || fail "the configuration cannot be read: $conf"
+  conf=$work/conf
+  read_directives
+fi
 if [ -n "$keep" ]; then
   case $target in /*) root=$target ;; *) root=$PWD/$target ;; esac
   [ ! -e "$root" ] && [ ! -L "$root" ] || fail "File already exists: $root" "remove it, or go to another directory"

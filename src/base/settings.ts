@@ -156,7 +156,7 @@ export const settingsTable = {
   MAX_CONNECTIONS: {
     about: "parallel downloads",
     ...each(6, 10),
-    parse: count(1, 64),
+    parse: count(1, 1024),
   } satisfies SettingEntry<number>,
   CONNECT_TIMEOUT: {
     about: "seconds after which an attempt to connect to a registry is given up",

@@ -150,7 +150,7 @@ function intentOf(parts: BundleParts, remap: boolean, writable: boolean): Intent
         ...environment,
         ...parts.environment,
       ],
-      conf: from(CONF, "--conf"),
+      conf: { path: CONF, origin: "--conf" },
       lines: parts.lines,
       lastLines: [{ line: MARK, origin: "--mount" }],
       hooks: parts.hooks.map(({ origin }, index) => from(`${WORK}/hook${index}`, origin)),

@@ -256,7 +256,7 @@ const exec = ({ fields, errno, call }: StepFailure): Words => {
     return {
       code: "E_EXEC",
       what: `${command}: not a program of this machine's architecture`,
-      mend: "import the image with the right --platform",
+      mend: "import the image with the right --platform, or let the kernel run foreign programs (Debian, Ubuntu: apt-get install qemu-user-static)",
     };
   }
   return {

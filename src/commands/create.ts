@@ -1,7 +1,7 @@
 /** `rootling create`: a named container of an image. */
 import { mapOf } from "../boot/boot.ts";
 import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
-import { from } from "../boot/intent.ts";
+import { from, type Intent } from "../boot/intent.ts";
 import { findExecutor } from "../plan/launch.ts";
 import { type ContainerRecord, createContainer, refuseTakenName, removeContainer } from "../store/containers.ts";
 import { findImage, type StoredImage } from "../store/images.ts";
@@ -39,13 +39,34 @@ export const define = (cli: Cli) =>
       const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
       const owners = wish === undefined ? "" : keptOwners(mapOf(wish), process.geteuid?.() ?? 0);
       if (options.dryRun) return planCreation(cli, source, options);
-      const image = await imageFor(cli, source, options);
-      const name = options.name ?? nameFrom(image.name);
-      const tree = wish === undefined ? image.tree : await treeToStart(cli, image, wish, options);
-      const map = wish === undefined || owners === "" ? undefined : { words: formatMap(wish.value), owners };
-      const record = await makeContainer(cli, name, { image, tree, ...(map && { map }) }, options.progress);
+      const record = await createFrom(cli, source, options, wish && { wish, owners });
       cli.print(options.json ? showJson(record) : record.name);
     });
+
+/** The id map that a container is for. */
+interface MapWish {
+  readonly wish: Intent["idMap"];
+  readonly owners: string;
+}
+
+/**
+ * Makes a container of a REF or a SOURCE, which is imported if it is not stored yet: so from a registry straight to a
+ * container, without a file in between. Throws E_EXISTS if the name is taken.
+ */
+export async function createFrom(
+  cli: Cli,
+  source: string,
+  options: ImportFlags & { readonly name?: string },
+  map?: MapWish,
+): Promise<ContainerRecord> {
+  // Before an image is fetched for nothing.
+  if (options.name !== undefined) refuseTakenName(cli.layout, options.name);
+  const image = await imageFor(cli, source, options);
+  const name = options.name ?? nameFrom(image.name);
+  const tree = map === undefined ? image.tree : await treeToStart(cli, image, map.wish, options);
+  const kept = map && map.owners !== "" ? { words: formatMap(map.wish.value), owners: map.owners } : undefined;
+  return makeContainer(cli, name, { image, tree, ...(kept && { map: kept }) }, options.progress);
+}
 
 /** Makes a container of a stored image, whose `tree` fits the map. Throws E_EXISTS if the name is taken. */
 export async function makeContainer(

@@ -6,6 +6,7 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatPlatform } from "../image/sources/reference.ts";
 import { listContainers } from "../store/containers.ts";
 import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
+import { findImageOfFile, markOfFile, noteFile } from "../store/known-files.ts";
 import { refPath } from "../store/layout.ts";
 import { findShared } from "../store/shared.ts";
 import type { Cli } from "./cli.ts";
@@ -23,12 +24,12 @@ export const withImportFlags = (command: Command): Command =>
 
 /**
  * The stored image of a REF, or of a SOURCE, which is imported if it is not stored yet. With `dryRun` nothing is
- * imported: E_NOT_FOUND says so.
+ * imported: E_NOT_FOUND says so. `ref`: the name of an image that is imported.
  */
 export async function imageFor(
   cli: Cli,
   source: string,
-  options: ImportFlags & { dryRun?: boolean },
+  options: ImportFlags & { dryRun?: boolean; readonly ref?: string },
 ): Promise<StoredImage> {
   const platform = platformOf(options);
   const stored = findImage(cli.layout, source);
@@ -51,13 +52,21 @@ export async function imageFor(
       mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
     });
   }
+  const file = shared ?? source.replace(/^file:\/\//, "");
+  const mark = platform === undefined ? markOfFile(file) : undefined;
+  const known = mark === undefined ? undefined : findImageOfFile(cli.layout, mark);
+  if (known !== undefined) return known;
   const { importImage } = await import("./import-image.ts");
   if (shared !== undefined) context.warn(`unpacking the shared image ${shared}`);
-  return importImage(context, cli.layout, shared ?? source, {
+  const image = await importImage(context, cli.layout, shared ?? source, {
+    ...(options.ref === undefined ? {} : { name: options.ref }),
     ...(shared === undefined ? {} : { name: source }),
     registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   });
+  // Not of a file that was changed while it was read.
+  if (mark !== undefined && markOfFile(file) === mark) noteFile(cli.layout, image, mark);
+  return image;
 }
 
 /** No scheme, no path: a name that the store should know. */

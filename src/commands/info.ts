@@ -45,6 +45,8 @@ interface Usage {
   images: { bytes: number; count: number };
   containers: { name: string; bytes: number }[];
   downloads: { bytes: number };
+  /** Squashfs files that `importer get` made. */
+  squashfs: { bytes: number };
   /** Uppers of ephemeral containers that are on disk, and unfinished writes. */
   temporary: { bytes: number };
   free: number;
@@ -59,17 +61,19 @@ async function diskUsage(layout: Layout): Promise<Usage> {
     images: { bytes: await bytesOn(layout, layout.images), count: listImages(layout).length },
     containers,
     downloads: { bytes: await bytesOn(layout, layout.blobs) },
+    squashfs: { bytes: await bytesOn(layout, layout.squashfs) },
     temporary: { bytes: (await bytesOn(layout, layout.ephemeral)) + (await bytesOn(layout, layout.temporary)) },
     free: bavail * bsize,
   };
 }
 
-function usageText({ images, containers, downloads, temporary, free }: Usage): string {
+function usageText({ images, containers, downloads, squashfs, temporary, free }: Usage): string {
   return formatTable([
     ["WHAT", "BYTES", "ABOUT"],
     ["images", formatBytes(images.bytes), `${images.count} stored, shared by their containers`],
     ...containers.map(({ name, bytes }) => [`container ${name}`, formatBytes(bytes), "what it changed"]),
     ["downloads", formatBytes(downloads.bytes), "layers that a next import need not fetch: `rootling prune`"],
+    ["squashfs", formatBytes(squashfs.bytes), "files that `rootling importer get` made"],
     ["temporary", formatBytes(temporary.bytes), "changes of what runs, and unfinished writes"],
     ["free", formatBytes(free), "on the file system of the images"],
   ]);

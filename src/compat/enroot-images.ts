@@ -108,7 +108,7 @@ async function squashfsOf(words: Words): Promise<string> {
 export async function create(cli: Cli, words: Words): Promise<void> {
   const path = await squashfsOf(words);
   const [image = ""] = words.operands;
-  await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, {}));
+  await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, { ref: refOf(path) }));
 }
 
 /** A file that unpacks and runs itself, with the system's configuration and, if asked for, the user's. */
@@ -150,3 +150,10 @@ function mapHere(cli: Cli): ContainerRecord["map"] {
   if (words === undefined) return undefined;
   return { words, owners: keptOwners(mapOf(from(parseMap(words, "enroot"), "enroot")), 0) };
 }
+
+/** A file's name as that of an image, which has fewer characters. */
+const refOf = (path: string): string =>
+  nameOfFile(path)
+    .replace(/[^A-Za-z0-9_.:/@#+[\]-]/g, "-")
+    .replace(/^[^A-Za-z0-9_[]+/, "")
+    .slice(0, 60) || "image";

@@ -82,9 +82,11 @@ const WORDS = '"$@"';
  */
 export function readScript(text: string): Pick<RunConfig, "WorkingDir" | "Entrypoint" | "Cmd"> | undefined {
   const [directory] = wordsAt(text, /^[ \t]*cd /m) ?? [];
-  const [first, second] = [...text.matchAll(/^[ \t]*exec /gm)].map(({ index }) =>
-    wordsAt(text.slice(index), /^[ \t]*exec /),
-  );
+  const [first, second] = text
+    .matchAll(/^[ \t]*exec /gm)
+    // A stranger's file may have any number of them.
+    .take(2)
+    .map(({ index }) => wordsAt(text.slice(index), /^[ \t]*exec /));
   if (directory === undefined || first === undefined || second === undefined) return undefined;
   const entrypoint = first.slice(0, -1);
   const fits = first.at(-1) === WORDS && entrypoint.every((word, i) => word === second[i]);

@@ -10,6 +10,8 @@ export interface Layout {
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
   readonly refs: string;
+  /** Squashfs files of images, by digest, and marks of who borrowed them: `squashfs/{<hex>.sqsh,loans/}`. */
+  readonly squashfs: string;
   /** Containers by name. */
   readonly containers: string;
   /** Upper directories of ephemeral containers whose upper is on disk: `ephemeral/<pid>-<start time>`. */
@@ -33,6 +35,7 @@ export function layoutOf(settings: Settings): Layout {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
     images: join(data, "images"),
     refs: join(data, "refs"),
+    squashfs: join(data, "squashfs"),
     containers: join(data, "containers"),
     ephemeral: join(data, "ephemeral"),
     locks: join(data, "locks"),
@@ -55,6 +58,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     mapped: `${directory}/mapped`,
     /** Listings of its layers: `<DiffID>`. */
     listings: `${directory}/listings`,
+    /** Marks of the files that it was read from: see known-files.ts. */
+    files: join(directory, "files"),
     /** Marks of the starts that use it: `<owner>`. */
     users: `${directory}/users`,
   };

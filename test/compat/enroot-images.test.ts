@@ -1,10 +1,12 @@
 /** enroot's images: import, load and digest from a registry, logins of its own file, and what squashfs is written as. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, globSync, mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { markOfFile } from "../../src/store/known-files.ts";
 import { must } from "../support/command.ts";
-import { type EnrootBox, enrootBox } from "../support/enroot.ts";
+import { dataPath, type EnrootBox, enrootBox, enrootImage } from "../support/enroot.ts";
 import { BASIC, FakeRegistry, PASSWORD, USER } from "../support/fake-registry.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { type Registry, startRegistry } from "../support/registry.ts";
@@ -65,6 +67,30 @@ describe("enroot and a registry", () => {
     assert.match(await box.must(["list"]), /pinned\nteam\+app\+1\n/);
   });
 });
+
+test("a file that was read once is not read again for another container, unless it has changed", async (t) => {
+  const box = await enrootBox(userKinds.includes("plain") ? "plain" : "root");
+  t.after(() => box.remove());
+  const images = join(dataPath(box.user), ".rootling/images");
+  const notes = () => globSync("*/files/*", { cwd: images });
+  assert.deepEqual(notes(), [], "what was just written may change without a trace");
+  const other = await enrootImage(box.scratch, "other", "other");
+  await until(() => markOfFile(other) !== undefined && markOfFile(box.image) !== undefined);
+  await box.must(["create", "-n", "one", box.image]);
+  const [note = ""] = notes();
+  assert.equal(note.split("/")[2], markOfFile(box.image));
+  // Were it read, it would say what it holds.
+  await box.user.run(["touch", join(images, note, "..", markOfFile(other) ?? "")]);
+  await box.must(["create", "-n", "two", other]);
+  assert.equal(await box.must(["start", "two", "cat", "/etc/hello"]), "hello\n");
+  utimesSync(other, 1, 1);
+  await box.must(["create", "-f", "-n", "two", other]);
+  assert.equal(await box.must(["start", "two", "cat", "/etc/hello"]), "other\n");
+});
+
+async function until(good: () => boolean): Promise<void> {
+  for (let tries = 0; !good() && tries < 60; tries++) await sleep(100);
+}
 
 test("logins of .credentials: literal, and never given to a shell", async (t) => {
   const box = await enrootBox(userKinds.includes("plain") ? "plain" : "root");

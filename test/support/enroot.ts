@@ -19,20 +19,20 @@ export const dataPath = (user: TestUser): string => join(user.home, ".local/shar
 const APPLETS = ["sh", "cat", "echo", "env", "id", "kill", "ls", "pwd", "readlink", "rm", "sleep", "touch", "true"];
 
 /** A root as enroot unpacks it: busybox, and the files that steer a start. */
-export async function enrootRoot(directory: string): Promise<string> {
+export async function enrootRoot(directory: string, hello = "hello"): Promise<string> {
   for (const name of ["bin", "dev", "etc", "proc", "run", "sys", "tmp"]) {
     mkdirSync(join(directory, name), { recursive: true, mode: 0o755 });
   }
   cpSync("/bin/busybox", join(directory, "bin/busybox"));
   for (const applet of APPLETS) symlinkSync("busybox", join(directory, "bin", applet));
-  writeFileSync(join(directory, "etc/hello"), "hello\n");
+  writeFileSync(join(directory, "etc/hello"), `${hello}\n`);
   await must(["chmod", "-R", "a+rX", directory]);
   return directory;
 }
 
 /** A squashfs file of such a root, which every user may read. */
-export async function enrootImage(scratch: string, name: string): Promise<string> {
-  const root = await enrootRoot(join(scratch, `${name}.root`));
+export async function enrootImage(scratch: string, name: string, hello?: string): Promise<string> {
+  const root = await enrootRoot(join(scratch, `${name}.root`), hello);
   const file = join(scratch, `${name}.sqsh`);
   await must(["mksquashfs", root, file, "-all-root", "-comp", "lzo", "-noD", "-quiet", "-no-progress"]);
   chmodSync(file, 0o644);

@@ -24,7 +24,7 @@ export interface TestRegistry {
 }
 
 /** Starts Debian's docker-registry; it ends with the test. */
-export async function startRegistry(t: TestContext, directory: string): Promise<TestRegistry> {
+export async function startRegistry(t: Pick<TestContext, "after">, directory: string): Promise<TestRegistry> {
   const host = `127.0.0.1:${await freePort()}`;
   const store = join(directory, "registry");
   mkdirSync(store);

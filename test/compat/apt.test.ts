@@ -21,7 +21,7 @@ async function repository(directory: string): Promise<void> {
   const fields = ["Package: greeter", "Version: 1.0", "Architecture: all", "Maintainer: a test <a@b.invalid>"];
   const control = `${fields.join("\n")}\nDescription: says hello\n`;
   writeFileSync(join(parts, "DEBIAN/control"), control);
-  script("DEBIAN/postinst", "chown -R 33:8 /var/lib/greeter\nchgrp 8 /usr/bin/greeter");
+  script("DEBIAN/postinst", "chown -R 33:mail /var/lib/greeter\nsed -i '$a greeter:x:999:' /etc/group");
   script("usr/bin/greeter", "echo hello from a package");
   const file = join(directory, "greeter.deb");
   await must(["dpkg-deb", "--build", parts, file]);
@@ -77,6 +77,7 @@ describe("the seccomp profile compat", () => {
       "apt-get -q update",
       "apt-get -q -y install greeter",
       "greeter",
+      "grep greeter /etc/group",
       "dpkg-query -W -f '${Status}\\n' greeter",
     ];
     const { status, stdout, stderr } = await box.run([
@@ -84,6 +85,6 @@ describe("the seccomp profile compat", () => {
       ...["debian", "sh", "-c", commands.join(" && ")],
     ]);
     assert.equal(status, 0, `${stdout}${stderr}`);
-    assert.match(stdout, /hello from a package\ninstall ok installed\n$/);
+    assert.match(stdout, /hello from a package\ngreeter:x:999:\ninstall ok installed\n$/);
   });
 });

@@ -80,7 +80,7 @@ function hostPlace(target: string, source: string): { directory: string; name: s
 
 async function copyOut(cli: Cli, { name, path }: Place, target: string, options: Options): Promise<void> {
   const container = getContainer(cli.layout, name);
-  const plan = await planInContainer(cli, container, packing(path, false));
+  const plan = await planInContainer(cli, container, packing(`${name}:${path}`, path, false));
   if (options.dryRun) return showPlan(cli, plan, options.json);
   const context = cli.context("none");
   const place = target === "-" ? undefined : hostPlace(target, path);
@@ -188,7 +188,7 @@ async function copyIn(cli: Cli, source: string, { name, path }: Place, options: 
     throw new Failure("E_NOT_FOUND", "there is no such file", { where: source, mend: "check the path" });
   }
   const owners = mapOf(idMapOf(container)).kind !== "one";
-  const plan = await planInContainer(cli, container, unpacking(path, called, owners));
+  const plan = await planInContainer(cli, container, unpacking(`${name}:${path}`, path, called, owners));
   if (options.dryRun) return showPlan(cli, plan, options.json);
   const lock = lockUnlessRunning(cli, container);
   try {

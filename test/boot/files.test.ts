@@ -26,7 +26,9 @@ const intent = (writes: "kept" | "refused", idMap: Intent["idMap"]["value"]): In
 const shown = (ops: readonly Op[]): string[] => ops.map(({ verb, fields }) => [verb, ...fields].join(" "));
 
 test("out of a container that does not run: its layers, and nothing is executed", () => {
-  const plan = check(lowerFiles(intent("refused", "root"), facts("start-writable"), packing("box:/srv", "/srv", false)));
+  const plan = check(
+    lowerFiles(intent("refused", "root"), facts("start-writable"), packing("box:/srv", "/srv", false)),
+  );
   const stage = "/run/user/1000/rootling/stage";
   assert.deepEqual(shown(plan.ops), [
     "namespaces user,mount",

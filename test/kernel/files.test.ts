@@ -76,6 +76,17 @@ for (const kind of userKinds) {
       assert.match(missing.stderr, /\/nowhere\/x.*E_NOT_FOUND.*\n.*from: box:\/nowhere\/x\n/);
     });
 
+    test("a pipe, and so a device, is not replaced by a copy", async () => {
+      await box.user.run(["mkfifo", join(work, "pipe"), join(work, "f")]);
+      for (const target of ["pipe", "."]) {
+        const { status, stderr } = await box.run(["copy", "box:/srv/a/b/f", target], here());
+        assert.notEqual(status, 0);
+        assert.match(stderr, /E_CONFLICT.*\n.*from: /);
+      }
+      for (const name of ["pipe", "f"]) assert.ok(lstatSync(join(work, name)).isFIFO());
+      await box.user.run(["rm", join(work, "pipe"), join(work, "f")]);
+    });
+
     test("copies into a container that does not run", async () => {
       await box.must(["copy", "a", "box:/srv/new"], here());
       await box.must(["copy", "a", "box:/srv"], here());

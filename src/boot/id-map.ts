@@ -234,11 +234,6 @@ export function ownersOnDisk(map: IdMap, uid: number): string {
   return uid === 0 || map.kind !== "many" ? "" : `uid:${wordsOf(map.uids)};gid:${wordsOf(map.gids)}`;
 }
 
-/** The same of what a container keeps. Root's uppers differ by where overlayfs keeps its marks: lower-root.ts. */
-export function keptOwners(map: IdMap, uid: number): string {
-  return uid === 0 && map.kind === "many" ? "idmapped" : ownersOnDisk(map, uid);
-}
-
 const linesOf = (ranges: readonly IdRange[]): string =>
   ranges.map(({ inside, outside, count }) => `${inside} ${outside} ${count}`).join(",");
 

@@ -150,16 +150,18 @@ function stage({ intent: { upperSize }, facts, map, lent }: Work): Op[] {
 }
 
 function overlay(
-  { facts, map }: Work,
+  { intent, facts, map }: Work,
   origin: string,
   target: string,
   upper: string,
   work: string,
   lowers: readonly string[],
 ): Op {
-  // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*.
+  // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*, unless
+  // told otherwise. What a container keeps is read by starts of every map.
+  const keeps = intent.root.value.kind === "layers" && intent.root.value.kept !== undefined;
   const options = [
-    ...(trusts(facts, map) ? [] : ["userxattr"]),
+    ...(trusts(facts, map) && !keeps ? [] : ["userxattr"]),
     ...(facts.places.mark ? [`source=${facts.places.mark}`] : []),
   ];
   return op("overlay", origin, target, options.join(","), upper, work, ...lowers);

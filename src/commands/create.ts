@@ -1,6 +1,6 @@
 /** `rootling create`: a named container of an image. */
 import { mapOf } from "../boot/boot.ts";
-import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
+import { formatMap, ownersOnDisk, parseMap } from "../boot/id-map.ts";
 import { from } from "../boot/intent.ts";
 import { findExecutor } from "../plan/launch.ts";
 import { createContainer, refuseTakenName, removeContainer } from "../store/containers.ts";
@@ -35,17 +35,20 @@ export const define = (cli: Cli) =>
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
     .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
-    .option("--map <ids>", "the id map that it is for, as of `run`; by default one id")
+    .option("--map <ids>", "the id map that it is for, as of `run`; by default one id (root may start it with any)")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {
       const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
-      const owners = wish === undefined ? "" : keptOwners(mapOf(wish), process.geteuid?.() ?? 0);
+      const idMap = wish && mapOf(wish);
       if (options.dryRun) return planCreation(cli, source, options);
       const image = await imageFor(cli, source, options);
       const name = options.name ?? nameFrom(image.name);
       const form = await formHere(cli, options.progress);
       const tree = wish === undefined ? image.tree : await treeToStart(cli, image, wish, options);
-      const map = wish === undefined || owners === "" ? undefined : { words: formatMap(wish.value), owners };
+      const map =
+        wish === undefined || idMap?.kind !== "many"
+          ? undefined
+          : { words: formatMap(wish.value), owners: ownersOnDisk(idMap, process.geteuid?.() ?? 0) };
       const record = await createContainer(cli.layout, name, image, tree, form, map);
       // An image can be removed while its container is made: the remover saw no container yet.
       if (findImage(cli.layout, image.digest) === undefined) {

@@ -246,9 +246,11 @@ function readXattrs(pax: PaxRecords): Map<ByteString, Buffer> | undefined {
       xattrs.set(name, Buffer.from(fromBytes(value), "base64"));
     }
   }
-  // xattr(7): names end with NUL. GNU tar takes such a record for one without a value.
-  for (const name of xattrs?.keys() ?? [])
+  for (const name of xattrs?.keys() ?? []) {
+    // xattr(7): names end with NUL. GNU tar takes such a record for one without a value.
     if (name.includes("\0")) throw new Error("an attribute's name holds a NUL byte");
+    if (name === "") throw new Error("an attribute has no name");
+  }
   return xattrs;
 }
 

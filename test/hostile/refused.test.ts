@@ -75,6 +75,10 @@ const refused: Record<string, { layers: () => Buffer[]; code: FailureCode; env?:
     layers: () => [tarOf([{ path: "a", xattrs: new Map([[bytes("user.a\0b"), Buffer.from("x")]]) }])],
     code: "E_LAYER",
   },
+  "an attribute without a name": {
+    layers: () => [tarOf([{ path: "a", xattrs: new Map([[bytes(""), Buffer.from("x")]]) }])],
+    code: "E_LAYER",
+  },
   "an attribute whose name holds NUL, as libarchive writes it": {
     layers: () => [Buffer.concat([extension("x", record("LIBARCHIVE.xattr.user.a%00b", 4)), tarOf([{ path: "a" }])])],
     code: "E_LAYER",

@@ -304,6 +304,21 @@ test("squashfs: an owner of the root that cannot be kept is told of", async (t) 
   assert.match(warnings.join("\n"), /3:0/);
 });
 
+test("squashfs: an attribute that it has no place for is told of once, and left out", async (t) => {
+  const directory = scratch(t);
+  const xattrs = new Map(
+    [bytes("system.posix_acl_access"), bytes("user.kept")].map((name) => [name, Buffer.from("v")]),
+  );
+  const files = ["a", "b"].map((path) => ({ path, content: "x", xattrs }));
+  writeLayout(join(directory, "layout"), [tarOf(files)]);
+  const { context, layout, warnings } = testContext(directory);
+  const output = join(directory, "out.sqsh");
+  await importToFile(context, layout, `oci:${directory}/layout`, { output, format: "squashfs" });
+  assert.equal(warnings.filter((text) => /system\.posix_acl_access of a$/.test(text)).length, 1, warnings.join());
+  const tree = await treeOf(output, "squashfs", directory);
+  assert.equal(tree.filter((line) => /^[ab]\|.*\|user\.kept=0x76$/.test(line)).length, 2, tree.join("\n"));
+});
+
 test("compressions", () => {
   assert.deepEqual(compressionOptions("zstd:3"), ["-comp", "zstd", "-Xcompression-level", "3"]);
   assert.deepEqual(compressionOptions("lz4"), ["-comp", "lz4"]);

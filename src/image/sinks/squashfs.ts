@@ -72,6 +72,8 @@ async function claim(temporary: string, output: string): Promise<void> {
 
 const DEFAULT_ROOT_MODE = 0o755;
 
+const KEPT_ATTRIBUTES = /^(user|trusted|security)\./;
+
 class SquashfsSink implements Sink {
   readonly #stream: TarStream;
   readonly #running: ReturnType<typeof run>;
@@ -81,6 +83,7 @@ class SquashfsSink implements Sink {
   readonly #rootMode: number;
   readonly #context: Context;
   #ignored: string | undefined;
+  #warned = false;
 
   constructor(
     program: string,
@@ -118,11 +121,21 @@ class SquashfsSink implements Sink {
     this.#stream = tarStreamInto(this.#running);
   }
 
-  entry(entry: Entry): void {
+  entry(given: Entry): void {
+    const entry = given.xattrs === undefined ? given : this.#withAttributes(given, given.xattrs);
     // squashfs keeps whole seconds from 1970 to 2106.
     const mtime = Math.min(Math.max(entry.mtime, 0), 0xffffffff);
     if (mtime === entry.mtime && !entry.nanoseconds) this.#stream.entry(entry);
     else this.#stream.entry({ ...entry, mtime, nanoseconds: 0 });
+  }
+
+  /** squashfs has three namespaces of attributes; those of others, such as access control lists, are told of once. */
+  #withAttributes(entry: Entry, xattrs: NonNullable<Entry["xattrs"]>): Entry {
+    const lost = [...xattrs.keys()].find((name) => !KEPT_ATTRIBUTES.test(name));
+    if (lost === undefined) return entry;
+    if (!this.#warned) this.#context.warn(`squashfs cannot keep the extended attribute ${lost} of ${entry.path}`);
+    this.#warned = true;
+    return { ...entry, xattrs: new Map([...xattrs].filter(([name]) => KEPT_ATTRIBUTES.test(name))) };
   }
 
   data(slice: Buffer): void {

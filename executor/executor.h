@@ -44,6 +44,11 @@ struct state {
   int status;       /* of a monitor: the payload's, once it has ended; before, -1 */
   mode_t umask;     /* the caller's */
   char **environment;
+  char **gathered;  /* what becomes the environment, while it is put together: gather.c */
+  char **caller;    /* the caller's environment, for hooks */
+  char **hidden;    /* paths of the host that no mount may show */
+  char *stage;      /* the stage, for lines that come after op `hidden` */
+  int rc;           /* a script that starts the payload, in memory; or -1 */
 };
 
 /* An op function returns 0, or -1 with errno set after `failed(CALL)` named the system call. */
@@ -99,6 +104,7 @@ bool same_process(unsigned long pid, const char *start);
 
 /* mount.c */
 bool has_word(const char *list, const char *word);
+int change_mount(struct state *, const char *path, const char *set, const char *clear, bool recursive);
 
 /* lend.c */
 ssize_t read_channel(int channel, void *buffer, size_t size);
@@ -113,6 +119,9 @@ int remove_mapped(struct state *, const char *path);
 /* detached.c */
 void life_begins(const struct plan *);
 
+/* user.c */
+bool own_account(struct state *, char *name, size_t name_size, char *home, size_t home_size, char *shell, size_t shell_size);
+
 /* terminal.c */
 int take_terminal(struct state *);
 
@@ -125,6 +134,7 @@ void default_signals(void);
 void block_signals(void);
 void ignore_signals(unsigned long mask);
 int raise_capabilities(void);
+int exec_payload(struct state *, const char *program, char **argv);
 void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 
 /* text to number; false if it is not a plain decimal number of at most `most` */

@@ -274,13 +274,18 @@ int op_symlink(struct state *state, struct op *op) {
   return result == 0 || errno == EEXIST ? 0 : failed("symlinkat");
 }
 
-/* attributes PATH SET WORDS: of a mount in the root; WORDS: rec. */
-int op_attributes(struct state *state, struct op *op) {
-  int fd = root_open(state, op->field[0], O_PATH);
+/* Changes the attributes of what is mounted at a path of the root. */
+int change_mount(struct state *state, const char *path, const char *set, const char *clear, bool recursive) {
+  int fd = root_open(state, path, O_PATH);
   if (fd < 0) return failed("openat2");
-  int result = change_attributes(fd, op->field[1], "", has_word(op->field[2], "rec"));
+  int result = change_attributes(fd, set, clear, recursive);
   close(fd);
   return result;
+}
+
+/* attributes PATH SET WORDS: of a mount in the root; WORDS: rec. */
+int op_attributes(struct state *state, struct op *op) {
+  return change_mount(state, op->field[0], op->field[1], "", has_word(op->field[2], "rec"));
 }
 
 /* expect PATH TYPE: that file system, and no other, is what programs will see there (CVE-2019-16884). TYPE: proc. */

@@ -148,28 +148,33 @@ static int exec_on_path(char **argv, char **environment) {
   return failed("execve");
 }
 
-/* exec ARGUMENT… */
-int op_exec(struct state *state, struct op *op) {
+/* Becomes the payload: `program` is a path, or a name to be looked up. Returns only on failure. */
+int exec_payload(struct state *state, const char *program, char **argv) {
   static char *nothing[] = {NULL};
   char **environment = state->environment ? state->environment : nothing;
   /* Only after the last failure could be reported is the channel gone: it closes with a successful exec. */
   if (syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) return failed("close_range");
+  /* But a script is read by its descriptor. */
+  if (state->rc >= 0 && fcntl(state->rc, F_SETFD, 0) != 0) return failed("fcntl");
   if (state->plan->supervised && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return failed("prctl");
   if (own_stdio(state) != 0) return -1;
   blocking_stdio();
   umask(state->umask);
   default_signals();
   ignore_signals(state->ignored);
-  if (op->field[0][0] == '\0') {
+  if (program[0] == '\0') {
     errno = ENOENT;
     return failed("execve");
   }
-  if (strchr(op->field[0], '/') != NULL) {
-    execve(op->field[0], op->field, environment);
+  if (strchr(program, '/') != NULL) {
+    execve(program, argv, environment);
     return failed("execve");
   }
-  return exec_on_path(op->field, environment);
+  return exec_on_path(argv, environment);
 }
+
+/* exec ARGUMENT… */
+int op_exec(struct state *state, struct op *op) { return exec_payload(state, op->field[0], op->field); }
 
 /* Pid 1: reaps what its descendants leave, passes signals on, tells `stops` when the payload stops, ends with the
    payload and its status. */

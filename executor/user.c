@@ -42,7 +42,7 @@ static bool split_line(char *line, char *fields[], int count) {
 
 struct account {
   unsigned long uid, gid;
-  char *name, *home;
+  char *name, *home, *shell;
 };
 
 /* Finds `key`, a name or a number, in passwd(5). */
@@ -55,6 +55,7 @@ static bool find_account(char *passwd, const char *key, bool numeric, struct acc
     if (!parse_number(field[2], ID_MAX, &account->uid) || !parse_number(field[3], ID_MAX, &account->gid)) continue;
     account->name = field[0];
     account->home = field[5];
+    account->shell = field[6];
     return true;
   }
   return false;
@@ -128,4 +129,16 @@ int op_user(struct state *state, struct op *op) {
     return failed("group");
   }
   return become(state, &account, groups, count);
+}
+
+/* Name, home and shell of whoever we are, as passwd(5) of the container has them; false where it knows nobody. */
+bool own_account(struct state *state, char *name, size_t name_size, char *home, size_t home_size, char *shell, size_t shell_size) {
+  char key[16];
+  struct account account = {0};
+  snprintf(key, sizeof key, "%u", geteuid());
+  if (!find_account(read_database(state, "/etc/passwd"), key, true, &account)) return false;
+  snprintf(name, name_size, "%s", account.name);
+  snprintf(home, home_size, "%s", account.home);
+  snprintf(shell, shell_size, "%s", account.shell);
+  return true;
 }

@@ -37,7 +37,8 @@ struct message failure_of(int op) {
 }
 
 int exit_status_of(const struct plan *plan, const struct message *failure) {
-  if (strcmp(plan->op[failure->op].verb->name, "exec") != 0) return STATUS_FAILURE;
+  const char *verb = plan->op[failure->op].verb->name;
+  if (strcmp(verb, "exec") != 0 && strcmp(verb, "login") != 0) return STATUS_FAILURE;
   return failure->error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 

@@ -5,13 +5,15 @@
 import module from "node:module";
 import { mark } from "./base/marks.ts";
 import { makePrivateDirectory } from "./base/private-directory.ts";
-import { readSettings } from "./base/settings.ts";
-import { layoutOf } from "./store/layout.ts";
+import { cachePlace, ourCaller, programOf } from "./base/settings-places.ts";
+import { compiledPath } from "./store/layout.ts";
 
 mark("modules");
 try {
   // Not in Node's own place below /tmp: whoever could write there would choose what we execute.
-  const { compiled } = layoutOf(readSettings(process.env, process.geteuid?.() ?? 0));
+  const caller = ourCaller(programOf(process.argv));
+  const asked = caller.env[`${caller.program.toUpperCase()}_CACHE_PATH`];
+  const compiled = compiledPath(asked?.startsWith("/") ? asked : cachePlace(caller));
   makePrivateDirectory(compiled);
   module.enableCompileCache(compiled);
 } catch {

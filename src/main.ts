@@ -5,7 +5,9 @@ import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
-import { readSettings, type Settings } from "./base/settings.ts";
+import type { Settings } from "./base/settings.ts";
+import { loadSettings } from "./base/settings-load.ts";
+import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli, CommandFile } from "./commands/cli.ts";
 import { type Layout, layoutOf } from "./store/layout.ts";
@@ -34,11 +36,15 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
+  export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
+  importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./commands/importer.ts") },
+  digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
   prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
   info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
   plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
   doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
+  compat: { about: "install the names of other programs", load: () => import("./commands/compat.ts") },
   version: { about: "show versions", load: () => import("./commands/version.ts") },
   timeline: { about: "draw a start", load: () => import("./commands/timeline.ts"), hidden: true },
   explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },
@@ -96,17 +102,34 @@ function systemFailure(error: unknown): unknown {
   return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
 }
 
+/** The name that we go by. */
+const program: Program = programOf(process.argv);
+
+/** How each name begins what it says, and puts what others have worded for rootling. */
+const manners: Readonly<Record<Program, { error: string; warning: string; words(text: string): string }>> = {
+  rootling: { error: "rootling: ", warning: "rootling: ", words: (text) => text },
+  enroot: {
+    error: "[ERROR] ",
+    warning: "[WARN] ",
+    words: (text) =>
+      text
+        .replace(/\bROOTLING_(?=[A-Z]+_)/g, "ENROOT_")
+        .replace(/\brootling (?=(list|remove|create|start|exec|import|export|info)\b)/g, "enroot "),
+  },
+};
+
 /** Prints a failure, once, escaped for terminals. */
 function report(thrown: unknown): void {
   const error = systemFailure(thrown);
   const failure = error instanceof Failure ? error : undefined;
+  const { error: begin, words } = manners[program];
   const lines = [
-    `rootling: ${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,
+    `${begin}${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,
   ];
   if (failure?.where) lines.push(`  from: ${escapeText(failure.where)}`);
   const cause = failure?.cause instanceof Failure ? failure.cause.what : undefined;
   if (cause) lines.push(`  because: ${escapeText(cause)}`);
-  if (failure?.mend) lines.push(`  mend: ${escapeText(failure.mend)}`);
+  if (failure?.mend) lines.push(`  mend: ${escapeText(words(failure.mend))}`);
   if (failure === undefined) {
     lines.push("  this is a defect in rootling: please report it");
     if (process.env.ROOTLING_DEBUG) lines.push((error as Error)?.stack ?? "");
@@ -120,7 +143,7 @@ function makeCli(): Cli & { status(): number } {
   let known: Settings | undefined;
   let places: Layout | undefined;
   // Read where they are needed: help and version show without them.
-  const settings = () => (known ??= readSettings(process.env, process.geteuid?.() ?? 0));
+  const settings = () => (known ??= loadSettings(program));
   return {
     get layout() {
       return (places ??= layoutOf(settings()));
@@ -133,8 +156,11 @@ function makeCli(): Cli & { status(): number } {
           return (signal ??= stopOnSignals());
         },
         progress,
-        warn: (message) => progress.say(`rootling: ${escapeText(message)}`),
+        warn: (message) => progress.say(`${manners[program].warning}${escapeText(manners[program].words(message))}`),
       };
+    },
+    direct: (directives) => {
+      known = loadSettings(program, directives);
     },
     print,
     write,
@@ -144,6 +170,12 @@ function makeCli(): Cli & { status(): number } {
     },
     status: () => status,
   };
+}
+
+/** enroot ends with 1 whatever went wrong. */
+function statusOf(error: unknown): number {
+  const own = error instanceof Failure ? error.exitStatus : EXIT_FAILURE;
+  return program === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED") ? own : 1;
 }
 
 /** The nearest name by edit distance, if near enough to be meant. */
@@ -195,11 +227,20 @@ function stopOnSignals(): AbortSignal {
 
 const isHelp = (word: string | undefined): boolean => word === "help" || word === "--help" || word === "-h";
 
-/** Does what the words say; resolves to the exit status. */
+/** Does what the words say, under the name that we go by; resolves to the exit status. */
 async function main(words: readonly string[]): Promise<number> {
   mark("words");
   checkNode();
-  if (isHelp(words[0]) && words[1] !== undefined && !isHelp(words[1])) return main([words[1], "--help"]);
+  if (program === "rootling") return rootling(words);
+  const { enroot } = await import("./compat/enroot.ts");
+  const cli = makeCli();
+  await enroot(cli, words);
+  await finishOutput();
+  return cli.status();
+}
+
+async function rootling(words: readonly string[]): Promise<number> {
+  if (isHelp(words[0]) && words[1] !== undefined && !isHelp(words[1])) return rootling([words[1], "--help"]);
   const [name, ...rest] = words;
   if (name === undefined || isHelp(name)) {
     print(overview());
@@ -227,10 +268,10 @@ async function main(words: readonly string[]): Promise<number> {
   return cli.status();
 }
 
-main(process.argv.slice(2)).then(
+main(wordsOf(process.argv)).then(
   (status) => process.exit(status),
   (error: unknown) => {
     report(error);
-    process.exit(error instanceof Failure ? error.exitStatus : EXIT_FAILURE);
+    process.exit(statusOf(error));
   },
 );

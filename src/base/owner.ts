@@ -52,6 +52,17 @@ export const ownerOf = (pid: number): Owner => ({
   machine: machineId(),
 });
 
+/** The nearest process above this one that is called `name`; undefined if none is, or its like cannot be seen. */
+export function processAbove(name: string): Owner | undefined {
+  for (let pid = process.ppid; pid > 1; ) {
+    const stat = read(`/proc/${pid}/stat`);
+    const [, command, parent] = /^[0-9]+ \((.*)\) \S ([0-9]+) /s.exec(stat ?? "") ?? [];
+    if (command === name) return ownerOf(pid);
+    pid = Number(parent ?? 0);
+  }
+  return undefined;
+}
+
 /** Tells apart the names that one owner uses; eight hexadecimal digits. No secret: directories of ours are private. */
 export const suffix = (): string =>
   Math.floor(Math.random() * 2 ** 32)

@@ -1,19 +1,30 @@
 /**
- * The one table of settings. Help, docs and checks are made from it. Every setting is read from the environment
- * as ROOTLING_<NAME>; flags of the same meaning win over it.
+ * The one table of settings. Help, docs and checks are made from it. A setting is read from the environment and from
+ * configuration files as ROOTLING_<NAME>; under the name enroot as ENROOT_<NAME>. Flags of the same meaning win over it.
  */
 import { join } from "node:path";
 import { Failure } from "./errors.ts";
+import type { Assignment } from "./settings-files.ts";
+import { type Caller, cachePlace, type Program, storePath, systemPlace } from "./settings-places.ts";
+
+/** What a default depends on. */
+interface Given extends Caller {
+  /** What the lines of the table above this one came to. */
+  readonly known: Readonly<Record<string, unknown>>;
+}
 
 interface SettingEntry<T> {
   /** What it does, for docs and `--help`. */
   about: string;
-  /** The default as documentation shows it. */
-  shownDefault: string;
-  /** The default, given the process's environment and effective user id. */
-  default(env: NodeJS.ProcessEnv, uid: number): T;
+  /** The default as documentation shows it; for both names, or for each. */
+  shownDefault: string | Readonly<Record<Program, string>>;
+  default(given: Given): T;
   /** The value of a text, or an Error message (lower case) about it. */
   parse(text: string): T;
+  /** The only name that has it; under the other one it has its default. */
+  only?: Program;
+  /** Read and shown, but without effect. */
+  idle?: true;
 }
 
 const absolutePath = (text: string): string => {
@@ -38,67 +49,128 @@ const seconds =
     return value;
   };
 
-const path = (
-  about: string,
-  shownDefault: string,
-  fallback: (env: NodeJS.ProcessEnv, uid: number) => string,
-): SettingEntry<string> => ({ about, shownDefault, default: fallback, parse: absolutePath });
+/** What unsets a setting, as enroot has it. */
+const UNSET = /^(no?|NO?|No|[fF]|[fF]alse|FALSE)$/;
 
-/** $NAME/rootling, or HOME-based where the XDG variable is unset or, as the specification says, not absolute. */
-const xdg = (env: NodeJS.ProcessEnv, variable: string, underHome: string): string => {
-  const base = env[variable];
-  if (base?.startsWith("/")) return join(base, "rootling");
-  const home = env.HOME;
-  if (!home?.startsWith("/")) {
-    throw new Failure("E_SETTING", `neither ${variable} nor HOME names an absolute directory`, {
-      mend: `set HOME or ${variable}`,
-    });
-  }
-  return join(home, underHome, "rootling");
+/** enroot takes every other word for yes, 0 among them. */
+const yesOrNo = (text: string): boolean => {
+  if (/^(y|yes|t|true|on|1)$/i.test(text)) return true;
+  if (text === "0") return false;
+  throw new Error("must be yes or no");
 };
 
+const path = (
+  about: string,
+  shownDefault: SettingEntry<string>["shownDefault"],
+  fallback: SettingEntry<string>["default"],
+): SettingEntry<string> => ({ about, shownDefault, default: fallback, parse: absolutePath });
+
+const flag = (about: string, fallback = false): SettingEntry<boolean> => ({
+  about,
+  shownDefault: fallback ? "yes" : "no",
+  default: () => fallback,
+  parse: yesOrNo,
+});
+
+/** A default that is another one under the name enroot. */
+const each = <T extends string | number>(
+  rootling: T,
+  enroot: T,
+): Pick<SettingEntry<T>, "shownDefault" | "default"> => ({
+  shownDefault: { rootling: String(rootling), enroot: String(enroot) },
+  default: ({ program }) => (program === "enroot" ? enroot : rootling),
+});
+
+const words = (text: string): string => text;
+
+/** Only under the name enroot, for its files' sake. */
+const idle = (about: string, shownDefault: string): SettingEntry<string> => ({
+  about,
+  shownDefault,
+  default: () => shownDefault,
+  parse: words,
+  only: "enroot",
+  idle: true,
+});
+
+function runtimePath({ env, uid, program, known }: Given): string {
+  if (uid === 0 && program === "rootling") return "/run/rootling";
+  const base = env.XDG_RUNTIME_DIR;
+  if (base?.startsWith("/")) return join(base, program);
+  return uid === 0
+    ? join("/run", program)
+    : join(storePath({ program, DATA_PATH: String(known.DATA_PATH) }), "runtime");
+}
+
 export const settingsTable = {
-  DATA_PATH: path("images and containers", "$XDG_DATA_HOME/rootling; root: /var/lib/rootling", (env, uid) =>
-    uid === 0 ? "/var/lib/rootling" : xdg(env, "XDG_DATA_HOME", ".local/share"),
+  LIBRARY_PATH: idle("where enroot keeps its own programs", "/usr/lib/enroot"),
+  SYSCONF_PATH: path(
+    "the system's configuration: PROGRAM.conf, PROGRAM.conf.d, environ.d, mounts.d, hooks.d; from the environment only",
+    { rootling: "/etc/rootling", enroot: "/etc/enroot" },
+    ({ program }) => `/etc/${program}`,
   ),
-  CACHE_PATH: path("downloaded layers", "$XDG_CACHE_HOME/rootling; root: /var/cache/rootling", (env, uid) =>
-    uid === 0 ? "/var/cache/rootling" : xdg(env, "XDG_CACHE_HOME", ".cache"),
+  CONFIG_PATH: path(
+    "the user's configuration: .credentials, environ.d, mounts.d, hooks.d",
+    { rootling: "$XDG_CONFIG_HOME/rootling; root: /etc/rootling", enroot: "$XDG_CONFIG_HOME/enroot" },
+    systemPlace("XDG_CONFIG_HOME", ".config", "/etc"),
+  ),
+  DATA_PATH: path(
+    "images and containers",
+    {
+      rootling: "$XDG_DATA_HOME/rootling; root: /var/lib/rootling",
+      enroot: "$XDG_DATA_HOME/enroot (rootling's store is .rootling in it)",
+    },
+    systemPlace("XDG_DATA_HOME", ".local/share", "/var/lib"),
+  ),
+  CACHE_PATH: path(
+    "downloaded layers",
+    { rootling: "$XDG_CACHE_HOME/rootling; root: /var/cache/rootling", enroot: "$XDG_CACHE_HOME/enroot" },
+    cachePlace,
   ),
   RUNTIME_PATH: path(
     "what lives as long as a running container",
-    "$XDG_RUNTIME_DIR/rootling, or DATA_PATH/runtime; root: /run/rootling",
-    (env, uid) => {
-      if (uid === 0) return "/run/rootling";
-      const base = env.XDG_RUNTIME_DIR;
-      if (base?.startsWith("/")) return join(base, "rootling");
-      return join(env.ROOTLING_DATA_PATH ?? xdg(env, "XDG_DATA_HOME", ".local/share"), "runtime");
+    {
+      rootling: "$XDG_RUNTIME_DIR/rootling, or DATA_PATH/runtime; root: /run/rootling",
+      enroot: "$XDG_RUNTIME_DIR/enroot, or DATA_PATH/.rootling/runtime; root: /run/enroot",
     },
+    runtimePath,
   ),
-  TEMP_PATH: path("large temporary files, such as a spooled archive", "$TMPDIR, or /var/tmp", (env) =>
-    env.TMPDIR?.startsWith("/") ? env.TMPDIR : "/var/tmp",
+  TEMP_PATH: path(
+    "large temporary files, such as a spooled archive",
+    { rootling: "$TMPDIR, or /var/tmp", enroot: "$TMPDIR, or /tmp" },
+    ({ env, program }) => (env.TMPDIR?.startsWith("/") ? env.TMPDIR : program === "enroot" ? "/tmp" : "/var/tmp"),
   ),
+  GZIP_PROGRAM: idle("the program that inflates layers: rootling does it itself", "gzip"),
+  ZSTD_OPTIONS: idle("how layers in the cache are compressed: they stay as they came", "-1"),
+  SQUASH_OPTIONS: {
+    about: "how squashfs files are written: -comp, -Xcompression-level, -b, -noI, -noD, -noF, -noX and the like",
+    ...each("-comp zstd -Xcompression-level 3", "-comp lzo -noD"),
+    parse: words,
+  } satisfies SettingEntry<string>,
+  MAX_PROCESSORS: {
+    about: "processors that the writing of a squashfs file may use",
+    shownDefault: "all",
+    default: () => 0,
+    parse: count(0, 4096),
+  } satisfies SettingEntry<number>,
   MAX_CONNECTIONS: {
     about: "parallel downloads",
-    shownDefault: "6",
-    default: () => 6,
-    parse: count(1, 64),
+    ...each(6, 10),
+    parse: count(1, 1024),
   } satisfies SettingEntry<number>,
   CONNECT_TIMEOUT: {
     about: "seconds after which an attempt to connect to a registry is given up",
-    shownDefault: "20",
-    default: () => 20,
+    ...each(20, 30),
     parse: seconds(0.05, 86400),
   } satisfies SettingEntry<number>,
   TRANSFER_TIMEOUT: {
-    about: "seconds without a byte, or with less than 1 KiB, after which a transfer is given up",
-    shownDefault: "60",
-    default: () => 60,
-    parse: seconds(0.05, 86400),
+    about: "seconds without a byte, or with less than 1 KiB, after which a transfer is given up; 0: never",
+    ...each(60, 0),
+    parse: seconds(0, 86400),
   } satisfies SettingEntry<number>,
   TRANSFER_RETRIES: {
     about: "how often a request that failed for a passing reason is tried again",
-    shownDefault: "4",
-    default: () => 4,
+    ...each(4, 0),
     parse: count(0, 100),
   } satisfies SettingEntry<number>,
   RETRY_WAIT: {
@@ -125,27 +197,103 @@ export const settingsTable = {
     default: () => 200,
     parse: count(1, 100_000),
   } satisfies SettingEntry<number>,
+  ALLOW_HTTP: flag("speak to registries without TLS: --plain-http"),
+  ALLOW_SUPERUSER: { ...flag("root starts containers without a user namespace"), only: "enroot" as const },
+  LOGIN_SHELL: flag("an image's /etc/rc, and the shell that takes its place, run as a login shell", true),
+  INIT_SHELL: {
+    about: "the shell of /etc/rc, in the container",
+    shownDefault: "/bin/sh",
+    default: () => "/bin/sh",
+    parse: absolutePath,
+    only: "enroot",
+  } satisfies SettingEntry<string>,
+  ROOTFS: {
+    about: "what `batch` starts: a container, or a squashfs file",
+    shownDefault: "none",
+    default: () => "",
+    parse: words,
+    only: "enroot",
+  } satisfies SettingEntry<string>,
+  ROOTFS_WRITABLE: flag("changes of a container that is started are kept: --rw"),
+  REMAP_ROOT: flag("be root in a container that is started: --root"),
+  UNSHARE_PID: flag("processes of its own for a container that is started: --pid"),
+  UNSHARE_NET: flag("no network but its own lo: --net"),
+  UNSHARE_IPC: flag("System V IPC and message queues of its own: --ipc"),
+  UNSHARE_UTS: flag("a host name of its own: --uts"),
+  MOUNT_HOME: { ...flag("the hook `home` mounts the caller's home directory"), only: "enroot" as const },
+  RESTRICT_DEV: {
+    ...flag("the hook `devices` shows few devices, instead of the host's /dev"),
+    only: "enroot" as const,
+  },
+  BUNDLE_ALL: { ...flag("bundles hold the user's configuration as well: --all"), only: "enroot" as const },
+  BUNDLE_CHECKSUM: { ...flag("bundles hold a checksum: --checksum"), only: "enroot" as const },
+  FORCE_OVERRIDE: {
+    ...flag("create, load, export and bundle replace what has the name already: --force"),
+    only: "enroot" as const,
+  },
 } as const;
 
-type SettingName = keyof typeof settingsTable;
+export type SettingName = keyof typeof settingsTable;
 
-export type Settings = { readonly [Name in SettingName]: ReturnType<(typeof settingsTable)[Name]["default"]> };
+export type Settings = { readonly [Name in SettingName]: ReturnType<(typeof settingsTable)[Name]["default"]> } & {
+  /** The name that they were read under. */
+  readonly program: Program;
+};
 
-/** Reads every setting. Throws E_SETTING, naming the variable, for a value that is not allowed. */
-export function readSettings(env: NodeJS.ProcessEnv, uid: number): Settings {
-  const settings: Record<string, unknown> = {};
-  for (const [name, entry] of Object.entries(settingsTable)) {
-    const variable = `ROOTLING_${name}`;
-    const text = env[variable];
+/** The variable of a setting. */
+export const variableOf = (program: Program, name: string): string => `${program.toUpperCase()}_${name}`;
+
+/** The lines of the table that a name has, as documentation shows them. */
+export const settingsOf = (program: Program) =>
+  (Object.entries(settingsTable) as [SettingName, SettingEntry<unknown>][])
+    .filter(([, { only = program }]) => only === program)
+    .map(([name, { about, shownDefault, idle }]) => ({
+      name,
+      about: idle ? `${about} (without effect)` : about,
+      shownDefault: typeof shownDefault === "string" ? shownDefault : shownDefault[program],
+    }));
+
+export interface SettingsOptions {
+  readonly program?: Program;
+  /** What configuration files say; the environment wins over it. */
+  readonly files?: readonly Assignment[];
+  /** What wins over the environment: the directives of a container's configuration. */
+  readonly directives?: readonly Assignment[];
+}
+
+/** Reads every setting. Throws E_SETTING, naming where it was set, for a value that is not allowed. */
+export function readSettings(env: NodeJS.ProcessEnv, uid: number, options: SettingsOptions = {}): Settings {
+  const { program = "rootling", files = [], directives = [] } = options;
+  const known: Record<string, unknown> = { program };
+  for (const [name, entry] of Object.entries(settingsTable) as [string, SettingEntry<unknown>][]) {
+    const variable = variableOf(program, name);
+    const { value: text, origin } = (entry.only ?? program) === program ? settingOf(variable) : NOTHING;
     try {
-      settings[name] = text === undefined || text === "" ? entry.default(env, uid) : entry.parse(text);
+      known[name] = text === "" ? entry.default({ env, uid, program, known }) : entry.parse(text);
     } catch (error) {
       if (error instanceof Failure) throw error;
       throw new Failure("E_SETTING", `${variable} ${(error as Error).message}`, {
-        where: variable,
+        where: origin,
         mend: `unset it, or see: ${entry.about}`,
       });
     }
   }
-  return settings as Settings;
+  return known as Settings;
+
+  /** The last one that says something; no word that unsets it. */
+  function settingOf(variable: string): Omit<Assignment, "name"> {
+    const last = (list: readonly Assignment[]) => list.findLast(({ name }) => name === variable);
+    const text = env[variable];
+    const set = last(directives) ?? (text ? { value: text, origin: variable } : last(files));
+    if (set === undefined) return NOTHING;
+    return UNSET.test(set.value) ? unset(variable, set) : set;
+  }
+
+  /** A switch that is on by default is off; anything else is as if it had not been set. */
+  function unset(variable: string, { origin }: Omit<Assignment, "name">): Omit<Assignment, "name"> {
+    const entry = settingsTable[variable.slice(program.length + 1) as SettingName] as SettingEntry<unknown>;
+    return entry.parse === yesOrNo ? { value: "0", origin } : NOTHING;
+  }
 }
+
+const NOTHING = { value: "", origin: "" };

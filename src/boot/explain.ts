@@ -256,7 +256,7 @@ const exec = ({ fields, errno, call }: StepFailure): Words => {
     return {
       code: "E_EXEC",
       what: `${command}: not a program of this machine's architecture`,
-      mend: "import the image with the right --platform",
+      mend: "import the image with the right --platform, or let the kernel run foreign programs (Debian, Ubuntu: apt-get install qemu-user-static)",
     };
   }
   return {
@@ -310,6 +310,35 @@ const terminal = ({ errno, call }: StepFailure): Words => ({
   mend: "it needs the container's own /dev/pts: leave out --tty, or what is mounted there",
 });
 
+/** Lines of fstab that are met while the container is made: known before, of the root, or of a hook. */
+const line = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const said = escapeText(detail.trim());
+  const what = verb === "fstab" ? escapeText(fields[1] ?? "") : said;
+  return {
+    code: call === "store" ? "E_CONFLICT" : "E_MOUNT",
+    what:
+      call === "store"
+        ? `${said} belongs to the store, which no container may see`
+        : `mounting failed: ${what}: ${reason(errno, call)}${verb === "fstab" && said ? ` (${said})` : ""}`,
+    mend: "correct the line, or add the option nofail; x-create=dir or x-create=file makes a target that is missing",
+  };
+};
+
+const hook = ({ fields, call, errno, detail }: StepFailure): Words => ({
+  code: "E_HOOK",
+  what:
+    call === "hook"
+      ? `the hook ${escapeText(fields[2] ?? "")} ended with ${escapeText(detail)}`
+      : `a hook cannot be run: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend: "see what it said above; a hook that is not executable is left out",
+});
+
+const rootFile = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_IO",
+  what: `${escapeText(fields[0] ?? "")} of the root cannot be read: ${reason(errno, call)}`,
+  mend: "it has to be a regular file of at most a mebibyte",
+});
+
 const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   namespaces,
   "id-map": idMap,
@@ -346,6 +375,13 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   serve: squashfs,
   "take-ids": takeIds,
   owner: takeIds,
+  fstab: line,
+  "fstab-file": (failure) => (failure.call === "read" ? rootFile(failure) : line(failure)),
+  "hook-mounts": line,
+  hook,
+  "hook-rc": hook,
+  "variables-file": rootFile,
+  login: (failure) => exec({ ...failure, fields: failure.fields.slice(3 + Number(failure.fields[2])) }),
 };
 
 const reason = (errno: number, call: string): string =>
@@ -360,7 +396,11 @@ export function explain(failure: StepFailure): Failure {
     mend: "see the steps with --dry-run",
   };
   const exitStatus =
-    verb === "exec" ? (getSystemErrorName(-errno) === "ENOENT" ? NOT_FOUND : NOT_EXECUTABLE) : undefined;
+    verb === "exec" || verb === "login"
+      ? getSystemErrorName(-errno) === "ENOENT"
+        ? NOT_FOUND
+        : NOT_EXECUTABLE
+      : undefined;
   return new Failure(words.code, words.what, {
     where: origin,
     ...(words.mend === undefined ? {} : { mend: words.mend }),

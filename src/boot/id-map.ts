@@ -189,7 +189,7 @@ function explicitMap(wish: ExplicitMap, caller: Caller, known: SubordinateIds, o
   const { uid, gid } = caller;
   const single = (ranges: readonly IdRange[], id: number) =>
     ranges.length === 1 && ranges[0]?.count === 1 && ranges[0].outside === id;
-  if (uid !== 0 && single(wish.uids, uid) && single(wish.gids, gid)) return { kind: "one", ...wish };
+  if (single(wish.uids, uid) && single(wish.gids, gid)) return { kind: "one", ...wish };
   if (uid !== 0) {
     if (insideOf(wish.uids, uid) === undefined || insideOf(wish.gids, gid) === undefined) {
       throw new Failure("E_CONFLICT", "the map leaves out who starts the container", {
@@ -232,6 +232,12 @@ export const outsideOf = (ranges: readonly IdRange[], inside: number): number | 
 export function ownersOnDisk(map: IdMap, uid: number): string {
   // Root's trees have the owners of the image; its mounts map them.
   return uid === 0 || map.kind !== "many" ? "" : `uid:${wordsOf(map.uids)};gid:${wordsOf(map.gids)}`;
+}
+
+/** What a container's record says of the map that it was made for; nothing of those that it is started with anyway. */
+export function recordOfMap(wish: MapWish, map: IdMap, uid: number): { words: string; owners: string } | undefined {
+  if (map.kind === "none" || (map.kind === "one" && uid !== 0)) return undefined;
+  return { words: formatMap(wish), owners: ownersOnDisk(map, uid) };
 }
 
 const linesOf = (ranges: readonly IdRange[]): string =>

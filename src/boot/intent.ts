@@ -104,8 +104,33 @@ export interface Intent {
   readonly detached?: Value<true>;
   /** The payload gets a terminal and a session of its own. */
   readonly terminal?: Value<true>;
+  readonly startup?: Startup;
   /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
   readonly stopSignal?: Value<string>;
+}
+
+/** The start as files of a site, a user and the root have it: enroot's configuration, read by read-enroot.ts. */
+export interface Startup {
+  /** /etc/environment, /etc/fstab and, for `rc`, /etc/rc of the root count. */
+  readonly rootFiles?: Value<true>;
+  /** The caller's environment, for hooks and for ${NAME} in files of the root. */
+  readonly caller: readonly string[];
+  /** After the root's file and before `conf`; the intent's own environment comes last. */
+  readonly environment: readonly Variable[];
+  /** A bash script of the host that may define environ, mounts, hooks and rc. */
+  readonly conf?: Value<string>;
+  /** Lines of fstab in their order, and when they are mounted: -1 before the hooks, 0 after them. */
+  readonly lines: readonly { readonly pass: -1 | 0; readonly line: string; readonly origin: string }[];
+  /** Lines that come after all others. */
+  readonly lastLines: readonly { readonly line: string; readonly origin: string }[];
+  /** Programs of the host, absolute paths, in their order. */
+  readonly hooks: readonly Value<string>[];
+  /** A login shell reads its profile first. */
+  readonly login: boolean;
+  /** The script that starts the payload: its text; else `conf` may have one, then the root. */
+  readonly rc?: Value<string>;
+  /** What a script that starts the payload gets; the intent's command is what runs without one. */
+  readonly words: readonly string[];
 }
 
 export type SeccompName = "strict" | "none";

@@ -4,6 +4,7 @@ import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import { type IdMap, mapHolds } from "./id-map.ts";
 import type { Intent, Value } from "./intent.ts";
 import type { Privileges } from "./lower-confine.ts";
+import { lowerLogin } from "./lower-startup.ts";
 
 /** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
 export function refuseUser({ user }: Pick<Intent, "user">, { kind }: IdMap): void {
@@ -56,6 +57,7 @@ interface Payload {
   readonly workdir: Value<string>;
   /** What the process is given of its own while it still has its capabilities. */
   readonly own?: readonly Op[];
+  readonly startup?: Intent["startup"];
 }
 
 /** From the finished root to the program that runs in it. */
@@ -67,7 +69,7 @@ export function payload(
   reaper: boolean,
 ): Op[] {
   return [
-    environment(intent),
+    intent.startup ? op("gathered-environment", OURSELVES) : environment(intent),
     op("user", user?.origin ?? OURSELVES, user?.value ?? ""),
     ...(intent.own ?? []),
     op("capabilities", OURSELVES, allowed.bounding, allowed.own),
@@ -75,7 +77,9 @@ export function payload(
     op("workdir", intent.workdir.origin, intent.workdir.value),
     ...confined,
     ...(reaper ? [op("reaper", OURSELVES)] : []),
-    op("exec", intent.command.origin, ...intent.command.value),
+    intent.startup
+      ? lowerLogin(intent.startup, intent.command)
+      : op("exec", intent.command.origin, ...intent.command.value),
   ];
 }
 

@@ -14,6 +14,7 @@ import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
 import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
+import { lowerStartup } from "./lower-startup.ts";
 import { lowerNetwork, networkOf, networkRemarks } from "./network.ts";
 import { lowerSettings } from "./process-settings.ts";
 
@@ -56,6 +57,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     op("propagation", OURSELVES, "/", "slave"),
     ...root.ops,
     ...lowerSystem(intent, facts, lent),
+    ...lowerStartup(intent, facts, lent),
     ...mounts,
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),

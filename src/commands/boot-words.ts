@@ -2,13 +2,15 @@
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import type { Settings } from "../base/settings.ts";
 import { escapeText } from "../base/text.ts";
 import type { BootFlags } from "../boot/read-flags.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type Cli, collect, showJson } from "./cli.ts";
+import type { StartupFlags } from "./startup.ts";
 import { DETACH_KEYS } from "./terminal-words.ts";
 
-export interface BootOptions extends BootFlags {
+export interface BootOptions extends BootFlags, StartupFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly progress?: ProgressMode;
@@ -58,6 +60,17 @@ export function withBootFlags(command: Command): Command {
     .option("--detach-keys <keys>", `what to type to leave it running (${DETACH_KEYS})`)
     .option("--stop-signal <signal>", "what `rootling stop` sends; the image's own, else SIGTERM");
 }
+
+/** The flags of a start, and what settings say where a flag does not. */
+export const withSettings = (options: BootOptions, settings: Settings): BootOptions => ({
+  ...options,
+  ...(settings.REMAP_ROOT && options.map === undefined ? { root: true } : {}),
+  ...(settings.ROOTFS_WRITABLE ? { rw: true } : {}),
+  ...(settings.UNSHARE_PID ? { pid: options.pid ?? true } : {}),
+  ...(settings.UNSHARE_NET ? { net: options.net ?? true } : {}),
+  ...(settings.UNSHARE_IPC ? { ipc: options.ipc ?? true } : {}),
+  ...(settings.UNSHARE_UTS ? { uts: options.uts ?? true } : {}),
+});
 
 export const withDryRun = (command: Command): Command =>
   command

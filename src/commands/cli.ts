@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import type { Assignment } from "../base/settings-files.ts";
 import { escapeJson } from "../base/text.ts";
 import type { Layout } from "../store/layout.ts";
 
@@ -10,6 +11,8 @@ export interface Cli {
   readonly layout: Layout;
   /** The context of long work. */
   context(progress?: ProgressMode): Context;
+  /** Reads the settings anew, with directives of a container's configuration, which win over the environment. */
+  direct(directives: readonly Assignment[]): void;
   /** Writes a result to standard output, with a line end. */
   print(text: string): void;
   /** Writes bytes to standard output as they are; resolves when there is room for more. */

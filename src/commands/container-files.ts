@@ -44,11 +44,24 @@ export function planInDirectory(cli: Cli, container: Container, path: string, wo
   return planFiles(intent, placesOf(cli), work);
 }
 
+/** The plan of some work that changes nothing on a directory that is not of the store, with the ids of its caller. */
+export function planOnDirectory(cli: Cli, path: string, work: Op): Plan {
+  const root: Root = { kind: "directory", path };
+  const intent = rootOnly(from(root, path), from("refused", path), from("root", path));
+  return planFiles(intent, placesOf(cli), work);
+}
+
 /** The plan of some work on the container's files; in the container itself if it runs. */
 export async function planInContainer(cli: Cli, container: Container, work: Op): Promise<Plan> {
   const { name, runs } = container;
   const run = runs.find(({ writable }) => writable) ?? runs[0];
   if (run !== undefined) return planFilesOf({ ...run.inside, origin: name }, work);
+  return planOnDisk(cli, container, work);
+}
+
+/** The plan of some work on the container's files as they are stored, without what is mounted in it while it runs. */
+export async function planOnDisk(cli: Cli, container: Container, work: Op): Promise<Plan> {
+  const { name } = container;
   const { upper, work: workdir, root } = containerPaths(cli.layout, name);
   const origin = `container ${name}`;
   const whole: Root =

@@ -1,15 +1,14 @@
 /** `rootling create`: a named container of an image. */
 import { mapOf } from "../boot/boot.ts";
-import { formatMap, ownersOnDisk, parseMap } from "../boot/id-map.ts";
-import { from } from "../boot/intent.ts";
+import { parseMap, recordOfMap } from "../boot/id-map.ts";
+import { from, type Intent } from "../boot/intent.ts";
 import { findExecutor } from "../plan/launch.ts";
-import { createContainer, refuseTakenName, removeContainer } from "../store/containers.ts";
-import { findImage } from "../store/images.ts";
+import { type ContainerRecord, createContainer, refuseTakenName, removeContainer } from "../store/containers.ts";
+import { findImage, type StoredImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { type ImportFlags, imageFor, storedImage } from "./image-for.ts";
+import { type ImportFlags, imageFor, storedImage, withImportFlags } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
-import { withRegistryFlags } from "./registry-words.ts";
 import { tryHere } from "./trials.ts";
 
 interface Options extends ImportFlags {
@@ -22,7 +21,7 @@ interface Options extends ImportFlags {
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      withRegistryFlags(
+      withImportFlags(
         newCommand("create", "Make a container of an image. It shares the image's files and keeps its own changes.", [
           "rootling create debian:12 --name web",
           "rootling create docker://busybox:1.36",
@@ -34,29 +33,56 @@ export const define = (cli: Cli) =>
   )
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
-    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .option("--map <ids>", "the id map that it is for, as of `run`; by default one id (root may start it with any)")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {
       const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
-      const idMap = wish && mapOf(wish);
+      const record = wish && recordOfMap(wish.value, mapOf(wish), process.geteuid?.() ?? 0);
       if (options.dryRun) return planCreation(cli, source, options);
-      const image = await imageFor(cli, source, options);
-      const name = options.name ?? nameFrom(image.name);
-      const form = await formHere(cli, options.progress);
-      const tree = wish === undefined ? image.tree : await treeToStart(cli, image, wish, options);
-      const map =
-        wish === undefined || idMap?.kind !== "many"
-          ? undefined
-          : { words: formatMap(wish.value), owners: ownersOnDisk(idMap, process.geteuid?.() ?? 0) };
-      const record = await createContainer(cli.layout, name, image, tree, form, map);
-      // An image can be removed while its container is made: the remover saw no container yet.
-      if (findImage(cli.layout, image.digest) === undefined) {
-        await removeContainer(cli.layout, name);
-        storedImage(cli, image.digest);
-      }
-      cli.print(options.json ? showJson(record) : record.name);
+      const made = await createFrom(cli, source, options, wish && { wish, record });
+      cli.print(options.json ? showJson(made) : made.name);
     });
+
+/** The id map that a container is for. */
+interface MapWish {
+  readonly wish: Intent["idMap"];
+  readonly record: ContainerRecord["map"];
+}
+
+/**
+ * Makes a container of a REF or a SOURCE, which is imported if it is not stored yet: so from a registry straight to a
+ * container, without a file in between. Throws E_EXISTS if the name is taken.
+ */
+export async function createFrom(
+  cli: Cli,
+  source: string,
+  options: ImportFlags & { readonly name?: string },
+  map?: MapWish,
+): Promise<ContainerRecord> {
+  // Before an image is fetched for nothing.
+  if (options.name !== undefined) refuseTakenName(cli.layout, options.name);
+  const image = await imageFor(cli, source, options);
+  const name = options.name ?? nameFrom(image.name);
+  const tree = map === undefined ? image.tree : await treeToStart(cli, image, map.wish, options);
+  return makeContainer(cli, name, { image, tree, ...(map?.record && { map: map.record }) }, options.progress);
+}
+
+/** Makes a container of a stored image, whose `tree` fits the map. Throws E_EXISTS if the name is taken. */
+export async function makeContainer(
+  cli: Cli,
+  name: string,
+  { image, tree, map }: { image: StoredImage; tree: string; map?: NonNullable<ContainerRecord["map"]> },
+  progress: Options["progress"],
+): Promise<ContainerRecord> {
+  const form = await formHere(cli, progress);
+  const record = await createContainer(cli.layout, name, image, tree, form, map);
+  // An image can be removed while its container is made: the remover saw no container yet.
+  if (findImage(cli.layout, image.digest) === undefined) {
+    await removeContainer(cli.layout, name);
+    storedImage(cli, image.digest);
+  }
+  return record;
+}
 
 /** What would be made. Throws what the creation would throw, as far as that is known before an image is fetched. */
 async function planCreation(cli: Cli, source: string, options: Options): Promise<void> {

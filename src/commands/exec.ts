@@ -13,7 +13,7 @@ import { type Cli, collect, newCommand } from "./cli.ts";
 import { findRuns, nothingRuns, onlyRun } from "./find-run.ts";
 import { DETACH_KEYS, ownTerminal, readDetachKeys, refuseWithoutTerminal } from "./terminal-words.ts";
 
-interface Options {
+export interface ExecOptions {
   env?: string[];
   workdir?: string;
   user?: string;
@@ -40,28 +40,33 @@ export const define = (cli: Cli) =>
     .option("-t, --tty", "a terminal of the container, shown on ours")
     .option("--detach-keys <keys>", `what to type to leave the command running (${DETACH_KEYS})`)
     .passThroughOptions()
-    .action(async (name: string, command: string[], options: Options) => {
+    .action(async (name: string, command: string[], options: ExecOptions) => {
       refuseIdleFlags(options);
-      const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
-      const asked = execIntent(findRun(cli, name), command, options);
-      const intent = { ...asked, ...ownTerminal(asked) };
-      if (intent.terminal && !options.dryRun) refuseWithoutTerminal();
-      const context = cli.context("none");
-      const monitor = intent.terminal && !options.dryRun ? await startMonitor(context) : undefined;
-      const owner = ownerName(monitor === undefined ? ourselves() : ownerOf(monitor.pid));
-      const { wires, terminals } = runtimePaths(cli.layout);
-      const socket = join(terminals, owner);
-      const plan = planExec(intent, socket);
-      if (options.dryRun) return showPlan(cli, plan, options.json);
-      for (const directory of [wires, ...(intent.terminal ? [terminals] : [])]) makePrivateDirectory(directory);
-      if (monitor === undefined) return carryOut(context, plan, join(wires, owner));
-      const failed = await carryOutBeside(context, plan, join(wires, owner), monitor);
-      if (failed !== undefined) return cli.setStatus(failed);
-      await showTerminal(context, socket, keys, "starter");
+      await execIn(cli, findRun(cli, name), command, options);
     });
 
+/** Plans the command in what runs, prints the plan or becomes it. */
+export async function execIn(cli: Cli, run: Run, command: string[], options: ExecOptions): Promise<void> {
+  const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
+  const asked = execIntent(run, command, options);
+  const intent = { ...asked, ...ownTerminal(asked) };
+  if (intent.terminal && !options.dryRun) refuseWithoutTerminal();
+  const context = cli.context("none");
+  const monitor = intent.terminal && !options.dryRun ? await startMonitor(context) : undefined;
+  const owner = ownerName(monitor === undefined ? ourselves() : ownerOf(monitor.pid));
+  const { wires, terminals } = runtimePaths(cli.layout);
+  const socket = join(terminals, owner);
+  const plan = planExec(intent, socket);
+  if (options.dryRun) return showPlan(cli, plan, options.json);
+  for (const directory of [wires, ...(intent.terminal ? [terminals] : [])]) makePrivateDirectory(directory);
+  if (monitor === undefined) return carryOut(context, plan, join(wires, owner));
+  const failed = await carryOutBeside(context, plan, join(wires, owner), monitor);
+  if (failed !== undefined) return cli.setStatus(failed);
+  await showTerminal(context, socket, keys, "starter");
+}
+
 /** The run of a container's name or of a pid. Throws E_NOT_FOUND; E_USAGE where a name means several. */
-function findRun(cli: Cli, name: string): Run {
+export function findRun(cli: Cli, name: string): Run {
   const found = findRuns(cli.layout, name);
   const run = onlyRun(name, found);
   if (run !== undefined) return run;
@@ -86,7 +91,7 @@ const foreignRun = (pid: number): Run => ({
   inside: { pid, start: startTime(pid) ?? "" },
 });
 
-function execIntent(run: Run, command: readonly string[], options: Options): ExecIntent {
+function execIntent(run: Run, command: readonly string[], options: ExecOptions): ExecIntent {
   const recorded = run.environment.map((line) => {
     const at = line.indexOf("=");
     return { name: line.slice(0, at), value: line.slice(at + 1), origin: "container" };

@@ -2,16 +2,18 @@
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
+import { variableOf } from "../base/settings.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
-import { squashfsSink } from "../image/sinks/squashfs.ts";
+import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
 import { tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
-import type { Platform, SourceImage } from "../image/types.ts";
+import type { Digest, Platform, SourceImage } from "../image/types.ts";
 import { Blobs } from "../store/blobs.ts";
 import {
   addRef,
@@ -27,6 +29,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
   platform?: Platform;
@@ -66,6 +69,25 @@ export async function importImage(
   }
 }
 
+/**
+ * The digest of the manifest that a SOURCE has for a platform; for sources without manifest, of what identifies their
+ * bytes. No layer of a registry's image is fetched.
+ */
+export async function sourceDigest(
+  context: Context,
+  layout: Layout,
+  sourceText: string,
+  options: Pick<ImportOptions, "platform" | "registry"> = {},
+): Promise<Digest> {
+  const image = await openImage(context, layout, sourceText, options);
+  try {
+    return image.digest;
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
 /** What can be written: each with what it is called in help texts. */
 export const outputFormats = {
   squashfs: "a squashfs file",
@@ -76,11 +98,27 @@ export const outputFormats = {
 
 export type OutputFormat = keyof typeof outputFormats;
 
+/** The same for help texts: `squashfs (a squashfs file)`. */
+export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
+
+/** The format of `--format`. Throws E_USAGE. */
+export function formatOf(text = "squashfs"): OutputFormat {
+  if (isFormat(text)) return text;
+  throw new Failure("E_USAGE", `there is no format ${JSON.stringify(text)}`, {
+    where: "--format",
+    mend: `use one of ${FORMATS.join(", ")}`,
+  });
+}
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
-  /** Compression, such as `zstd:3`; each format has a default. */
+  /** Compression, such as `zstd:3`; each format has a default, that of squashfs is the setting SQUASH_OPTIONS. */
   comp?: string;
+  /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
+  enroot?: boolean;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -96,14 +134,16 @@ export async function importToFile(
   const sink = outputSink(options, context);
   const image = await openImage(context, layout, sourceText, options);
   try {
-    return await buildImage(image, sink, context);
+    if (!options.enroot) return await buildImage(image, sink, context);
+    return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
     await image.close();
     context.progress.close();
   }
 }
 
-function outputSink(options: FileImportOptions, context: Context): OpenSink {
+/** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
+export function outputSink(options: FileImportOptions, context: Context): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
   if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
@@ -111,7 +151,7 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
   }
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, comp: comp ?? "zstd:3", force, sourceDateEpoch }, context);
+      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
     case "oci":
@@ -120,6 +160,11 @@ function outputSink(options: FileImportOptions, context: Context): OpenSink {
       if (comp === undefined) return directorySink(output, force, context);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }
+}
+
+function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {
+  if (comp !== undefined) return { comp };
+  return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
 type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {

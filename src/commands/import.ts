@@ -8,39 +8,37 @@ import { formatBytes } from "../base/text.ts";
 import { mapOf } from "../boot/boot.ts";
 import { parseMap } from "../boot/id-map.ts";
 import { from } from "../boot/intent.ts";
-import { parsePlatform } from "../image/sources/reference.ts";
 import { checkRef } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { importImage, importToFile, type OutputFormat, outputFormats } from "./import-image.ts";
-import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
+import { FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
+import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
-interface Options extends RegistryFlags {
+interface Options extends RegistryFlags, PlatformFlags {
   output?: string;
   format?: string;
   comp?: string;
   name?: string;
-  platform?: string;
   force?: boolean;
+  enroot?: boolean;
   json?: boolean;
   dryRun?: boolean;
   map?: string;
   progress?: ProgressMode;
 }
 
-const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
-
-const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
-
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      withRegistryFlags(
+      withSourceFlags(
         newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
           "rootling import docker://debian:12",
           "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
           "rootling import oci:./layout:latest -o app.sqsh",
           "rootling import rootfs.tar.gz -o rootfs --format dir",
+          "rootling import podman://localhost/app:1 -o app.sqsh",
+          "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
           "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
           "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
         ]),
@@ -49,7 +47,7 @@ export const define = (cli: Cli) =>
   )
     .argument(
       "<source>",
-      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, a tar or squashfs file, or - for a tar from standard input",
+      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], dockerd://NAME, podman://NAME, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, a tar or squashfs file, or - for a tar from standard input",
     )
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
@@ -57,8 +55,11 @@ export const define = (cli: Cli) =>
       "--comp <compression>",
       "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
     )
+    .option(
+      "--enroot",
+      "make the output as enroot does: all files root's, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration",
+    )
     .option("-n, --name <name>", "name of the stored image")
-    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
     .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
@@ -69,11 +70,14 @@ export const define = (cli: Cli) =>
 
 const usage = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
 
-const platformOf = ({ platform }: Options) =>
-  platform === undefined ? {} : { platform: parsePlatform(platform, "--platform") };
+/** The platform that was asked for, as a part of options. */
+const chosen = (options: Options) => {
+  const platform = platformOf(options);
+  return platform === undefined ? {} : { platform };
+};
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force", "comp"] as const) {
+  for (const flag of ["format", "force", "comp", "enroot"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
@@ -90,7 +94,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
     ...(wish === undefined ? {} : { map: { map: mapOf(wish), origin: "--map" } }),
     registry: registryOptions(options, context),
     ...(options.name === undefined ? {} : { name: options.name }),
-    ...platformOf(options),
+    ...chosen(options),
   });
   const { name, digest, size } = image;
   const called = options.name ?? image.refs.at(-1) ?? name;
@@ -103,9 +107,9 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
       throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
   }
   const output = resolve(path);
-  const format = options.format ?? "squashfs";
-  if (!isFormat(format)) {
-    throw usage(`there is no format ${JSON.stringify(format)}`, "--format", `use one of ${FORMATS.join(", ")}`);
+  const format = formatOf(options.format);
+  if (options.enroot && format === "oci") {
+    throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }
   const context = cli.context(options.progress);
   if (options.dryRun) {
@@ -122,8 +126,9 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
     registry: registryOptions(options, context),
     format,
     ...(options.comp === undefined ? {} : { comp: options.comp }),
-    ...platformOf(options),
+    ...chosen(options),
     ...(options.force ? { force: true } : {}),
+    ...(options.enroot ? { enroot: true } : {}),
   });
   cli.print(options.json ? showJson({ output, digest, size }) : `${output}  ${digest}  ${formatBytes(size)}`);
 }

@@ -4,16 +4,16 @@ import { Failure, fileFailure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { escapeText, formatBytes, formatTable } from "../base/text.ts";
 import type { DirectoryReport, Inspection, SizedFile } from "../image/inspect.ts";
-import { formatPlatform, parsePlatform } from "../image/sources/reference.ts";
+import { formatPlatform } from "../image/sources/reference.ts";
 import type { SourceImage } from "../image/types.ts";
 import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
-import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
+import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
+import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
-interface Options extends RegistryFlags {
+interface Options extends RegistryFlags, PlatformFlags {
   html?: string;
   json?: boolean;
-  platform?: string;
   progress?: ProgressMode;
 }
 
@@ -28,7 +28,7 @@ export interface ImageReport {
 
 export const define = (cli: Cli) =>
   withProgress(
-    withRegistryFlags(
+    withSourceFlags(
       newCommand("inspect", "Show an image's configuration, its layers, and what of them is overwritten or deleted.", [
         "rootling inspect debian:12",
         "rootling inspect docker://busybox:1.36 --json",
@@ -38,7 +38,6 @@ export const define = (cli: Cli) =>
   )
     .argument("<image>", "the name of a stored image, or SOURCE")
     .option("--html <file>", "write one self-contained page with a treemap")
-    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT], such as linux/arm64")
     .option("--json", "as JSON")
     .action(async (name: string, options: Options) => {
       const report = await examine(cli, name, options);
@@ -54,7 +53,7 @@ async function examine(cli: Cli, name: string, options: Options): Promise<ImageR
     import("../image/inspect.ts"),
   ]);
   const context = cli.context(options.progress);
-  const platform = options.platform === undefined ? stored?.platform : parsePlatform(options.platform, "--platform");
+  const platform = platformOf(options) ?? stored?.platform;
   const image = await openImage(context, cli.layout, stored?.source ?? name, {
     registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { makePrivateDirectory } from "../base/files.ts";
 import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
+import { storePath } from "../base/settings-places.ts";
 import { markOfOwner } from "../base/survivors.ts";
 import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
 import type { Places } from "../boot/facts.ts";
@@ -70,7 +71,7 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
     cgroup: { name: `rootling-${name}`, mark: join(runtime.cgroups, name) },
     network: join(runtime.networks, name),
     containers: containersToJoin(layout, intent),
-    hidden: outermost([settings.DATA_PATH, settings.RUNTIME_PATH].map(realPathOrSame)),
+    hidden: outermost([storePath(settings), settings.RUNTIME_PATH].map(realPathOrSame)),
     mark: markOfOwner(owner),
     socket: join(runtime.terminals, name),
     ...(how.life === undefined ? {} : { life: how.life }),

@@ -15,7 +15,7 @@ interface Options {
 export const define = (cli: Cli) =>
   newCommand(
     "prune",
-    "Remove images without a name and downloads of no stored image. What a container needs, or runs on, always stays.",
+    "Remove images without a name, downloads of no stored image, and squashfs files that nobody has borrowed. What a container needs, or runs on, always stays.",
     [
       "rootling prune --dry-run",
       "rootling prune --unused --older-than 30d      # also named images that no container refers to",
@@ -68,7 +68,7 @@ export const readAge = (text: string): number => readUnits(text, MILLISECONDS, "
 export const readSize = (text: string): number => readUnits(text.toUpperCase(), BYTES, "--cache-size", "500MB or 5GB");
 
 const bytesOf = (plan: PrunePlan): number =>
-  [...plan.images.map(({ size }) => size), ...plan.blobs.map(({ bytes }) => bytes)].reduce(
+  [...plan.images.map(({ size }) => size), ...[...plan.blobs, ...plan.squashfs].map(({ bytes }) => bytes)].reduce(
     (sum, bytes) => sum + bytes,
     0,
   );
@@ -76,6 +76,7 @@ const bytesOf = (plan: PrunePlan): number =>
 const asJson = (plan: PrunePlan) => ({
   images: plan.images.map(({ digest, refs, size }) => ({ digest, names: refs, size })),
   downloads: plan.blobs.map(({ hex, bytes }) => ({ digest: `sha256:${hex}`, size: bytes })),
+  squashfs: plan.squashfs.map(({ hex, bytes }) => ({ digest: `sha256:${hex}`, size: bytes })),
   broken: plan.broken.map((hex) => `sha256:${hex}`),
   bytes: bytesOf(plan),
 });
@@ -86,6 +87,7 @@ function asText(plan: PrunePlan, dryRun: boolean): string {
   return [
     ...images,
     ...(plan.blobs.length > 0 ? [`${plan.blobs.length} downloads  ${formatBytes(downloads)}`] : []),
+    ...plan.squashfs.map(({ hex, bytes }) => `squashfs file of sha256:${hex}  ${formatBytes(bytes)}`),
     ...plan.broken.map((hex) => `unfinished image sha256:${hex}`),
     // Files that images which stay have too are theirs as well.
     `${plan.images.length > 0 ? "at most " : ""}${formatBytes(bytesOf(plan))} ${dryRun ? "could be freed" : "freed"}`,

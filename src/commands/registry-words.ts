@@ -1,4 +1,5 @@
 /** The flags that say how registries are spoken to, and where the password comes from: never from a command line. */
+import { join } from "node:path";
 import type { Command } from "commander";
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
@@ -19,8 +20,8 @@ export const withRegistryFlags = (command: Command): Command =>
     .option("--plain-http", "speak to the registry without TLS");
 
 /** What the flags and the process's environment say. */
-export function registryOptions(flags: RegistryFlags, { signal, progress }: Context): RegistryOptions {
-  const { username, passwordStdin, insecure, plainHttp } = flags;
+export function registryOptions(flags: RegistryFlags, { signal, progress, settings }: Context): RegistryOptions {
+  const { username, passwordStdin, insecure, plainHttp = settings.ALLOW_HTTP && !flags.insecure } = flags;
   const usage = (what: string, where: string, mend: string) => new Failure("E_USAGE", what, { where, mend });
   if (passwordStdin && username === undefined) {
     throw usage("a password without a user", "--password-stdin", "add --username");
@@ -34,6 +35,7 @@ export function registryOptions(flags: RegistryFlags, { signal, progress }: Cont
   return {
     env: process.env,
     uid: process.geteuid?.() ?? 0,
+    netrc: join(settings.CONFIG_PATH, ".credentials"),
     ...(username === undefined ? {} : { username }),
     ...(insecure ? { insecure } : {}),
     ...(plainHttp ? { plainHttp } : {}),

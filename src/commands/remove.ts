@@ -62,7 +62,8 @@ function planRemoval(cli: Cli, name: string, force: boolean): Step[] {
   ];
 }
 
-async function endRuns(cli: Cli, name: string): Promise<void> {
+/** Kills what runs in a container. */
+export async function endRuns(cli: Cli, name: string): Promise<void> {
   const { signal } = cli.context("none");
   await Promise.all(
     getContainer(cli.layout, name).runs.map((run) => endRun(run, constants.signals.SIGKILL, 0, signal)),

@@ -9,17 +9,16 @@ import { runtimePaths } from "../store/layout.ts";
 import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { directRoot } from "./direct-root.ts";
-import { type ImportFlags, imageFor } from "./image-for.ts";
+import { type ImportFlags, imageFor, withImportFlags } from "./image-for.ts";
 import { launch } from "./launching.ts";
 import { treeToStart } from "./mapped-tree.ts";
-import { withRegistryFlags } from "./registry-words.ts";
 
 type RunOptions = BootOptions & ImportFlags;
 
 export const define = (cli: Cli) =>
   withProgress(
     withDryRun(
-      withRegistryFlags(
+      withImportFlags(
         withBootFlags(
           newCommand("run", "Run a command in an ephemeral container: nothing is left behind.", [
             "rootling run                                  # a shell over the host's own root",
@@ -35,7 +34,6 @@ export const define = (cli: Cli) =>
   )
     .argument("[source]", "SOURCE, the name of a stored image, or host: (the default)")
     .argument("[command...]", "command and arguments; the image's own if there is none")
-    .option("--platform <platform>", "OS/ARCHITECTURE[/VARIANT] of an image that is imported")
     .passThroughOptions()
     .action(async (source: string | undefined, command: string[], options: RunOptions) => {
       // Before an image is fetched for words that are wrong.

@@ -7,7 +7,7 @@ import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { isWhole, resetContainer } from "../store/reset.ts";
-import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./boot-words.ts";
+import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun, withSettings } from "./boot-words.ts";
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
@@ -26,6 +26,7 @@ export const define = (cli: Cli) =>
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
           "rootling start --detach --rw web    # see rootling logs, wait and stop",
           "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
+          "rootling start --conf job.conf web  # environ(), mounts(), hooks() and rc() of a bash script",
         ]),
       ),
     ),
@@ -33,18 +34,34 @@ export const define = (cli: Cli) =>
     .argument("<name>", "a container, the name of a stored image, dir:DIR or a squashfs file")
     .argument("[command...]", "command and arguments; the image's own if there is none")
     .option("--rw", "keep changes in the container")
+    .option("-c, --conf <script>", "a bash script with environ(), mounts(), hooks() and rc()")
+    .option("--rc <script>", "a script for the image's shell, in the place of /etc/rc; may be a pipe")
+    .option("--enroot-files", "keep to /etc/environment, fstab and rc of the root, and environ.d, mounts.d, hooks.d")
     .option("-d, --detach", "go on without the caller, in a pid namespace of its own; output goes to a log")
     .passThroughOptions()
-    .action(async (name: string, command: string[], options: BootOptions) => {
+    .action(async (name: string, command: string[], flags: BootOptions) => {
       // Before an image is fetched for words that are wrong.
-      refuseIdleFlags(options);
+      refuseIdleFlags(flags);
+      const options = withSettings(flags, cli.context("none").settings);
       readFlags(options, currentDirectory(), process.env);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);
     });
 
-async function startContainer(cli: Cli, container: Container, command: string[], options: BootOptions): Promise<void> {
+/** What configures a start by files is loaded where it is asked for. */
+export async function startupOf(cli: Cli, intent: Intent, words: string[], options: BootOptions): Promise<Intent> {
+  if (options.conf === undefined && options.rc === undefined && !options.enrootFiles) return intent;
+  return (await import("./startup.ts")).withStartup(cli, intent, words, options);
+}
+
+/** Starts a container of the store. */
+export async function startContainer(
+  cli: Cli,
+  container: Container,
+  command: string[],
+  options: BootOptions,
+): Promise<void> {
   const { name } = container;
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
@@ -63,7 +80,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
     root: from(await lowered(), `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, intent, options, {
+  await launch(cli, await startupOf(cli, intent, command, options), options, {
     runs,
     container: name,
     image: container.image.name,
@@ -79,7 +96,7 @@ async function startContainer(cli: Cli, container: Container, command: string[],
 }
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */
-async function startDirect(
+export async function startDirect(
   cli: Cli,
   name: string,
   { root, run }: DirectRoot,
@@ -95,7 +112,7 @@ async function startDirect(
   const before = () => {
     if (root.kind === "directory") lockDirectory(cli.layout, root.path);
   };
-  await launch(cli, intent, options, options.rw ? { ...how, before } : how);
+  await launch(cli, await startupOf(cli, intent, command, options), options, options.rw ? { ...how, before } : how);
 }
 
 /** The container's own map, unless another one that gives its files the same owners is asked for. */
@@ -122,5 +139,9 @@ async function startImage(cli: Cli, name: string, command: string[], options: Bo
     root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, intent, options, { runs: runtimePaths(cli.layout).runs, image: name, digest: image.digest });
+  await launch(cli, await startupOf(cli, intent, command, options), options, {
+    runs: runtimePaths(cli.layout).runs,
+    image: name,
+    digest: image.digest,
+  });
 }

@@ -1,20 +1,29 @@
 /** `rootling version` */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Failure } from "../base/errors.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
-/** The version of the package that this file belongs to, bundled or not. */
-export function packageVersion(): string {
+/** The directory of the package that this file belongs to, bundled or not. Throws E_INTERNAL if there is none. */
+export function packageRoot(): string {
   for (const above of ["..", "../.."]) {
-    try {
-      const manifest = JSON.parse(readFileSync(join(import.meta.dirname, above, "package.json"), "utf8"));
-      if (manifest.name === "rootling") return manifest.version;
-    } catch {
-      // Not this directory: the bundle and the sources lie at different depths.
-    }
+    const directory = join(import.meta.dirname, above);
+    // If not this one: the bundle and the sources lie at different depths.
+    if (manifestOf(directory)?.name === "rootling") return directory;
   }
-  return "unknown";
+  throw new Failure("E_INTERNAL", "the package's own directory is not found");
 }
+
+function manifestOf(directory: string): { name?: unknown; version?: unknown } | undefined {
+  try {
+    return JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The version of the package. */
+export const packageVersion = (): string => String(manifestOf(packageRoot())?.version);
 
 export const define = (cli: Cli) =>
   newCommand("version", "Show the versions of rootling, Node and the kernel.", [

@@ -28,7 +28,7 @@ function checkOp(index: number, op: Op): void {
 const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "serve", "pasta", "cgroup"]);
 
 /** What the inside ends with. */
-const LAST: ReadonlySet<string> = new Set(["exec", "pack", "unpack"]);
+const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack"]);
 
 /** Throws E_PLAN for a plan that is not well formed; returns it otherwise. */
 export function check(plan: Plan): Plan {

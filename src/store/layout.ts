@@ -1,16 +1,17 @@
 /** Every path of the store, and nowhere else. Parts are simple names: joining them needs no look at dots and slashes. */
 import { join } from "node:path";
 import type { Settings } from "../base/settings.ts";
+import { storePath } from "../base/settings-places.ts";
 
 export interface Layout {
   /** Downloaded blobs by digest: `blobs/sha256/<hex>`. */
   readonly blobs: string;
-  /** Code that Node compiled, by its versions. */
-  readonly compiled: string;
   /** Merged images by digest: `images/<hex>/{tree,record.json,config.json}`. */
   readonly images: string;
   /** Names of images: `refs/<name, percent-encoded>.json`. */
   readonly refs: string;
+  /** Squashfs files of images, by digest, and marks of who borrowed them: `squashfs/{<hex>.sqsh,loans/}`. */
+  readonly squashfs: string;
   /** Containers by name. */
   readonly containers: string;
   /** Upper directories of ephemeral containers whose upper is on disk: `ephemeral/<pid>-<start time>`. */
@@ -25,16 +26,20 @@ export interface Layout {
   readonly runtime: string;
 }
 
+/** Code that Node compiled: known before any setting is read. */
+export const compiledPath = (cache: string): string => join(cache, "compiled");
+
 export function layoutOf(settings: Settings): Layout {
+  const data = storePath(settings);
   return {
     blobs: join(settings.CACHE_PATH, "blobs", "sha256"),
-    compiled: join(settings.CACHE_PATH, "compiled"),
-    images: join(settings.DATA_PATH, "images"),
-    refs: join(settings.DATA_PATH, "refs"),
-    containers: join(settings.DATA_PATH, "containers"),
-    ephemeral: join(settings.DATA_PATH, "ephemeral"),
-    locks: join(settings.DATA_PATH, "locks"),
-    temporary: join(settings.DATA_PATH, "temporary"),
+    images: join(data, "images"),
+    refs: join(data, "refs"),
+    squashfs: join(data, "squashfs"),
+    containers: join(data, "containers"),
+    ephemeral: join(data, "ephemeral"),
+    locks: join(data, "locks"),
+    temporary: join(data, "temporary"),
     executors: settings.CACHE_PATH,
     runtime: settings.RUNTIME_PATH,
   };
@@ -53,6 +58,8 @@ export const imagePaths = (layout: Layout, hex: string) => {
     mapped: `${directory}/mapped`,
     /** Listings of its layers: `<DiffID>`. */
     listings: `${directory}/listings`,
+    /** Marks of the files that it was read from: see known-files.ts. */
+    files: join(directory, "files"),
     /** Marks of the starts that use it: `<owner>`. */
     users: `${directory}/users`,
   };

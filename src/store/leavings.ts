@@ -29,7 +29,7 @@ export const stateOfTemporary = (name: string) =>
 
 /** Clears unfinished writes, ephemeral upper directories and plans on their way whose owners are dead. */
 export async function clearLeavings(layout: Layout): Promise<void> {
-  for (const directory of [layout.refs, layout.locks]) {
+  for (const directory of [layout.refs, layout.locks, layout.squashfs]) {
     for (const name of namesIn(directory)) {
       if (stateOfTemporary(name) === "dead") await removeStored(layout, join(directory, name));
     }

@@ -14,6 +14,7 @@ import {
 } from "./images.ts";
 import { imagePaths, type Layout } from "./layout.ts";
 import { clearLeavings, namesIn } from "./leavings.ts";
+import { idleSquashfs, removeSquashfs, type SquashfsFile } from "./squashfs.ts";
 import { lastUse, usersIn } from "./use.ts";
 
 export interface PruneOptions {
@@ -29,6 +30,8 @@ export interface PrunePlan {
   images: StoredImage[];
   /** Downloaded blobs: hexadecimal digest and bytes. */
   blobs: { hex: string; bytes: number }[];
+  /** Squashfs files that nobody has borrowed. */
+  squashfs: SquashfsFile[];
   /** Directories of images that were never finished or half removed: hexadecimal digests. */
   broken: string[];
 }
@@ -52,6 +55,7 @@ export function planPrune(layout: Layout, options: PruneOptions): PrunePlan {
   return {
     images,
     blobs: planBlobs(layout, kept, options, now),
+    squashfs: idleSquashfs(layout).filter(({ used }) => ageOf(used, now) >= options.olderThan),
     broken: namesIn(layout.images).filter(
       (hex) => !whole.has(hex) && /^[0-9a-f]{64}$/.test(hex) && !isUsed(layout, hex),
     ),
@@ -113,8 +117,10 @@ export async function prune(layout: Layout, plan: PrunePlan, signal: AbortSignal
     }
   }
   for (const { hex } of plan.blobs) rmSync(join(layout.blobs, hex), { force: true });
+  const squashfs: SquashfsFile[] = [];
+  for (const file of plan.squashfs) if (await removeSquashfs(layout, file.hex, signal)) squashfs.push(file);
   for (const hex of plan.broken) await removeBroken(layout, hex, signal);
-  return { images, blobs: plan.blobs, broken: plan.broken };
+  return { images, blobs: plan.blobs, squashfs, broken: plan.broken };
 }
 
 /** Under the image's lock: nobody is just making it. One whose removal was begun may have come into use before that. */

@@ -14,7 +14,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   image: ["plan", "base"],
   store: ["plan", "base"],
   commands: ["boot", "image", "store", "plan", "base"],
-  compat: ["boot", "image", "store", "plan", "base"],
+  compat: ["commands", "boot", "image", "store", "plan", "base"],
 };
 
 const sources = (root: string): { file: string; text: string }[] =>

@@ -12,6 +12,7 @@ import { Failure, fileFailure } from "../../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
+import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
 import type { Entry } from "../types.ts";
 import { programFailure } from "./program.ts";
 import type { OpenSink, Sink } from "./sink.ts";
@@ -219,8 +220,6 @@ function asMapped(entry: Entry, map: Mapped): Entry {
   return { ...plain, kind, ...(kept.size > 0 ? { xattrs: kept } : {}) };
 }
 
-const OWNER_NOTE = "user.rootlesscontainers" as ByteString;
-
 /** The entry as an ordinary user can have it. */
 function asOwnUser(entry: Entry): Entry {
   const { major, minor, xattrs, ...plain } = entry;
@@ -232,21 +231,4 @@ function asOwnUser(entry: Entry): Entry {
   if (takesNote && (entry.uid !== 0 || entry.gid !== 0)) kept.set(OWNER_NOTE, ownerNote(entry.uid, entry.gid));
   if (kept.size > 0 && (own.kind === "file" || own.kind === "directory")) own.xattrs = kept;
   return own;
-}
-
-/** Says that an id is the caller's own, where the other one is not: rootlesscontaine.rs' NoopID. */
-const OWN_ID = 0xffffffff;
-
-/** rootlesscontaine.rs' protobuf: `message Resource { uint32 uid = 1; uint32 gid = 2; }`. */
-function ownerNote(uid: number, gid: number): Buffer {
-  const bytes: number[] = [];
-  const field = (tag: number, value: number) => {
-    bytes.push(tag);
-    let rest = value === 0 ? OWN_ID : value;
-    for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
-    bytes.push(rest);
-  };
-  field(0x08, uid);
-  field(0x10, gid);
-  return Buffer.from(bytes);
 }

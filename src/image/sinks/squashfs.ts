@@ -17,6 +17,8 @@ export interface SquashfsOptions {
   output: string;
   /** Compressor and level, such as `zstd:3` or `lz4`. */
   comp: string;
+  /** Options of mksquashfs in place of those that `comp` stands for. */
+  words?: readonly string[] | undefined;
   force: boolean;
   /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
   sourceDateEpoch?: string | undefined;
@@ -50,7 +52,7 @@ export function compressionOptions(comp: string): string[] {
 
 /** A sink that writes a squashfs file, with the image's configuration in /.rootling. */
 export function squashfsSink(options: SquashfsOptions, context: Context): OpenSink {
-  const compression = compressionOptions(options.comp);
+  const compression = options.words ?? compressionOptions(options.comp);
   return async (image, root) => {
     const program = requireProgram("mksquashfs", "squashfs-tools");
     if (!options.force) await refuseExisting(options.output);
@@ -103,7 +105,7 @@ class SquashfsSink implements Sink {
       program,
       [
         ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
-        ...["-processors", String(availableParallelism()), "-mem", "128M"],
+        ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
         ...["-root-mode", this.#rootMode.toString(8)],
         ...compression,
       ],

@@ -74,8 +74,18 @@ export async function openArchive(file: string, context: OpenContext): Promise<A
   const { handle, size } = plain
     ? await openRegular(file)
     : await spool(limited(decompress(readChunks(file), file), file, context), context);
+  return archiveIn(handle, size, file, context);
+}
+
+/** The archive in an open file, which is closed with it. `where` is what a user calls it. */
+export async function archiveIn(
+  handle: FileHandle,
+  size: number,
+  where: string,
+  context: OpenContext,
+): Promise<Archive> {
   try {
-    return new Archive(file, handle, await indexMembers(handle, size, file, context));
+    return new Archive(where, handle, await indexMembers(handle, size, where, context));
   } catch (error) {
     await handle.close();
     throw error;

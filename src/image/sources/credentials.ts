@@ -6,7 +6,7 @@ import { Failure } from "../../base/errors.ts";
 import { authFiles, findInFile } from "./auth-files.ts";
 import { askHelper } from "./credential-helper.ts";
 import type { RegistryOptions } from "./environment.ts";
-import { findInNetrc } from "./netrc.ts";
+import { findInCredentials, findInNetrc } from "./netrc.ts";
 
 export type Credentials = (
   | { readonly kind: "password"; readonly user: string; readonly password: string }
@@ -75,6 +75,8 @@ export class CredentialStore {
 
   async #stored(wanted: Wanted): Promise<Credentials | undefined> {
     const { options, helpers } = this.#context;
+    const own = findInCredentials(options, wanted);
+    if (own !== undefined) return own;
     for (const helper of helpers.length > 0 ? helpers : [AUTH_FILES]) {
       const found =
         helper === AUTH_FILES ? await this.#inFiles(wanted) : await askHelper(helper, wanted.host, this.#context);

@@ -25,16 +25,25 @@ export async function openDockerArchive(
   reference: string | undefined,
   context: OpenContext,
 ): Promise<SourceImage> {
-  const archive = await openArchive(file, context);
+  return openSaved(await openArchive(file, context), reference, context);
+}
+
+/** The image `reference` of an open archive, which is closed with it; without one, the only image there. */
+export async function openSaved(
+  archive: Archive,
+  reference: string | undefined,
+  context: OpenContext,
+): Promise<SourceImage> {
+  const { where } = archive;
   try {
     if (!archive.has("manifest.json")) {
       throw new Failure("E_MANIFEST", "the archive has no manifest.json", {
-        where: file,
+        where,
         mend: "it is none of `docker save`; for an OCI layout use oci-archive:FILE, for a root file system just FILE",
       });
     }
-    const images = parseSaved(await archive.read("manifest.json", limits.manifestBytes), file);
-    return await assemble(archive, choose(images, reference, file), context);
+    const images = parseSaved(await archive.read("manifest.json", limits.manifestBytes), where);
+    return await assemble(archive, choose(images, reference, where), context);
   } catch (error) {
     await archive.close();
     throw error;

@@ -7,6 +7,8 @@ export interface RegistryOptions {
   readonly env: Environment;
   /** Effective user id: root has files of its own below /etc. */
   readonly uid: number;
+  /** A file of logins of our own, in netrc's form: it comes before netrc itself. */
+  readonly netrc?: string;
   /** `--username`. */
   readonly username?: string;
   /** Asks for the password of `user` at `host`; undefined where there is nobody to ask. Called at most once. */

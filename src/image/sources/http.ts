@@ -34,6 +34,9 @@ const DISCARDED_BYTES = 16 << 10;
 /** Fewer bytes than this in half a TRANSFER_TIMEOUT are no progress: a peer could hold us for ever with one a minute. */
 const LEAST_BYTES = 512;
 
+/** Milliseconds of a TRANSFER_TIMEOUT; 0 is none, for which timers have no word. */
+const stallTime = (seconds: number): number => (seconds === 0 ? 0x7fff_ffff : seconds * 1000);
+
 /** Hosts of this machine: they speak plain HTTP if they do not speak TLS, and no proxy leads there. */
 export const isLoopback = (host: string): boolean =>
   /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?$/.test(host);
@@ -119,7 +122,7 @@ export class Connections {
       quiet = waiting && bytes < LEAST_BYTES ? quiet + 1 : 0;
       bytes = 0;
       if (quiet >= 2) message.destroy(timeError("ESTALLED"));
-    }, this.#settings.TRANSFER_TIMEOUT * 500);
+    }, stallTime(this.#settings.TRANSFER_TIMEOUT) / 2);
     return {
       arrived: (count) => {
         waiting = false;
@@ -161,7 +164,7 @@ export class Connections {
       let timer = setTimeout(() => request.destroy(timeError("ECONNECT_TIME")), CONNECT_TIMEOUT * 1000);
       const connected = () => {
         clearTimeout(timer);
-        timer = setTimeout(() => request.destroy(timeError("ESTALLED")), TRANSFER_TIMEOUT * 1000);
+        timer = setTimeout(() => request.destroy(timeError("ESTALLED")), stallTime(TRANSFER_TIMEOUT));
       };
       request.on("socket", (socket) => {
         const { connecting, secureConnecting } = socket as TLSSocket & { secureConnecting?: boolean };

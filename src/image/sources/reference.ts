@@ -19,12 +19,21 @@ export interface DockerReference {
   short?: string;
 }
 
+/** An image that a docker or podman of this machine has. */
+export interface DaemonReference {
+  kind: "dockerd" | "podman";
+  /** What it is called there: a name with tag or digest, or an id. */
+  name: string;
+}
+
 export type SourceReference =
   | DockerReference
   /** An OCI image layout; without `reference`, its only image. */
   | { kind: "oci"; directory: string; reference: string | undefined }
   /** A tar of an OCI image layout, or of `docker save`; without `reference`, its only image. */
   | { kind: "oci-archive" | "docker-archive"; file: string; reference: string | undefined }
+  /** An image of the docker or podman of this machine, by the name that it has there. */
+  | DaemonReference
   /** A tar file of a root file system, or a squashfs file. */
   | { kind: "file"; file: string }
   /** A tar of a root file system from standard input. */
@@ -37,7 +46,8 @@ const DEFAULT_REGISTRY = "registry-1.docker.io";
 const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
 
 const SOURCES =
-  "docker://[REGISTRY/]NAME[:TAG], oci:DIRECTORY[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIRECTORY, " +
+  "docker://[REGISTRY/]NAME[:TAG], dockerd://NAME, podman://NAME, oci:DIRECTORY[:REF], oci-archive:FILE[:REF], " +
+  "docker-archive:FILE[:REF], dir:DIRECTORY, " +
   "a tar or squashfs FILE such as ./rootfs.tar.gz, - for standard input, or host:";
 
 // distribution-spec and docker's reference grammar.
@@ -49,6 +59,8 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?
 export function parseSource(text: string): SourceReference {
   if (text === "host:") return { kind: "host" };
   if (text.startsWith("docker://")) return parseDocker(text);
+  const [, daemon, image = ""] = /^(dockerd|podman):\/\/(.*)$/s.exec(text) ?? [];
+  if (daemon === "dockerd" || daemon === "podman") return parseDaemon(text, daemon, image);
   if (text === "-") return { kind: "stdin" };
   const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
   if (local !== undefined) return parseLocal(text, local, rest);
@@ -95,6 +107,14 @@ function parseDocker(text: string): DockerReference {
     digest,
     ...(short ? { short: name } : {}),
   };
+}
+
+/** What docker and podman take for an image; it becomes a part of a URL, so no step of it may lead elsewhere. */
+const DAEMON_NAME = /^[A-Za-z0-9][A-Za-z0-9._:@-]*(?:\/[A-Za-z0-9][A-Za-z0-9._:@-]*)*$/;
+
+function parseDaemon(text: string, kind: DaemonReference["kind"], name: string): DaemonReference {
+  if (DAEMON_NAME.test(name) && name.length <= 512) return { kind, name };
+  throw sourceFailure(text, "not the name of an image");
 }
 
 /** `REGISTRY#NAME`, or `REGISTRY/NAME` where the first part can only be a host. */
@@ -150,6 +170,7 @@ export function shortName(reference: DockerReference): string {
 export function pinnedSource(text: string, digest: Digest, cwd: string): string {
   const reference = parseSource(text);
   if (reference.kind === "docker") return `docker://${reference.registry}/${reference.name}@${digest}`;
+  if (reference.kind === "dockerd" || reference.kind === "podman") return text;
   const [, scheme = "", path = ""] = /^(file:\/\/|[a-z][a-z-]*:)?(.*)$/s.exec(text) ?? [];
   return path === "" || path === "-" ? text : `${scheme}${resolve(cwd, path)}`;
 }
@@ -161,6 +182,37 @@ export function parsePlatform(text: string, where: string): Platform {
     throw new Failure("E_USAGE", "not a platform", { where, mend: "write it like linux/amd64 or linux/arm64/v8" });
   }
   return { os, architecture, ...(variant === undefined ? {} : { variant }) };
+}
+
+/** Architectures by the words of uname(1), rpm and Debian; Go's own stand for themselves. */
+const ARCHITECTURES: Readonly<Record<string, Omit<Platform, "os">>> = {
+  x86_64: { architecture: "amd64" },
+  "x86-64": { architecture: "amd64" },
+  aarch64: { architecture: "arm64" },
+  i386: { architecture: "386" },
+  i686: { architecture: "386" },
+  armv7l: { architecture: "arm", variant: "v7" },
+  armhf: { architecture: "arm", variant: "v7" },
+  armv6l: { architecture: "arm", variant: "v6" },
+  armel: { architecture: "arm", variant: "v5" },
+  ppc64el: { architecture: "ppc64le" },
+  loongarch64: { architecture: "loong64" },
+  ...Object.fromEntries(
+    ["amd64", "arm64", "386", "arm", "ppc64le", "s390x", "riscv64", "mips64le", "loong64"].map((architecture) => [
+      architecture,
+      { architecture },
+    ]),
+  ),
+};
+
+/** Linux on the architecture `word`. Throws E_USAGE. */
+export function platformOfArchitecture(word: string, where: string): Platform {
+  const known = Object.hasOwn(ARCHITECTURES, word) ? ARCHITECTURES[word] : undefined;
+  if (known !== undefined) return { os: "linux", ...known };
+  throw new Failure("E_USAGE", `not an architecture that is known: ${escapeText(word.slice(0, 100))}`, {
+    where,
+    mend: `use one of ${Object.keys(ARCHITECTURES).sort().join(", ")}, or --platform`,
+  });
 }
 
 export const formatPlatform = (platform: Platform): string =>

@@ -2,6 +2,7 @@
 import type { Context } from "../../base/context.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
+import { openDaemon } from "./daemon.ts";
 import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
@@ -43,6 +44,9 @@ export async function openSource(text: string, options: SourceOptions, context: 
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);
+    case "dockerd":
+    case "podman":
+      return openDaemon(reference, open);
     case "oci":
       return openLayout(reference.directory, reference.reference, open);
     case "oci-archive":

@@ -14,6 +14,7 @@ import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
 import { capture, type Running, requireProgram, run } from "../../base/process.ts";
 import type { digestOf } from "../digest.ts";
+import { readEnvironment, readScript } from "../enroot-files.ts";
 import { limits, tooLarge } from "../limits.ts";
 import { RESERVED } from "../names.ts";
 import type { RunConfig, SourceImage } from "../types.ts";
@@ -21,6 +22,7 @@ import { outputOf, packed } from "./directory.ts";
 import { readChunks, readStart, refuseLarge, temporaryPath } from "./files.ts";
 import { parseRun } from "./manifest.ts";
 import { pseudoToTar } from "./pseudo-file.ts";
+import { hostPlatform } from "./reference.ts";
 import type { OpenContext } from "./source.ts";
 
 /** Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, "hsqs". */
@@ -39,7 +41,9 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
     size += chunk.length;
   }
   await refuseBomb(program, path, size, context);
-  const config = await readInside(program, path, `${RESERVED}/config.json`, context);
+  const config =
+    (await readInside(program, path, `${RESERVED}/config.json`, context)) ??
+    (await enrootConfig(program, path, context));
   const about = config === undefined ? undefined : parseRun(config, `${file}: /${RESERVED}/config.json`);
   const label = basename(file);
   const unpacked = new Unpacked(program, path, context);
@@ -62,11 +66,29 @@ export async function openSquashfs(file: string, context: OpenContext): Promise<
   };
 }
 
-/** How to run the image of a squashfs file that rootling wrote; nothing is known of other files. */
+/** How to run the image of a squashfs file that rootling or enroot wrote; nothing is known of other files. */
 export async function squashfsRun(file: string, signal: AbortSignal): Promise<RunConfig> {
   const program = requireProgram("unsquashfs", "squashfs-tools");
-  const config = await readInside(program, file, `${RESERVED}/config.json`, { signal });
+  const config =
+    (await readInside(program, file, `${RESERVED}/config.json`, { signal })) ??
+    (await enrootConfig(program, file, { signal, platform: hostPlatform() }));
   return config === undefined ? {} : parseRun(config, `${file}: /${RESERVED}/config.json`).run;
+}
+
+/** The configuration that enroot wrote into the files of an image; undefined for other files. */
+async function enrootConfig(
+  program: string,
+  file: string,
+  context: Pick<OpenContext, "signal" | "platform">,
+): Promise<Buffer | undefined> {
+  const read = async (path: string) => (await readInside(program, file, path, context))?.toString("utf8");
+  // Before its version 3 enroot had the script in the other file.
+  const run = readScript((await read("etc/rc")) ?? "") ?? readScript((await read("etc/rc.local")) ?? "");
+  if (run === undefined) return undefined;
+  const Env = readEnvironment((await read("etc/environment")) ?? "");
+  const { os, architecture } = context.platform;
+  const config = { os, architecture, config: { Env, ...run }, rootfs: { type: "layers", diff_ids: [] } };
+  return Buffer.from(JSON.stringify(config));
 }
 
 /** A line of `unsquashfs -llnumeric` about a file: mode, owners, bytes. */

@@ -17,6 +17,8 @@ export interface Stream {
   /** Bytes, where known. */
   size?: number;
   root?: Entry;
+  /** What is known of the image from elsewhere. */
+  about?: Pick<SourceImage, "config" | "run" | "platform">;
   /** The stored bytes from the beginning. */
   open(): AsyncIterable<Buffer>;
   /** How often `open` gives the same bytes: always; or each time what there is by then; or only once. */
@@ -75,6 +77,7 @@ export async function openStream(stream: Stream, context: OpenContext): Promise<
     ...(stream.root === undefined ? {} : { root: stream.root }),
     run: {},
     platform: context.platform,
+    ...stream.about,
     layers: [{ label: stream.label, ...(size === undefined ? {} : { size }), open: async () => hashed() }],
     close,
   };

@@ -1,0 +1,15 @@
+#ifndef ROOTLING_STARTUP_H
+#define ROOTLING_STARTUP_H
+#include "executor.h"
+
+/* gather.c: what a start gathers before its payload runs */
+char *root_file(struct state *, const char *path, bool *missing);
+char *expanded(struct state *, const char *text);
+const char *list_value(char **list, const char *name);
+int gather(struct state *, const char *variable);
+int write_gathered(struct state *, const char *path);
+int read_gathered(struct state *, const char *path);
+
+/* fstab.c */
+int mount_lines(struct state *, const char *name, char *text, long pass);
+#endif

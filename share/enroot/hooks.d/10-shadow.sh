@@ -1,0 +1,36 @@
+#!/bin/sh
+# passwd and group of the container: root, nobody, and the caller as they are inside.
+set -eu
+stage=${ENROOT_MOUNTS%/*}
+uid=$(id -u) gid=$(id -g)
+read -r inside outside rest <"/proc/$ENROOT_PID/uid_map"
+account=$(getent passwd "${outside:-$uid}" 2>/dev/null || true)
+[ "${rest:-1}" = 1 ] || account=$(getent passwd "$uid" 2>/dev/null || true)
+name=${account%%:*}
+home=$(echo "$account" | cut -d: -f6)
+shell=$(echo "$account" | cut -d: -f7)
+[ -n "$shell" ] && [ -x "$ENROOT_ROOTFS$shell" ] || shell=/bin/sh
+group=$(getent group "$gid" 2>/dev/null | cut -d: -f1 || true)
+
+# What the image says of root and nobody stays; a file of the image is never followed outside its root.
+entry() {
+  [ -f "$ENROOT_ROOTFS/etc/$1" ] && [ ! -L "$ENROOT_ROOTFS/etc" ] && [ ! -L "$ENROOT_ROOTFS/etc/$1" ] || return 1
+  grep -m 1 "^$2:" "$ENROOT_ROOTFS/etc/$1"
+}
+{
+  if [ "$uid" != 0 ]; then
+    entry passwd root || echo 'root:x:0:0:root:/root:/bin/sh'
+    echo "${name:-user}:x:$uid:$gid::${home:-/}:$shell"
+  else
+    echo "root:x:0:0:root:/root:$shell"
+  fi
+  entry passwd nobody || echo 'nobody:x:65534:65534:nobody:/:/sbin/nologin'
+} >"$stage/passwd"
+{
+  [ "$gid" = 0 ] || entry group root || echo 'root:x:0:'
+  if [ "$gid" = 0 ]; then echo 'root:x:0:'; else echo "${group:-user}:x:$gid:"; fi
+  entry group nogroup || echo 'nogroup:x:65534:'
+} >"$stage/group"
+for file in passwd group; do
+  echo "$stage/$file /etc/$file none x-create=file,bind,ro,nosuid,nodev,noexec,private" >>"$ENROOT_MOUNTS"
+done

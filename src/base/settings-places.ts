@@ -1,0 +1,51 @@
+/** Our names, and where each has its files: what is known before anything is read. Small, for entry.ts needs it. */
+import { join } from "node:path";
+import { Failure } from "./errors.ts";
+
+/** The names that rootling goes by. */
+export type Program = "rootling" | "enroot";
+
+/** Who starts us. */
+export interface Caller {
+  readonly env: NodeJS.ProcessEnv;
+  /** The effective user id. */
+  readonly uid: number;
+  readonly program: Program;
+}
+
+const AS = "--as=";
+
+/** The name that bin/rootling was started under, which it gives as the first word where that is not its own. */
+export const programOf = ([, , word]: readonly string[]): Program => (word === `${AS}enroot` ? "enroot" : "rootling");
+
+/** The words that a user wrote. */
+export const wordsOf = ([, , ...words]: readonly string[]): string[] =>
+  words[0]?.startsWith(AS) ? words.slice(1) : words;
+
+/** The caller of this process. */
+export const ourCaller = (program: Program): Caller => ({ env: process.env, uid: process.geteuid?.() ?? 0, program });
+
+/**
+ * $NAME/rootling, or HOME-based where the XDG variable is unset or, as the specification says, not absolute. enroot has
+ * the same places for root, rootling those of the system.
+ */
+export const systemPlace =
+  (variable: string, underHome: string, system: string) =>
+  ({ env, uid, program }: Caller): string => {
+    if (uid === 0 && program === "rootling") return join(system, program);
+    const base = env[variable];
+    if (base?.startsWith("/")) return join(base, program);
+    const home = env.HOME;
+    if (!home?.startsWith("/")) {
+      throw new Failure("E_SETTING", `neither ${variable} nor HOME names an absolute directory`, {
+        mend: `set HOME or ${variable}`,
+      });
+    }
+    return join(home, underHome, program);
+  };
+
+export const cachePlace = systemPlace("XDG_CACHE_HOME", ".cache", "/var/cache");
+
+/** Where the store lies: under the name enroot, DATA_PATH is full of roots that enroot unpacked. */
+export const storePath = ({ program, DATA_PATH }: { program: Program; DATA_PATH: string }): string =>
+  program === "enroot" ? join(DATA_PATH, ".rootling") : DATA_PATH;

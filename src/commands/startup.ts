@@ -1,0 +1,94 @@
+/** The flags that configure a start by files, as enroot has them, and what becomes of them. */
+import { existsSync, lstatSync } from "node:fs";
+import { join } from "node:path";
+import { type Settings, settingsOf, variableOf } from "../base/settings.ts";
+import type { Program } from "../base/settings-places.ts";
+import { from, type Intent, type Value } from "../boot/intent.ts";
+import { readEnrootMount } from "../boot/read-enroot.ts";
+import { readStartup } from "../boot/startup-files.ts";
+import type { Cli } from "./cli.ts";
+
+export interface StartupFlags {
+  readonly conf?: string;
+  readonly rc?: string;
+  /** Files of the root, of the site and of the user steer the start. */
+  readonly enrootFiles?: boolean;
+  /** Mounts in enroot's words, which come last. */
+  readonly enrootMounts?: readonly string[];
+}
+
+/** The version of enroot whose ways these are, for hooks that ask. */
+const ENROOT_VERSION = "4.1.2";
+
+/** What hooks find of the settings, under both names. */
+function hookVariables(settings: Settings): Record<string, string> {
+  const variables: Record<string, string> = { ENROOT_VERSION, ROOTLING_VERSION: ENROOT_VERSION };
+  for (const { name } of settingsOf("enroot")) {
+    const value = settings[name as keyof Settings] as unknown;
+    const text = value === true ? "y" : value === false ? "" : Array.isArray(value) ? value.join(":") : String(value);
+    if (text === "") continue;
+    for (const program of ["enroot", "rootling"] as const) variables[variableOf(program, name)] = text;
+  }
+  return variables;
+}
+
+/** What the package ships: from the bundle, and from the sources. */
+const SHIPPED = [join(import.meta.dirname, "../share/enroot"), join(import.meta.dirname, "../../share/enroot")];
+
+const PARTS = ["environ.d", "mounts.d", "hooks.d"];
+
+/** The system's directories, then the user's. What the system has nothing of, the package has. */
+function directoriesOf({ SYSCONF_PATH, CONFIG_PATH }: Settings): { part: string; directory: string }[] {
+  const shipped = SHIPPED.find((directory) => existsSync(directory));
+  return PARTS.flatMap((part) => {
+    const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped;
+    return [...(own === undefined ? [] : [own]), CONFIG_PATH].map((directory) => ({ part, directory }));
+  });
+}
+
+/** Whether the root has files that steer a start. A hint: they are read when the container is made, inside its root. */
+const hasFiles = (directory: string): boolean =>
+  ["rc", "fstab", "environment"].some((name) => lstatSync(join(directory, "etc", name), { throwIfNoEntry: false }));
+
+/** Whether a root is one whose own files count: for an image, whether it or a change of it has a start script. */
+function rootFiles({ value: root, origin }: Intent["root"]): Value<true> | undefined {
+  if (root.kind === "host") return undefined;
+  if (root.kind !== "layers") return from(true, origin);
+  const script = (directory: string) => lstatSync(join(directory, "etc/rc"), { throwIfNoEntry: false }) !== undefined;
+  const changed = root.kept !== undefined && hasFiles(root.kept.upper);
+  return changed || root.lowers.some(script) ? from(true, origin) : undefined;
+}
+
+/** The intent with the configuration that files give it. `words`: what the start was given to run. */
+export function withStartup(
+  cli: Cli,
+  intent: Intent,
+  words: readonly string[],
+  flags: StartupFlags,
+  program: Program = cli.context("none").settings.program,
+): Intent {
+  const { conf, rc, enrootFiles = false, enrootMounts = [] } = flags;
+  if (conf === undefined && rc === undefined && !enrootFiles) return intent;
+  const { settings } = cli.context("none");
+  const startup = readStartup({
+    directories: enrootFiles ? directoriesOf(settings) : [],
+    conf,
+    rc,
+    rootFiles: enrootFiles ? rootFiles(intent.root) : undefined,
+    login: settings.LOGIN_SHELL && program === "enroot",
+    words,
+    lastLines: enrootMounts.map(readEnrootMount),
+    env: process.env,
+    hookVariables: hookVariables(settings),
+  });
+  const ofImage = intent.environment.filter(({ origin }) => origin === "image config");
+  const asked = intent.environment.filter(({ origin }) => origin === "--env");
+  return {
+    ...intent,
+    // The image's own command runs without a script; of nothing at all, the shell.
+    command: intent.command.origin === "rootling" ? from([], "rootling") : intent.command,
+    environment: asked,
+    ...(program === "enroot" ? { devices: from("host", "enroot") } : {}),
+    startup: { ...startup, environment: [...ofImage, ...startup.environment] },
+  };
+}

@@ -1,0 +1,196 @@
+/** The configuration of a start by files: what counts, in which order, and what is said of mistakes. */
+import assert from "node:assert/strict";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import type { CommandOptions } from "../support/command.ts";
+import { must } from "../support/command.ts";
+import { dataPath, type EnrootBox, enrootBox, enrootWords } from "../support/enroot.ts";
+import { userKinds } from "../support/users.ts";
+
+for (const kind of userKinds.filter((each) => each !== "subids")) {
+  describe(`enroot's configuration, as ${kind}`, () => {
+    let box: EnrootBox;
+    let site: string;
+    before(async () => {
+      box = await enrootBox(kind);
+      site = join(box.scratch, "site");
+    });
+    after(() => box.remove());
+
+    /** Replaces the site's configuration; files that end with .sh are executable. */
+    const configure = (files: Readonly<Record<string, string>>, user: Readonly<Record<string, string>> = {}) => {
+      for (const [directory, all] of [
+        [site, files],
+        [join(box.user.home, ".config/enroot"), user],
+      ] as const) {
+        rmSync(directory, { recursive: true, force: true });
+        for (const part of ["environ.d", "mounts.d", "hooks.d"]) mkdirSync(join(directory, part), { recursive: true });
+        for (const [name, text] of Object.entries(all)) {
+          mkdirSync(dirname(join(directory, name)), { recursive: true });
+          writeFileSync(join(directory, name), text);
+          chmodSync(join(directory, name), name.endsWith(".sh") ? 0o755 : 0o644);
+        }
+      }
+    };
+    const options = (env: Record<string, string> = {}): CommandOptions => ({
+      env: { ENROOT_SYSCONF_PATH: site, ...env },
+    });
+    const start = (words: readonly string[], env?: Record<string, string>) =>
+      box.must(["start", ...words], options(env));
+    const fails = async (words: readonly string[], ...said: RegExp[]) => {
+      const { status, stderr } = await box.run(["start", ...words], options());
+      assert.notEqual(status, 0);
+      for (const pattern of said) assert.match(stderr, pattern);
+    };
+    /** A script in the user's home. */
+    const script = (name: string, text: string): string => {
+      const path = join(box.scratch, name);
+      writeFileSync(path, text);
+      chmodSync(path, 0o644);
+      return path;
+    };
+
+    test("environment: root, system, user, conf, flags; the last one wins, and the host's is not inherited", async () => {
+      const root = await box.foreign("variables");
+      writeFileSync(join(root, "etc/environment"), "# comment\nA=root\nB=root\nC=root\nD=root\nE=root\nHOST=${FROM}\n");
+      configure(
+        { "environ.d/20.env": "B=system20\nC=system20\n", "environ.d/10.env": "B=system10\nD=system\nE=system\n" },
+        { "environ.d/10.env": "C=user\nD=user\nE=user\n" },
+      );
+      const conf = script("variables.conf", "environ() { echo D=conf; echo E=conf; }\n");
+      const words = ["--conf", conf, "--env", "E=flag", "variables", "sh", "-c", 'echo $A $B $C $D $E "$HOST" $SECRET'];
+      assert.equal(await start(words, { FROM: "a b", SECRET: "x" }), "root system20 user conf flag a b\n");
+    });
+
+    test("mounts and hooks: pass -1, hooks, their mounts, pass 0, conf, --mount; each sees what came before", async () => {
+      const source = (name: string): string => {
+        mkdirSync(join(box.scratch, name), { recursive: true });
+        writeFileSync(join(box.scratch, name, name), "");
+        return join(box.scratch, name);
+      };
+      const line = (name: string, pass = 0) => `${source(name)} /mnt none x-create=dir,bind,ro 0 ${pass}\n`;
+      const look = (who: string) =>
+        `#!/bin/sh\necho ${who}: $(ls "$ENROOT_ROOTFS/mnt") >>"${box.scratch}/log"\necho lost\n`;
+      configure(
+        { "mounts.d/10.fstab": line("early", -1) + line("late"), "hooks.d/10-look.sh": look("system") },
+        { "hooks.d/05-add.sh": `${look("user")}echo '${line("hooked").trim()}' >>"$ENROOT_MOUNTS"\n` },
+      );
+      await must(["chown", "-R", `${box.user.uid}`, box.scratch]);
+      const conf = script(
+        "mounts.conf",
+        `mounts() { echo '${line("conf").trim()}'; }\nhooks() { echo conf hook: $(ls "$ENROOT_ROOTFS/mnt") >>"${box.scratch}/log"; }\n`,
+      );
+      const show = ["box", "ls", "/mnt"];
+      assert.equal(await start(show), "late\n");
+      assert.equal(await must(["cat", join(box.scratch, "log")]), "system: early\nuser: early\n");
+      assert.equal(await start(["--conf", conf, ...show]), "conf\n");
+      assert.match(await must(["cat", join(box.scratch, "log")]), /conf hook: early\n$/);
+      assert.equal(await start(["--conf", conf, "-m", `${source("flag")}:/mnt`, ...show]), "flag\n");
+    });
+
+    test("hooks: the environment is a file that they may change; one that is not executable is left out", async () => {
+      configure({
+        "hooks.d/10.sh":
+          '#!/bin/sh\ngrep -q "^A=given$" "$ENROOT_ENVIRON" && echo "B=$ENROOT_VERSION" >>"$ENROOT_ENVIRON"\nsed -i /^C=/d "$ENROOT_ENVIRON"\n',
+        "hooks.d/20.sh.off": "exit 1\n",
+      });
+      const [b, c] = (
+        await start(["-e", "A=given", "-e", "C=x", "box", "sh", "-c", 'echo "$B"; echo "${C-gone}"'])
+      ).split("\n");
+      assert.match(b ?? "", /^4\./);
+      assert.equal(c, "gone");
+    });
+
+    test("what hooks write goes nowhere but into this start", async () => {
+      configure({ "hooks.d/10.sh": '#!/bin/sh\necho hooked >"$ENROOT_ROOTFS/etc/hello"\n' });
+      assert.equal(await start(["box", "cat", "/etc/hello"]), "hooked\n");
+      configure({});
+      assert.equal(await start(["box", "cat", "/etc/hello"]), "hello\n");
+    });
+
+    test("mistakes are named by file and line, and a hook that fails stops the start", async () => {
+      configure({ "mounts.d/20-config.fstab": "# fine\n\n/nowhere/at/all /mnt none bind,x-create=dir\n" });
+      await fails(["box", "true"], /\/nowhere\/at\/all \/mnt/, /mounts\.d\/20-config\.fstab:3/);
+      configure({ "mounts.d/20-config.fstab": "/nowhere /mnt none bind,nofail\n" });
+      await start(["box", "true"]);
+      configure({ "mounts.d/a.fstab": "/etc /../mnt none bind,x-create=dir\n" });
+      await fails(["box", "true"], /mounts\.d\/a\.fstab:1/);
+      configure({ "environ.d/10.env": "A=1\nno variable\n" });
+      await fails(["box", "true"], /environ\.d\/10\.env:2/);
+      configure({ "hooks.d/30-no.sh": "#!/bin/sh\necho reason >&2\nexit 3\n" });
+      await fails(["box", "true"], /reason/, /hooks\.d\/30-no\.sh/, /status 3/);
+      configure({});
+      await fails(
+        ["--conf", script("bad.conf", "hooks() { return 4; }\n"), "box", "true"],
+        /--conf, hooks\(\)/,
+        /status 4/,
+      );
+      await fails(["--conf", script("broken.conf", "environ() {\n"), "box", "true"], /--conf, environ\(\)/);
+    });
+
+    test("rc: the flag, then conf, then the root; the words are its arguments", async () => {
+      configure({});
+      const root = await box.foreign("scripted");
+      writeFileSync(join(root, "etc/rc"), 'echo "root $0 $*"; exec "$@"\n');
+      assert.equal(await start(["scripted", "echo", "x y"]), "root /etc/rc echo x y\nx y\n");
+      const conf = script("rc.conf", 'rc() {\n  echo "conf $*"\n}\n');
+      assert.equal(await start(["--conf", conf, "scripted", "a", "b"]), "conf a b\n");
+      const rc = script("given.rc", 'echo "flag $*"\n');
+      assert.equal(await start(["--conf", conf, "--rc", rc, "scripted", "a"]), "flag a\n");
+      const words = enrootWords("start");
+      const pipe = ["bash", "-c", '"$@" --rc <(echo "echo pipe \\$*") box a', "bash", ...words];
+      const piped = await box.user.run(pipe, { cwd: box.user.home, ...options() });
+      assert.equal(piped.stdout, "pipe a\n", piped.stderr);
+    });
+
+    test("a login shell reads its profile, unless it is off; no shell is needed for a command", async () => {
+      configure({});
+      const root = await box.foreign("login");
+      writeFileSync(join(root, "etc/profile"), "PROFILE=read; export PROFILE\n");
+      const show = ["login", "sh", "-c", 'echo "${PROFILE-unread}"'];
+      assert.equal(await start(show), "read\n");
+      assert.equal(await start(show, { ENROOT_LOGIN_SHELL: "no" }), "unread\n");
+      const bare = await box.foreign("bare");
+      rmSync(join(bare, "bin/sh"));
+      assert.equal(await start(["bare", "echo", "no shell"]), "no shell\n");
+      await fails(["bare"], /\/bin\/sh|not found/);
+    });
+
+    test("files of a hostile root lead nowhere, and block nothing", async (t) => {
+      configure({});
+      // Not below /dev, which the container shares.
+      const outside = mkdtempSync("/tmp/rootling-outside-");
+      t.after(() => rmSync(outside, { recursive: true }));
+      chmodSync(outside, 0o755);
+      const secret = join(outside, "secret");
+      writeFileSync(secret, "STOLEN=yes\n");
+      const root = await box.foreign("hostile");
+      symlinkSync(secret, join(root, "etc/environment"));
+      assert.equal(await start(["hostile", "sh", "-c", 'echo "${STOLEN-safe}"']), "safe\n");
+      rmSync(join(root, "etc/environment"));
+      await must(["mkfifo", join(root, "etc/fstab")]);
+      await fails(["hostile", "true"], /\/etc\/fstab of the root cannot be read/);
+      rmSync(join(root, "etc/fstab"));
+      writeFileSync(join(root, "etc/fstab"), `${dataPath(box.user)} /mnt none bind,x-create=dir\n`);
+      const { status, stderr } = await box.run(["start", "hostile", "ls", "-a", "/mnt"], options());
+      assert.ok(status !== 0 || !/\.rootling\/containers/.test(stderr));
+      writeFileSync(join(root, "etc/fstab"), `${join(dataPath(box.user), ".rootling")} /mnt none bind,x-create=dir\n`);
+      await fails(["hostile", "true"], /belongs to the store/, /etc\/fstab:1|enroot/);
+    });
+
+    test("the shipped configuration: terminal, mounts, accounts; and the hooks that settings switch on", async () => {
+      const shipped = (words: readonly string[], env: Record<string, string> = {}) =>
+        box.must(["start", ...words], { env: { TERM: "vt100", ...env } });
+      assert.equal(await shipped(["box", "sh", "-c", "echo $TERM; echo >/tmp/x; echo >/run/x"]), "vt100\n");
+      const passwd = await shipped(["box", "cat", "/etc/passwd"]);
+      assert.match(passwd, /^root:x:0:/m);
+      if (kind !== "root") assert.match(passwd, new RegExp(`^${box.user.name}:x:${box.user.uid}:`, "m"));
+      const inside = await shipped(["box", "sh", "-c", "echo $HOME; ls -d $HOME"], { ENROOT_MOUNT_HOME: "y" });
+      assert.equal(inside, `${box.user.home}\n${box.user.home}\n`);
+      const devices = await shipped(["box", "ls", "/dev"], { ENROOT_RESTRICT_DEV: "y" });
+      assert.match(devices, /^null$/m);
+      assert.doesNotMatch(devices, /^mem$|^kmsg$|^loop/m);
+    });
+  });
+}

@@ -1,0 +1,58 @@
+/** The names of other programs on a PATH: put there, taken away, and nothing else touched. */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { packageDirectory, rootling } from "../support/cli.ts";
+import { makeUser } from "../support/users.ts";
+
+test("compat install and remove", async (t) => {
+  const { user, remove } = await makeUser("root");
+  t.after(remove);
+  const directory = join(user.home, "bin");
+  const path = join(directory, "enroot");
+  const run = async (...words: string[]) => {
+    const { status, stdout, stderr } = await rootling(user, ["compat", ...words]);
+    return { status, stdout, stderr };
+  };
+  const missing = await run("install", directory);
+  assert.equal(missing.status, 125);
+  assert.match(missing.stderr, /not a directory/);
+  mkdirSync(directory);
+
+  const planned = await run("install", directory, "--dry-run");
+  assert.match(planned.stdout, new RegExp(`write symlink ${path}`));
+  assert.ok(!existsSync(path), "a dry run changes nothing");
+
+  const installed = await run("install", directory, "--only", "enroot");
+  assert.deepEqual([installed.status, installed.stdout], [0, `${path}\n`]);
+  assert.match(installed.stderr, /is not on PATH/);
+  assert.match(readlinkSync(path), /\/bin\/rootling$/);
+  const version = await user.run(["enroot", "version"], { env: { PATH: `${directory}:${user.env.PATH}` } });
+  assert.deepEqual([version.status, version.stdout], [0, "4.1.2\n"]);
+  assert.equal((await run("install", directory)).stdout, "", "what is there stays");
+  const away = await run("remove", directory, "--json");
+  assert.deepEqual(JSON.parse(away.stdout), { removed: [path] });
+  assert.ok(!existsSync(path));
+
+  writeFileSync(path, "another enroot");
+  assert.match((await run("install", directory)).stderr, /E_EXISTS.*\n {2}from: .*bin\/enroot/);
+  assert.match((await run("remove", directory)).stderr, /E_CONFLICT/);
+  assert.equal(readFileSync(path, "utf8"), "another enroot");
+  const elsewhere = join(user.home, "elsewhere");
+  mkdirSync(elsewhere);
+  symlinkSync("/usr/bin/true", join(elsewhere, "enroot"));
+  assert.match((await run("remove", elsewhere)).stderr, /E_CONFLICT/);
+  assert.match((await run("install", elsewhere, "--only", "docker")).stderr, /E_USAGE/);
+});
+
+test("bin/enroot works by itself, and through a symlink of any name", async (t) => {
+  const { user, remove } = await makeUser("root");
+  t.after(remove);
+  const program = join(packageDirectory(), "bin/enroot");
+  symlinkSync(program, join(user.home, "enroot"));
+  for (const words of [[program], [join(user.home, "enroot")], ["./enroot"]]) {
+    const { stdout, stderr } = await user.run([...words, "version"]);
+    assert.deepEqual([stdout, stderr], ["4.1.2\n", ""], words.join(" "));
+  }
+});

@@ -33,7 +33,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
 -t- slurmd           slurmd           the same: the daemon of a node
 -t- slurm-client     srun             the same: jobs
--t- libslurm-dev     /usr/include/slurm/spank.h  a plugin that the tests compile
+-t- libslurm-dev     /usr/include/slurm/spank.h  for a plugin that drives enroot
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

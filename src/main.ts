@@ -37,6 +37,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   images: { about: "list stored images", load: () => import("./commands/images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
   export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
+  bundle: { about: "write an image as one file that runs itself", load: () => import("./commands/bundle.ts") },
   importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./commands/importer.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
   remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
@@ -114,7 +115,7 @@ const manners: Readonly<Record<Program, { error: string; warning: string; words(
     words: (text) =>
       text
         .replace(/\bROOTLING_(?=[A-Z]+_)/g, "ENROOT_")
-        .replace(/\brootling (?=(list|remove|create|start|exec|import|export|info)\b)/g, "enroot "),
+        .replace(/\brootling (?=(list|remove|create|start|exec|import|export|bundle|info)\b)/g, "enroot "),
   },
 };
 

@@ -69,6 +69,8 @@ export type NamespaceWish = "private" | "host" | "user" | JoinWish;
 
 export interface Intent {
   readonly root: Value<Root>;
+  /** A directory that is there for this start only, and removed at its end. */
+  readonly temporary?: Value<string>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
   /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */

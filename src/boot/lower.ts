@@ -41,10 +41,12 @@ export function lower(asked: Intent, facts: Facts): Plan {
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
-  const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
+  const undone =
+    intent.temporary !== undefined || root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
+    ...(intent.temporary ? [op("temporary", intent.temporary.origin, intent.temporary.value)] : []),
     ...monitorOps(intent, facts.places),
     ...settings.first,
     ...root.undo,

@@ -4,6 +4,7 @@ import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { bundleCase, createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
 
@@ -196,4 +197,7 @@ export const casesOf = (bed: Bed): Case[] => [
   createCase(bed),
   bundleCase(bed),
   executorCase(bed),
+  enrootStartCase(bed),
+  enrootCreateCase(bed),
+  crowdCase(bed),
 ];

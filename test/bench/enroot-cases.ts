@@ -133,6 +133,9 @@ export const crowdCase = (bed: Bed): Case => {
           ...["run", "--rm", "--network=host", "--cgroups=disabled", "--rootfs", rootfs, "/bin/true"],
         ]),
         ownMounts: true,
+        // Its process that keeps an ordinary user's namespaces stays: it must not be waited for.
+        first: shell(asUser(shell([...podman, "unshare", "true"]))),
+        last: shell(asUser(shell([...podman, "system", "migrate"]))),
       },
     ],
     bars: [],

@@ -76,7 +76,7 @@ function commandPage(command: CommandWords): string {
         ]
       : []),
     "## Examples",
-    `\`\`\`sh\n${command.examples.join("\n")}\n\`\`\``,
+    `\`\`\`sh each-apart\n${command.examples.join("\n")}\n\`\`\``,
     "[Exit statuses](../exit-codes.md) · [error codes](../error-codes.md) · [all commands](README.md)",
   ].join("\n\n");
 }

@@ -89,6 +89,7 @@ int remove_tree(const char *path);
 #include "ops.def"
 #undef OP
 void undo_upper(struct state *, struct op *);
+void undo_temporary(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
 void undo_cgroup(struct state *, struct op *);
 void undo_pasta(struct state *, struct op *);

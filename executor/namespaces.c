@@ -171,6 +171,17 @@ void undo_upper(struct state *state, struct op *op) {
     perror("rootling: removing an ephemeral upper directory");
 }
 
+/* temporary DIRECTORY: what is there only for this start, removed at the end. */
+int op_temporary(struct state *state, struct op *op) {
+  (void)state;
+  return access(op->field[0], F_OK) == 0 ? 0 : failed_at("access", op->field[0]);
+}
+
+void undo_temporary(struct state *state, struct op *op) {
+  (void)state;
+  if (remove_tree(op->field[0]) != 0) perror("rootling: removing a temporary directory");
+}
+
 /* record FILE: the pid inside, for `exec` and `list`; written beside and renamed, so that no reader sees a part. */
 int op_record(struct state *state, struct op *op) {
   char temporary[4096], text[32];

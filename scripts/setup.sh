@@ -34,6 +34,10 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- openssl          openssl          certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
 -t- chromium         chromium         shows the page of inspect
+-t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
+-t- slurmd           slurmd           the same: the daemon of a node
+-t- slurm-client     srun             the same: jobs
+-t- libslurm-dev     /usr/include/slurm/spank.h  for a plugin that drives enroot
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

@@ -77,7 +77,7 @@ const manners: Readonly<Record<Program, { error: string; warning: string; words(
     words: (text) =>
       text
         .replace(/\bROOTLING_(?=[A-Z]+_)/g, "ENROOT_")
-        .replace(/\brootling (?=(list|remove|create|start|exec|import|export|info)\b)/g, "enroot "),
+        .replace(/\brootling (?=(list|remove|create|start|exec|import|export|bundle|info)\b)/g, "enroot "),
   },
 };
 

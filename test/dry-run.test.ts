@@ -62,6 +62,10 @@ describe("--dry-run", () => {
       ["import", "oci:layout", "-o", "/none/out.tar", "--format", "tar"],
       ["read image oci:layout # command line", "write tar /none/out.tar # --output"],
     ],
+    [
+      ["bundle", "busybox", "-o", "/none/it.run"],
+      ["read image busybox # command line", "write bundle /none/it.run # --output"],
+    ],
     [["remove", "box"], ["remove container box # command line"]],
   ];
   for (const [words, steps] of cases) {

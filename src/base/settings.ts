@@ -93,6 +93,16 @@ const idle = (about: string, shownDefault: string): SettingEntry<string> => ({
   idle: true,
 });
 
+/** Who has no home may have places of the own for all else. */
+function configPath(given: Given): string {
+  const { env, uid, program, known } = given;
+  if ((uid === 0 && program === "rootling") || env.HOME?.startsWith("/") || env.XDG_CONFIG_HOME?.startsWith("/"))
+    return configPlace(given);
+  return join(storePath({ program, DATA_PATH: String(known.DATA_PATH) }), "config");
+}
+
+const configPlace = systemPlace("XDG_CONFIG_HOME", ".config", "/etc");
+
 function runtimePath({ env, uid, program, known }: Given): string {
   if (uid === 0 && program === "rootling") return "/run/rootling";
   const base = env.XDG_RUNTIME_DIR;
@@ -109,11 +119,6 @@ export const settingsTable = {
     { rootling: "/etc/rootling", enroot: "/etc/enroot" },
     ({ program }) => `/etc/${program}`,
   ),
-  CONFIG_PATH: path(
-    "the user's configuration: .credentials, environ.d, mounts.d, hooks.d",
-    { rootling: "$XDG_CONFIG_HOME/rootling; root: /etc/rootling", enroot: "$XDG_CONFIG_HOME/enroot" },
-    systemPlace("XDG_CONFIG_HOME", ".config", "/etc"),
-  ),
   DATA_PATH: path(
     "images and containers",
     {
@@ -121,6 +126,14 @@ export const settingsTable = {
       enroot: "$XDG_DATA_HOME/enroot (rootling's store is .rootling in it)",
     },
     systemPlace("XDG_DATA_HOME", ".local/share", "/var/lib"),
+  ),
+  CONFIG_PATH: path(
+    "the user's configuration: .credentials, environ.d, mounts.d, hooks.d",
+    {
+      rootling: "$XDG_CONFIG_HOME/rootling, or DATA_PATH/config without a home; root: /etc/rootling",
+      enroot: "$XDG_CONFIG_HOME/enroot, or DATA_PATH/.rootling/config",
+    },
+    configPath,
   ),
   CACHE_PATH: path(
     "downloaded layers",
@@ -148,8 +161,8 @@ export const settingsTable = {
     parse: words,
   } satisfies SettingEntry<string>,
   MAX_PROCESSORS: {
-    about: "processors that the writing of a squashfs file may use",
-    shownDefault: "all",
+    about: "processors that the writing of a squashfs file may use; 0: all",
+    shownDefault: "0",
     default: () => 0,
     parse: count(0, 4096),
   } satisfies SettingEntry<number>,

@@ -297,6 +297,12 @@ const upper = ({ fields, errno, call }: StepFailure): Words => ({
   mend: "check ROOTLING_DATA_PATH and its free space",
 });
 
+const temporary = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_NOT_FOUND",
+  what: `the directory ${escapeText(fields[0] ?? "")} is gone: ${reason(errno, call)}`,
+  mend: "another program may clear it while it is in use: name another place with TMPDIR",
+});
+
 /** Files of a start that has a monitor of its own: log, record of the end, socket of the terminal. */
 const monitorFile = ({ verb, fields, errno, call }: StepFailure): Words => ({
   code: getSystemErrorName(-errno) === "ENOSPC" ? "E_SPACE" : "E_IO",
@@ -351,6 +357,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   user,
   join,
   upper,
+  temporary,
   log: monitorFile,
   "exit-status": monitorFile,
   listen: monitorFile,

@@ -69,6 +69,8 @@ export type NamespaceWish = "private" | "host" | "user" | JoinWish;
 
 export interface Intent {
   readonly root: Value<Root>;
+  /** A directory that is there for this start only, and removed at its end. */
+  readonly temporary?: Value<string>;
   /** What becomes of changes to the root. `kept` needs a root of kind directory, or layers with `kept`. */
   readonly writes: Value<"refused" | "ephemeral" | "kept">;
   /** Where ephemeral changes lie; where it is not said, in memory if the kernel can. */
@@ -117,8 +119,8 @@ export interface Startup {
   readonly caller: readonly string[];
   /** After the root's file and before `conf`; the intent's own environment comes last. */
   readonly environment: readonly Variable[];
-  /** A bash script of the host that may define environ, mounts, hooks and rc. */
-  readonly conf?: Value<string>;
+  /** A bash script of the host that may define environ, mounts, hooks and rc: its path, or its text. */
+  readonly conf?: { readonly origin: string } & ({ readonly path: string } | { readonly text: string });
   /** Lines of fstab in their order, and when they are mounted: -1 before the hooks, 0 after them. */
   readonly lines: readonly { readonly pass: -1 | 0; readonly line: string; readonly origin: string }[];
   /** Lines that come after all others. */

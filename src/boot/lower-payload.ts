@@ -83,7 +83,8 @@ export function payload(
   ];
 }
 
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** PATH where nobody says another. */
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 function environment(intent: Payload): Op {
   const variables = new Map([["PATH", DEFAULT_PATH]]);

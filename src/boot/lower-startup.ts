@@ -29,6 +29,7 @@ export function lowerStartup(intent: Intent, facts: Facts, lent: Lender): Op[] {
   return [
     op("caller", OURSELVES, ...startup.caller),
     op("hidden", OURSELVES, stage, ...facts.places.hidden),
+    ...scriptFile(startup.conf, stage),
     ...(rootFiles ? [op("variables-file", rootFiles.origin, ENVIRONMENT)] : []),
     ...variables(startup.environment),
     ...conf("environ", "environment"),
@@ -55,6 +56,14 @@ const variables = (list: Intent["environment"]): Op[] =>
 const FUNCTION = 'source "$1" || exit; declare -F "$2" >/dev/null || exit 0; "$2"';
 const BODY = 'source "$1" || exit; declare -F rc >/dev/null || exit 0; declare -f rc | sed "1,2d;\\$d"';
 
+type Conf = NonNullable<Startup["conf"]>;
+
+const scriptOf = (conf: Conf, stage: string): string => ("path" in conf ? conf.path : `${stage}/conf`);
+
+/** A script without a path becomes a file of the stage. */
+const scriptFile = (conf: Conf | undefined, stage: string): Op[] =>
+  conf !== undefined && "text" in conf ? [op("file", conf.origin, scriptOf(conf, stage), "600", conf.text)] : [];
+
 type ConfFunction = "environ" | "hooks" | "mounts" | "rc";
 
 const confOf =
@@ -68,7 +77,7 @@ const confOf =
             `${conf.origin}, ${name}()`,
             output,
             stage,
-            ...["/bin/bash", "-c", name === "rc" ? BODY : FUNCTION, "bash", conf.value, name],
+            ...["/bin/bash", "-c", name === "rc" ? BODY : FUNCTION, "bash", scriptOf(conf, stage), name],
           ),
         ];
 

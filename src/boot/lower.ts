@@ -39,10 +39,12 @@ export function lower(asked: Intent, facts: Facts): Plan {
   );
   const { early, late } = namespaces(who, facts);
   const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
-  const undone = root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
+  const undone =
+    intent.temporary !== undefined || root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
+    ...(intent.temporary ? [op("temporary", intent.temporary.origin, intent.temporary.value)] : []),
     ...monitorOps(intent, facts.places),
     ...settings.first,
     ...root.undo,

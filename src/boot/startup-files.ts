@@ -82,7 +82,7 @@ export function readStartup(options: StartupOptions): Startup {
   return {
     ...readStartupTexts(readStartupFiles(options.directories), env),
     ...(rootFiles ? { rootFiles } : {}),
-    ...(conf === undefined ? {} : { conf: { value: scriptPath(conf), origin: "--conf" } }),
+    ...(conf === undefined ? {} : { conf: readConf(conf) }),
     ...(rc === undefined ? {} : { rc: { value: readText(rc, "--rc"), origin: "--rc" } }),
     caller: Object.entries(caller).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),
     lastLines: options.lastLines ?? [],
@@ -91,12 +91,17 @@ export function readStartup(options: StartupOptions): Startup {
   };
 }
 
-function scriptPath(path: string): string {
+/**
+ * A script by path or, where none leads to it, by its text: Slurm's plugin hands over a file that it has open, as
+ * /proc/self/fd/N, and that descriptor stays behind.
+ */
+function readConf(path: string): NonNullable<Startup["conf"]> {
+  const text = readText(path, "--conf");
   try {
     const real = realpathSync(path);
-    if (statSync(real).isFile()) return real;
-  } catch (error) {
-    throw fileFailure(error, "reading --conf", path);
+    if (statSync(real).isFile()) return { path: real, origin: "--conf" };
+  } catch {
+    // It has no name any more.
   }
-  throw new Failure("E_NOT_FOUND", "the configuration script is no file", { where: "--conf", mend: "check the path" });
+  return { text, origin: "--conf" };
 }

@@ -105,5 +105,15 @@ export function formatPlan(plan: Plan): string {
   ].join("\n");
 }
 
-export const showPlan = (cli: Cli, plan: Plan, json: boolean | undefined): void =>
-  cli.print(json ? showJson(plan) : formatPlan(plan));
+/** Plans are shown to others: of the caller's environment, which may hold secrets, the names alone. */
+const withoutSecrets = (plan: Plan): Plan => ({
+  ...plan,
+  ops: plan.ops.map((op) =>
+    op.verb === "caller" ? { ...op, fields: op.fields.map((variable) => variable.replace(/=.*/s, "=…")) } : op,
+  ),
+});
+
+export function showPlan(cli: Cli, plan: Plan, json: boolean | undefined): void {
+  const shown = withoutSecrets(plan);
+  cli.print(json ? showJson(shown) : formatPlan(shown));
+}

@@ -44,9 +44,9 @@ export function planInDirectory(cli: Cli, container: Container, path: string, wo
   return planFiles(intent, placesOf(cli), work);
 }
 
-/** The plan of some work that changes nothing on a directory that is not of the store, with the ids of its caller. */
-export function planOnDirectory(cli: Cli, path: string, work: Op): Plan {
-  const root: Root = { kind: "directory", path };
+/** The plan of some work that changes nothing on a directory, with the ids of its caller. `stored`: it is the store's. */
+export function planOnDirectory(cli: Cli, path: string, work: Op, stored = false): Plan {
+  const root: Root = { kind: "directory", path, ...(stored ? { stored } : {}) };
   const intent = rootOnly(from(root, path), from("refused", path), from("root", path));
   return planFiles(intent, placesOf(cli), work);
 }

@@ -13,6 +13,7 @@ import type { Entry, SourceImage } from "../image/types.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Blobs } from "../store/blobs.ts";
 import { type Container, lockWriter } from "../store/containers.ts";
+import type { StoredImage } from "../store/images.ts";
 import { containerPaths } from "../store/layout.ts";
 import type { Cli } from "./cli.ts";
 import { planOnDirectory, planOnDisk } from "./container-files.ts";
@@ -87,6 +88,28 @@ async function exportTree(
 ): Promise<{ digest: string; size: number }> {
   const { enroot = false, output } = options;
   const sink = outputSink(options, context);
+  const image = await openTree(cli, context, tree, output, enroot);
+  try {
+    if (!enroot) return await buildImage(image, sink, context);
+    return await buildImage(withFiles(image, tree, context), enrootSink(sink), context);
+  } finally {
+    await image.close();
+    context.progress.close();
+  }
+}
+
+/** A stored image as a source, to be read once for `output`. The caller closes it. */
+export const openStored = (
+  cli: Cli,
+  context: Context,
+  { tree, name, run, platform }: StoredImage,
+  output: string,
+): Promise<SourceImage> => {
+  const plan = async () => planOnDirectory(cli, tree, packing("/", false), true);
+  return openTree(cli, context, { name, root: tree, plan, about: { run, platform }, configured: true }, output, false);
+};
+
+async function openTree(cli: Cli, context: Context, tree: Tree, output: string, enroot: boolean): Promise<SourceImage> {
   const stream: Stream = {
     name: tree.name,
     label: `container ${tree.name}`,
@@ -96,14 +119,7 @@ async function exportTree(
     again: "anew",
   };
   const opening = { ...context, platform: tree.about.platform, cache: new Blobs(cli.layout), once: true, output };
-  const image = await openStream(stream, { ...opening, registry: { env: {}, uid: 0 } });
-  try {
-    if (!enroot) return await buildImage(image, sink, context);
-    return await buildImage(withFiles(image, tree, context), enrootSink(sink), context);
-  } finally {
-    await image.close();
-    context.progress.close();
-  }
+  return openStream(stream, { ...opening, registry: { env: {}, uid: 0 } });
 }
 
 const withFiles = (image: SourceImage, { configured }: Tree, context: Context): SourceImage =>

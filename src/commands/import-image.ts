@@ -142,13 +142,17 @@ export async function importToFile(
   }
 }
 
+/** SOURCE_DATE_EPOCH of reproducible builds, in seconds. Throws E_SETTING. */
+export function readEpoch(): string | undefined {
+  const epoch = process.env.SOURCE_DATE_EPOCH;
+  if (epoch === undefined || /^[0-9]{1,11}$/.test(epoch)) return epoch;
+  throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
+}
+
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
 export function outputSink(options: FileImportOptions, context: Context): OpenSink {
   const { output, force = false, comp } = options;
-  const sourceDateEpoch = process.env.SOURCE_DATE_EPOCH;
-  if (sourceDateEpoch !== undefined && !/^[0-9]{1,11}$/.test(sourceDateEpoch)) {
-    throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
-  }
+  const sourceDateEpoch = readEpoch();
   switch (options.format) {
     case "squashfs":
       return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);

@@ -111,7 +111,10 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   started: new Date().toISOString(),
   writable: intent.writes.value !== "refused",
   command: intent.command.value,
-  environment: plan.ops.find(({ verb }) => verb === "environment")?.fields ?? [],
+  environment: plan.ops.flatMap(({ verb, fields }) =>
+    // What is known before; what hooks add, the processes inside have.
+    verb === "environment" || verb === "variables" ? fields : [],
+  ),
   workdir: intent.workdir.value,
   user: intent.user?.value ?? "",
   ...(intent.isolate ? { isolate: true } : {}),

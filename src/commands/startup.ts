@@ -18,7 +18,7 @@ export interface StartupFlags {
 }
 
 /** The version of enroot whose ways these are, for hooks that ask. */
-const ENROOT_VERSION = "4.1.2";
+export const ENROOT_VERSION = "4.1.2";
 
 /** What hooks find of the settings, under both names. */
 function hookVariables(settings: Settings): Record<string, string> {
@@ -37,12 +37,16 @@ const SHIPPED = [join(import.meta.dirname, "../share/enroot"), join(import.meta.
 
 const PARTS = ["environ.d", "mounts.d", "hooks.d"];
 
-/** The system's directories, then the user's. What the system has nothing of, the package has. */
-function directoriesOf({ SYSCONF_PATH, CONFIG_PATH }: Settings): { part: string; directory: string }[] {
+/** The system's directories, then with `users` the user's. What the system has nothing of, the package has. */
+export function directoriesOf(
+  { SYSCONF_PATH, CONFIG_PATH }: Settings,
+  users: boolean,
+): { part: string; directory: string }[] {
   const shipped = SHIPPED.find((directory) => existsSync(directory));
   return PARTS.flatMap((part) => {
     const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped;
-    return [...(own === undefined ? [] : [own]), CONFIG_PATH].map((directory) => ({ part, directory }));
+    const all = [...(own === undefined ? [] : [own]), ...(users ? [CONFIG_PATH] : [])];
+    return all.map((directory) => ({ part, directory }));
   });
 }
 
@@ -71,7 +75,7 @@ export function withStartup(
   if (conf === undefined && rc === undefined && !enrootFiles) return intent;
   const { settings } = cli.context("none");
   const startup = readStartup({
-    directories: enrootFiles ? directoriesOf(settings) : [],
+    directories: enrootFiles ? directoriesOf(settings, true) : [],
     conf,
     rc,
     rootFiles: enrootFiles ? rootFiles(intent.root) : undefined,

@@ -1,4 +1,4 @@
-/** `enroot import`, `load`, `digest`, `create` and `export`. */
+/** `enroot import`, `load`, `digest`, `create`, `bundle` and `export`. */
 import { realpathSync, statSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -11,6 +11,7 @@ import { makeContainer } from "../commands/create.ts";
 import { exportContainer, exportDirectory } from "../commands/export-container.ts";
 import { imageFor } from "../commands/image-for.ts";
 import { importImage, importToFile, sourceDigest } from "../commands/import-image.ts";
+import { makeBundle } from "../commands/make-bundle.ts";
 import { registryOptions } from "../commands/registry-words.ts";
 import { platformOfArchitecture } from "../image/sources/reference.ts";
 import { isSquashfs } from "../image/sources/squashfs.ts";
@@ -87,8 +88,8 @@ export async function exportImage(cli: Cli, words: Words): Promise<void> {
   else await exportDirectory(cli, context, name, realRoot(named), how);
 }
 
-/** A container of a squashfs file. */
-export async function create(cli: Cli, words: Words): Promise<void> {
+/** The squashfs file that is named. Throws E_NOT_FOUND, E_SOURCE. */
+async function squashfsOf(words: Words): Promise<string> {
   const [image = ""] = words.operands;
   const file = image === "" ? undefined : statSync(image, { throwIfNoEntry: false });
   if (!file?.isFile()) {
@@ -100,7 +101,34 @@ export async function create(cli: Cli, words: Words): Promise<void> {
       mend: "give a squashfs file, such as `enroot import` makes",
     });
   }
+  return path;
+}
+
+/** A container of a squashfs file. */
+export async function create(cli: Cli, words: Words): Promise<void> {
+  const path = await squashfsOf(words);
+  const [image = ""] = words.operands;
   await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, { ref: refOf(path) }));
+}
+
+/** A file that unpacks and runs itself, with the system's configuration and, if asked for, the user's. */
+export async function bundle(cli: Cli, words: Words): Promise<void> {
+  const path = await squashfsOf(words);
+  const name = nameOfFile(path);
+  const context = cli.context();
+  const { settings } = context;
+  const force = words.has("force") || settings.FORCE_OVERRIDE;
+  const wanted = words.value("output") ?? `${name}.run`;
+  await makeBundle(cli, context, {
+    source: `file://${path}`,
+    output: force ? resolve(wanted) : await newFile(wanted),
+    force,
+    checksum: words.has("checksum") || settings.BUNDLE_CHECKSUM,
+    description: words.value("desc") ?? name,
+    target: words.value("target") ?? name,
+    configuration: words.has("all") || settings.BUNDLE_ALL ? "all" : "system",
+    registry: registryOptions({}, context),
+  });
 }
 
 /** Makes a container under the name that was given, or under that of the image; with --force in place of what has it. */

@@ -1,6 +1,6 @@
 /** `enroot start`, `batch` and `exec`: another process takes the place of this one. */
 import { readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import type { Settings } from "../base/settings.ts";
 import { parseDirectives } from "../base/settings-files.ts";
@@ -57,11 +57,17 @@ function readDirectives(cli: Cli, conf: string): void {
 async function boot(cli: Cli, name: string, command: string[], words: Words, conf: string | undefined): Promise<void> {
   const options = bootOptions(cli, words, conf);
   readFlags(options, currentDirectory(), process.env);
-  if (statSync(name, { throwIfNoEntry: false })?.isFile()) return startFile(cli, name, command, options);
+  if (await isImageFile(name)) return startFile(cli, name, command, options);
   const named = getNamed(cli, name);
   if (named.kind === "stored") return startContainer(cli, named.container, command, options);
   const path = realRoot(named);
   await startDirect(cli, path, { root: { kind: "directory", path }, run: {} }, command, options);
+}
+
+/** A file of any other kind may have the name of a container. */
+async function isImageFile(path: string): Promise<boolean> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  return (await import("../image/sources/squashfs.ts")).isSquashfs(path);
 }
 
 /** Changes of a file's root are kept nowhere, also with --rw: it is an image, not a container. */
@@ -81,8 +87,6 @@ async function startFile(cli: Cli, file: string, command: string[], options: Boo
 async function rootOfFile(cli: Cli, path: string, options: BootOptions): Promise<DirectRoot & { digest?: string }> {
   const direct = await directRoot(cli, path, options);
   if (direct !== undefined) return direct;
-  const { isSquashfs } = await import("../image/sources/squashfs.ts");
-  if (!(await isSquashfs(path))) throw invalid(basename(path));
   const image = await imageFor(cli, path, options);
   const tree = await treeToStart(cli, image, from(options.root ? "root" : "caller", "start"), options);
   return { root: { kind: "layers", lowers: [tree] }, run: image.run, digest: image.digest };

@@ -55,6 +55,20 @@ export const commands: Readonly<Record<string, EnrootCommand>> = {
     least: 1,
     run: async (cli, words) => (await starts()).batch(cli, words),
   },
+  bundle: {
+    usage: "bundle [options] [--] IMAGE",
+    about: "Make a file of a squashfs file that unpacks and runs itself.",
+    options: [
+      { long: "all", short: "a", about: "take the user's configuration along, not only the system's" },
+      { long: "checksum", short: "c", about: "have it verify a checksum before it runs" },
+      { long: "desc", short: "d", value: "TEXT", about: "what it says of itself" },
+      OUTPUT("the image"),
+      { long: "target", short: "t", value: "DIR", about: "where its --keep puts the root" },
+      FORCE,
+    ],
+    least: 1,
+    run: async (cli, words) => (await images()).bundle(cli, words),
+  },
   create: {
     usage: "create [options] [--] IMAGE",
     about: "Make a container of a squashfs file.",

@@ -2,7 +2,9 @@
  * Sparse files of tar archives: GNU's old form and the PAX forms 0.0, 0.1 and 1.0 (GNU tar's manual, "Storing Sparse
  * Files"; tar(5) of FreeBSD). An archive stores the segments that hold data; the file that comes out has zeros between.
  */
+
 import type { ByteString } from "../base/bytes.ts";
+import { escapeText } from "../base/text.ts";
 import type { PaxRecords } from "./pax.ts";
 
 /** A piece of the file that holds data. */
@@ -50,7 +52,7 @@ export function sparseOfPax(pax: PaxRecords): Sparse | undefined {
   if (map === undefined && size === undefined && major === "0") return undefined;
   if (size === undefined) throw new Error("a sparse file without its size");
   if (major === "1" && record(pax, "GNU.sparse.minor") === "0") return { map: undefined, size: decimal(size) };
-  if (major !== "0") throw new Error(`a sparse file of the unknown version ${JSON.stringify(major.slice(0, 20))}`);
+  if (major !== "0") throw new Error(`a sparse file of the unknown version "${escapeText(major.slice(0, 20))}"`);
   const numbers = map === undefined || map === "" ? [] : map.split(",", 2 * MAXIMAL_SEGMENTS + 2).map(decimal);
   if (numbers.length % 2 !== 0) throw new Error("a sparse file with a map that cannot be");
   const segments: Segment[] = [];

@@ -1,5 +1,6 @@
 /** The 512 bytes of a tar header: what they say, alone and together with extended headers. */
 import { type ByteString, fromBytes } from "../base/bytes.ts";
+import { escapeText } from "../base/text.ts";
 import type { PaxRecords } from "./pax.ts";
 import { addSegment, type Segment, type Sparse, sparseOfPax } from "./sparse.ts";
 import type { Entry, EntryKind } from "./types.ts";
@@ -160,7 +161,7 @@ export function headerToEntry(header: Header, pax: PaxRecords, long: LongNames):
   const given = sparse === undefined ? undefined : paxText(pax, "GNU.sparse.name");
   const path = given ?? paxText(pax, "path") ?? long.name ?? header.name;
   let kind = kinds[header.type];
-  if (kind === undefined) throw new Error(`an entry of the unknown type ${JSON.stringify(header.type)}`);
+  if (kind === undefined) throw new Error(`an entry of the unknown type "${escapeText(header.type)}"`);
   // Before POSIX a directory was a file whose name ends with a slash.
   if (kind === "file" && header.type === "\0" && path.endsWith("/")) kind = "directory";
   const size = paxNumber(pax, "size") ?? header.size;

@@ -6,7 +6,7 @@ import { capture, findProgram, startBeside } from "../base/process.ts";
 import type { Plan } from "./plan.ts";
 import { toWire } from "./wire.ts";
 
-const EXECUTOR = `executor-${process.arch}`;
+const executorName = (arch: string): string => `executor-${arch}`;
 
 /** dist/ beside the sources, or the directory of the bundle itself. */
 const DISTRIBUTIONS = [import.meta.dirname, join(import.meta.dirname, "../../dist")];
@@ -26,8 +26,20 @@ const isExecutable = (path: string): boolean => {
  * into `cache`. Throws E_EXECUTOR where neither is to be had.
  */
 export async function findExecutor(cache: string): Promise<string> {
-  const found = [...DISTRIBUTIONS, cache].map((directory) => join(directory, EXECUTOR)).find(isExecutable);
-  return found ?? (await compileExecutor(cache));
+  return shippedExecutor(cache, process.arch) ?? (await compileExecutor(cache));
+}
+
+const shippedExecutor = (cache: string, arch: string): string | undefined =>
+  [...DISTRIBUTIONS, cache].map((directory) => join(directory, executorName(arch))).find(isExecutable);
+
+/** The executor for a processor as Node names it, which need not be this machine's. Throws E_EXECUTOR. */
+export async function executorFor(arch: string, cache: string): Promise<string> {
+  if (arch === process.arch) return findExecutor(cache);
+  const found = shippedExecutor(cache, arch);
+  if (found !== undefined) return found;
+  throw new Failure("E_EXECUTOR", `there is no executor for ${arch}`, {
+    mend: "make it on a machine of that kind",
+  });
 }
 
 async function compileExecutor(cache: string): Promise<string> {
@@ -38,7 +50,7 @@ async function compileExecutor(cache: string): Promise<string> {
       mend: "install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev), or run `npm run build` in a checkout",
     });
   }
-  const target = join(cache, EXECUTOR);
+  const target = join(cache, executorName(process.arch));
   const temporary = `${target}.${process.pid}`;
   mkdirSync(cache, { recursive: true, mode: 0o700 });
   const files = readdirSync(source)

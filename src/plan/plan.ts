@@ -27,6 +27,7 @@ const verbs = {
     about: "draw where the time goes; marks are of what came before",
   },
   upper: { side: "outside", fields: ["directory"], about: "make an ephemeral upper directory; removed at the end" },
+  temporary: { side: "outside", fields: ["directory"], about: "remove a directory at the end" },
   log: { side: "outside", fields: ["file", "older"], about: "open the payload's log; the former one becomes older" },
   "exit-status": { side: "outside", fields: ["file"], about: "write the payload's exit status at the end" },
   listen: { side: "outside", fields: ["socket"], about: "let clients come to the terminal; removed at the end" },

@@ -120,6 +120,12 @@ test("each name has variables, places and defaults of its own", () => {
   assert.equal(read({}).SQUASH_OPTIONS, "-comp lzo -noD");
 });
 
+test("without a home the places that are named suffice", () => {
+  const env = { ROOTLING_DATA_PATH: "/d", ROOTLING_CACHE_PATH: "/c" };
+  const { CONFIG_PATH, RUNTIME_PATH } = readSettings(env, 1000);
+  assert.deepEqual([CONFIG_PATH, RUNTIME_PATH], ["/d/config", "/d/runtime"]);
+});
+
 test("docs/reference/settings.md is what the table makes", async () => {
   const made = await command([process.execPath, join(checkout, "scripts/settings-page.mjs")]);
   assert.equal(

@@ -1,4 +1,5 @@
 /** Starts, commands in running containers, new containers, and the executor by itself, beside the peers. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { op } from "../../src/plan/plan.ts";
 import { toWire } from "../../src/plan/wire.ts";
@@ -220,5 +221,39 @@ export const executorCase = (bed: Bed): Case => {
       ratioBar("cpu", "crun run", 0.7),
       ratioBar("wall", "crun run", 0.7),
     ],
+  };
+};
+
+/** What a bundle is more than its compressed root: the script and the executor. */
+const overhead = (bundle: string): Bar => ({
+  text: "bytes beside the compressed root at most 300,000",
+  limit: 300_000,
+  value: () => {
+    const offset = /^offset='([0-9]+)'$/m.exec(readFileSync(bundle, "latin1").slice(0, 4096))?.[1];
+    return Number(offset ?? Number.NaN);
+  },
+});
+
+export const bundleCase = (bed: Bed): Case => {
+  const bundle = join(bed.work, "bench.run");
+  const tar = join(bed.work, "bench.tar.gz");
+  return {
+    name: "bundle",
+    about: "/bin/true of busybox as a bundle: unpacked, started, removed",
+    repetitions: 20,
+    warmups: 2,
+    before: [
+      container(bed),
+      shell(rootlingWords("bundle", "bench", "--force", "-o", bundle)),
+      `tar -C ${shellWord(bed.rootfs)} -czf ${shellWord(tar)} .`,
+    ].join(" && "),
+    subjects: [
+      { name: OURS, run: [bundle, "-q", "/bin/true"] },
+      {
+        name: "mktemp, tar, rm",
+        run: `d=$(mktemp -d) && tar -C "$d" -xzf ${shellWord(tar)} && rm -rf "$d"`,
+      },
+    ],
+    bars: [cpuBar(OURS, 0.12), overhead(bundle)],
   };
 };

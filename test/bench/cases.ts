@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
-import { createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
+import { bundleCase, createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
@@ -194,5 +194,6 @@ export const casesOf = (bed: Bed): Case[] => [
   execCase(bed),
   detachedCase(bed),
   createCase(bed),
+  bundleCase(bed),
   executorCase(bed),
 ];

@@ -61,6 +61,8 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       assert.equal(await box.must(["start", image, "cat", "/etc/hello"]), "hello\n");
       await box.must(["start", "-w", image, "touch", "/mark"]);
       assert.doesNotMatch(await box.must(["start", image, "ls", "/"]), /mark/);
+      writeFileSync(join(box.scratch, "box"), "of the same name");
+      assert.equal(await box.must(["start", "box", "cat", "/etc/hello"], { cwd: box.scratch }), "hello\n");
     });
 
     test("list --fancy shows what runs, and exec enters it by pid and by name", async () => {

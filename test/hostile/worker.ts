@@ -100,7 +100,8 @@ async function attempt(index: number): Promise<Record<string, unknown>> {
     else {
       if (!ALLOWED.includes(code)) problems.push(`${code}: ${error.what}`);
       // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them may be there
-      if (/[\u0000-\u001f\u007f-\u009f\u202e]/.test(`${error.what}${error.where}`)) problems.push("unescaped words");
+      if (/[\u0000-\u001f\u007f-\u009f\u202e]/.test(`${error.what}${error.where}`))
+        problems.push(`unescaped words: ${JSON.stringify([error.what, error.where])}`);
       if (error.mend === undefined) problems.push(`${code} without mend: ${error.what}`);
     }
     if (lstatSync(output, { throwIfNoEntry: false })) problems.push("an output is left");

@@ -179,6 +179,16 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await fails(["hostile", "true"], /belongs to the store/, /etc\/fstab:1|enroot/);
     });
 
+    test("accounts: the caller's comes with root's and nobody's before those of the image", async () => {
+      const root = await box.foreign("accounts");
+      const line = "www-data:x:33:33:it is a \\\\ web:/var/www:/bin/sh";
+      writeFileSync(join(root, "etc/passwd"), `root:x:0:0:image:/root:/bin/sh\n_apt:x:42:65534::/:/bin/sh\n${line}`);
+      const passwd = (await box.must(["start", "accounts", "cat", "/etc/passwd"])).trim().split("\n");
+      const names = passwd.map((text) => text.split(":")[0]);
+      assert.deepEqual(names, ["root", ...(kind === "root" ? [] : [box.user.name]), "nobody", "www-data"]);
+      assert.equal(passwd.at(-1), line);
+    });
+
     test("the shipped configuration: terminal, mounts, accounts; and the hooks that settings switch on", async () => {
       const shipped = (words: readonly string[], env: Record<string, string> = {}) =>
         box.must(["start", ...words], { env: { TERM: "vt100", ...env } });

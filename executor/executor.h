@@ -95,6 +95,7 @@ void undo_cgroup(struct state *, struct op *);
 void undo_pasta(struct state *, struct op *);
 
 void undo_serve(struct state *, struct op *);
+void undo_log(struct state *, struct op *);
 void undo_exit_status(struct state *, struct op *);
 void undo_listen(struct state *, struct op *);
 
@@ -115,6 +116,9 @@ int lend_tree(struct state *, const char *number, int tree, bool map, bool recur
 
 /* ids.c */
 int remove_mapped(struct state *, const char *path);
+
+/* detached.c */
+void life_begins(const struct plan *);
 
 /* user.c */
 bool own_account(struct state *, char *name, size_t name_size, char *home, size_t home_size, char *shell, size_t shell_size);

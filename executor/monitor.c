@@ -162,6 +162,7 @@ static int watch_terminal(struct state *state, int stops) {
 
 /* The payload runs, and whoever started us learns it. From here on nothing of theirs is kept. */
 static void begin_detached(struct state *state) {
+  life_begins(state->plan);
   write(state->report, "started", 7);
   dup2(1, 2); /* Descriptors 0 and 1 lead to /dev/null: main.c. */
   close(state->report);

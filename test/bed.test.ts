@@ -1,9 +1,10 @@
 /** The test bed itself: what the other tests stand on does what they think it does. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
-import { must } from "./support/command.ts";
+import { startTime } from "../src/base/owner.ts";
+import { command, must } from "./support/command.ts";
 import { busyboxImage, deviceLayer, ImageLayout, layeredImage, trickyLayers } from "./support/images.ts";
 import { type Registry, startRegistry } from "./support/registry.ts";
 import { makeTemp, tempDirectory } from "./support/temp.ts";
@@ -72,6 +73,24 @@ test("trees are compared by everything that they hold", async (t) => {
     ],
   );
   if (xattr) assert.ok(differences.includes('"sub/file": xattrs is {"user.x":"\\u0000ÿ"}, expected none'));
+});
+
+test("what a killed test left is cleared by the next one, and what a live one has is not", async (t) => {
+  const base = tempDirectory(t);
+  const env = { ...process.env, ROOTLING_TEST_TEMP: base };
+  const module = JSON.stringify(join(import.meta.dirname, "support/temp.ts"));
+  const make = (then: string) => [
+    ...[process.execPath, "--input-type=module-typescript", "-e"],
+    `import { makeTemp } from ${module}; const { path, remove } = makeTemp("rootling-home-"); ${then}`,
+  ];
+  await command(make('process.kill(process.pid, "SIGKILL")'), { env });
+  const [left = ""] = readdirSync(base);
+  assert.match(left, /^rootling-home-/);
+  mkdirSync(join(base, left, "closed"), { mode: 0 });
+  const ours = `rootling-home-${process.pid}.${startTime(process.pid)}.abc`;
+  for (const name of [ours, "rootling-home-abc", "other"]) mkdirSync(join(base, name));
+  await must(make("await remove()"), { env });
+  assert.deepEqual(readdirSync(base).sort(), ["other", ours, "rootling-home-abc"].sort());
 });
 
 suite("images and registry", () => {

@@ -105,6 +105,21 @@ describe("manners", () => {
     assert.equal((await box.run(["start", "--help"])).stdout, stdout);
   });
 
+  test("an empty word names nothing", async () => {
+    for (const words of [
+      ["start", ""],
+      ["run", "", "sh"],
+      ["copy", "", "box:/"],
+      ["stop", "a", ""],
+      ["wait", ""],
+    ]) {
+      const { status, stderr } = await box.run(words);
+      assert.deepEqual([status, /is empty \[E_USAGE\]/.test(stderr)], [2, true], `${words}: ${stderr}`);
+    }
+    const { stderr } = await box.run(["exec", "none", "sh", "-c", ""]);
+    assert.match(stderr, /E_NOT_FOUND/, "the words of a payload may be empty");
+  });
+
   test("a directory that was removed is no defect", async () => {
     const { status, stdout, stderr } = await sh(
       `mkdir gone && cd gone && rmdir ../gone && ${shell("run", "host:", "pwd")}`,

@@ -3,18 +3,17 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, emptyBox } from "./support/boxes.ts";
 import { rootlingWords } from "./support/cli.ts";
 import { FakeRegistry, PASSWORD, USER } from "./support/fake-registry.ts";
+import { Terminal } from "./support/terminal.ts";
 import { userKinds } from "./support/users.ts";
 
 interface Seen {
   /** All that was on the screen. */
   shown: string;
-  /** Whether the terminal showed what is typed: once it was asked, and after each wait. */
-  echo: boolean[];
-  restored: boolean;
-  status: number | null;
+  status: number;
 }
 
 const INTERRUPT = "\u0003";
@@ -36,18 +35,35 @@ describe("--username", () => {
   });
   beforeEach(() => box.user.run(["sh", "-c", 'chmod -R u+rwX "$ROOTLING_DATA_PATH"; rm -rf "$ROOTLING_DATA_PATH"']));
 
-  /** Types `keys` (see terminal.py) at the question of an import; `through` starts it by another program. */
+  /**
+   * Types `keys` at the question of an import; `through` starts it by another program. They are separated by blanks: each
+   * is a text, the name of a signal that the import gets, or `~SECONDS` to wait.
+   */
   async function type(keys: string, { through = [] as string[], progress = "plain" } = {}): Promise<Seen> {
     const source = `docker://${registry.host}/team/app:1`;
     const words = rootlingWords("import", "--username", USER, "--progress", progress, source);
-    const terminal = ["python3", join(import.meta.dirname, "support/terminal.py"), "Password of", keys];
-    const outcome = await box.user.run([...terminal, ...through, ...words], { cwd: box.user.home });
-    assert.equal(outcome.status, 0, outcome.stderr);
-    const seen = JSON.parse(outcome.stdout) as Seen;
-    assert.ok(!seen.shown.includes(PASSWORD) && !seen.shown.includes(PASSWORD.slice(0, 3)), seen.shown);
-    assert.ok(seen.echo.every((echo) => !echo));
-    assert.ok(seen.restored, "the terminal is as it was");
-    return seen;
+    const terminal = await Terminal.start(box.user, [...through, ...words]);
+    try {
+      await terminal.expect(/Password of/);
+      const echo = [(await terminal.modes()).echo];
+      for (const key of keys.split(" ")) {
+        if (key.startsWith("SIG")) process.kill(terminal.pid, key as NodeJS.Signals);
+        else if (!key.startsWith("~")) terminal.send(key);
+        else {
+          await sleep(Number(key.slice(1)) * 1000);
+          echo.push((await terminal.modes()).echo);
+        }
+      }
+      const status = await terminal.end();
+      const shown = terminal.output;
+      assert.ok(!shown.includes(PASSWORD) && !shown.includes(PASSWORD.slice(0, 3)), shown);
+      assert.ok(echo.every((is) => !is));
+      await terminal.modes();
+      assert.equal(terminal.attributes.last, terminal.attributes.before, "the terminal is as it was");
+      return { shown, status };
+    } finally {
+      terminal.close();
+    }
   }
   const stored = (): string[] => {
     const images = join(box.user.env.ROOTLING_DATA_PATH ?? "", "images");
@@ -59,8 +75,9 @@ describe("--username", () => {
     const keys = `typo${CLEAR}${wrong}${BACKSPACE}${PASSWORD.at(-1)}\r`;
     const seen = await type(keys, { progress: "tty" });
     assert.equal(seen.status, 0, seen.shown);
-    // Nothing is drawn before the question, and what is quick enough draws nothing afterwards.
-    assert.match(seen.shown, /^Password of alice at 127\.0\.0\.1:[0-9]+: \r\n/);
+    // What was drawn before, where the machine is slow, is erased; nothing is drawn over it.
+    const before = seen.shown.slice(0, seen.shown.search(/Password of alice at 127\.0\.0\.1:[0-9]+: \r\n/));
+    assert.ok(before === "" || before.endsWith("\u001b[J"), seen.shown);
     assert.match(seen.shown, /team\/app:1/);
     assert.equal(stored().length, 1);
   });

@@ -109,6 +109,11 @@ export interface Facts {
   readonly cgroups?: CgroupFacts;
   /** Only gathered for a root of kind host. */
   readonly hostRoot?: readonly HostEntry[];
+  /**
+   * Directories below those of hostRoot, outer ones first, that belong to another user and lead to where the caller works:
+   * the current directory, /var/tmp. Only for a root of kind host.
+   */
+  readonly hostWays?: readonly { readonly path: string; readonly mode: number; readonly writable: boolean }[];
   /** Mount points of the host that no other mount but / contains; only for a root of kind host. */
   readonly hostMounts?: readonly string[];
 }
@@ -175,6 +180,24 @@ function readHostRoot(mounts: readonly MountPoint[]): HostEntry[] {
     });
   }
   return entries;
+}
+
+/** The directories of others on the way to `path`; those of /, which hostRoot has, are left out. */
+function readWay(path: string, uid: number): NonNullable<Facts["hostWays"]>[number][] {
+  const parts = path.split("/").slice(1);
+  return parts.slice(1).flatMap((_, index) => {
+    const at = `/${parts.slice(0, index + 2).join("/")}`;
+    const status = lstatSync(at, { throwIfNoEntry: false });
+    if (!status?.isDirectory() || status.uid === uid) return [];
+    return [{ path: at, mode: status.mode & 0o7777, writable: permits(at, constants.W_OK) }];
+  });
+}
+
+/** Empty for root, who needs none of them. */
+function readWays(uid: number, workdir: string): Pick<Facts, "hostWays"> {
+  if (uid === 0) return {};
+  const ways = [...readWay("/var/tmp", uid), ...readWay(workdir, uid)];
+  return { hostWays: ways.filter(({ path }, index) => ways.findIndex((way) => way.path === path) === index) };
 }
 
 const topmost = (mounts: readonly string[]): string[] =>
@@ -278,6 +301,12 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
     ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
-    ...(host ? { hostRoot: readHostRoot(mounts), hostMounts: topmost(mounts.map(({ path }) => path)) } : {}),
+    ...(host
+      ? {
+          hostRoot: readHostRoot(mounts),
+          hostMounts: topmost(mounts.map(({ path }) => path)),
+          ...readWays(uid, intent.workdir.value),
+        }
+      : {}),
   };
 }

@@ -5,7 +5,7 @@ import { Failure, fileFailure } from "../base/errors.ts";
 import { type Running, type RunOptions, run } from "../base/process.ts";
 import { check } from "../plan/check.ts";
 import { findExecutor } from "../plan/launch.ts";
-import { type Op, OURSELVES, op, type Plan } from "../plan/plan.ts";
+import { type Op, op, type Plan } from "../plan/plan.ts";
 import { fromRecord, toWire } from "../plan/wire.ts";
 import { gatherExecFacts } from "./exec-facts.ts";
 import { explain } from "./explain.ts";
@@ -13,12 +13,13 @@ import { gatherFacts, type Places } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerFiles, lowerFilesOf } from "./lower-files.ts";
 
-/** Writes a file or directory of the root to standard output; with `list` everything but content. */
-export const packing = (path: string, list: boolean): Op => op("pack", OURSELVES, path, list ? "list" : "");
+/** Writes a file or directory of the root to standard output; with `list` everything but content. `origin`: who asked. */
+export const packing = (origin: string, path: string, list: boolean): Op =>
+  op("pack", origin, path, list ? "list" : "");
 
 /** Makes what comes on standard input, as `name` in the directory `path`, or as `path`. */
-export const unpacking = (path: string, name: string, owners: boolean): Op =>
-  op("unpack", OURSELVES, path, name, owners ? "owners" : "");
+export const unpacking = (origin: string, path: string, name: string, owners: boolean): Op =>
+  op("unpack", origin, path, name, owners ? "owners" : "");
 
 /** The plan in a root of its own. */
 export const planFiles = (intent: Intent, places: Places, work: Op): Plan =>

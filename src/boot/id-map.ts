@@ -234,10 +234,10 @@ export function ownersOnDisk(map: IdMap, uid: number): string {
   return uid === 0 || map.kind !== "many" ? "" : `uid:${wordsOf(map.uids)};gid:${wordsOf(map.gids)}`;
 }
 
-/** The same of what a container keeps. Root's uppers differ by where overlayfs keeps its marks: lower-root.ts. */
-export function keptOwners(map: IdMap, uid: number): string {
-  if (uid === 0 && map.kind !== "none") return map.kind === "many" ? "idmapped" : "one";
-  return ownersOnDisk(map, uid);
+/** What a container's record says of the map that it was made for; nothing of those that it is started with anyway. */
+export function recordOfMap(wish: MapWish, map: IdMap, uid: number): { words: string; owners: string } | undefined {
+  if (map.kind === "none" || (map.kind === "one" && uid !== 0)) return undefined;
+  return { words: formatMap(wish), owners: ownersOnDisk(map, uid) };
 }
 
 const linesOf = (ranges: readonly IdRange[]): string =>

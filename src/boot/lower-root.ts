@@ -150,16 +150,18 @@ function stage({ intent: { upperSize }, facts, map, lent }: Work): Op[] {
 }
 
 function overlay(
-  { facts, map }: Work,
+  { intent, facts, map }: Work,
   origin: string,
   target: string,
   upper: string,
   work: string,
   lowers: readonly string[],
 ): Op {
-  // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*.
+  // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*, unless
+  // told otherwise. What a container keeps is read by starts of every map.
+  const keeps = intent.root.value.kind === "layers" && intent.root.value.kept !== undefined;
   const options = [
-    ...(trusts(facts, map) ? [] : ["userxattr"]),
+    ...(trusts(facts, map) && !keeps ? [] : ["userxattr"]),
     ...(facts.places.mark ? [`source=${facts.places.mark}`] : []),
   ];
   return op("overlay", origin, target, options.join(","), upper, work, ...lowers);
@@ -266,6 +268,8 @@ function hostAsUser(work: Work): LoweredRoot {
   const overlaid = entries.filter((entry) => entry.kind === "directory" && entry.readable && !entry.holdsMounts);
   const bound = entries.filter((entry) => entry.kind !== "symlink" && !overlaid.includes(entry));
   const layer = (kind: "upper" | "work", { name }: HostEntry) => `${upper.path(kind)}/${name}`;
+  // Their owner has no id inside, so that overlayfs could not copy them up for the sake of what is in them.
+  const ways = ({ name }: HostEntry) => (facts.hostWays ?? []).filter(({ path }) => path.startsWith(`/${name}/`));
   return {
     undo: upper.undo,
     ops: [
@@ -274,6 +278,7 @@ function hostAsUser(work: Work): LoweredRoot {
       ...overlaid.flatMap((entry) => [
         // The merged directory shows its upper's mode: where the caller may not write, neither may they inside.
         op("make-directory", origin, layer("upper", entry), modeOf(entry)),
+        ...ways(entry).map((way) => op("make-directory", origin, `${upper.path("upper")}${way.path}`, modeOf(way))),
         op("make-directory", origin, layer("work", entry), "755"),
         op("make-directory", origin, `${stageRoot(work)}/${entry.name}`, "755"),
         overlay(work, origin, `${stageRoot(work)}/${entry.name}`, layer("upper", entry), layer("work", entry), [
@@ -297,4 +302,5 @@ function hostAsUser(work: Work): LoweredRoot {
   };
 }
 
-const modeOf = (entry: HostEntry): string => (entry.writable ? entry.mode : entry.mode & ~0o222).toString(8);
+const modeOf = (entry: Pick<HostEntry, "mode" | "writable">): string =>
+  (entry.writable ? entry.mode : entry.mode & ~0o222).toString(8);

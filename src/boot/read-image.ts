@@ -29,24 +29,33 @@ const variables = (config: ImageRunConfig): Variable[] =>
     return at > 0 ? [{ name: line.slice(0, at), value: line.slice(at + 1), origin: ORIGIN }] : [];
   });
 
-/** Entrypoint and the words given; without words Entrypoint and Cmd; without any of them a shell. */
-function commandOf(config: ImageRunConfig, words: readonly string[]): Value<readonly string[]> {
-  const entrypoint = texts(config.Entrypoint, "Entrypoint");
+/**
+ * Entrypoint and the words given; without words Entrypoint and Cmd; without any of them a shell. An entrypoint of the
+ * caller's takes the place of both; an empty one is none.
+ */
+function commandOf(
+  config: ImageRunConfig,
+  words: readonly string[],
+  own: string | undefined,
+): Value<readonly string[]> {
+  const entrypoint = own === undefined ? texts(config.Entrypoint, "Entrypoint") : own === "" ? [] : [own];
+  const origin = own === undefined ? ORIGIN : "--entrypoint";
   if (words.length > 0)
-    return from([...entrypoint, ...words], entrypoint.length > 0 ? `${ORIGIN}, command line` : "command line");
-  const command = [...entrypoint, ...texts(config.Cmd, "Cmd")];
-  return command.length > 0 ? from(command, ORIGIN) : from(["/bin/sh"], "rootling");
+    return from([...entrypoint, ...words], entrypoint.length > 0 ? `${origin}, command line` : "command line");
+  const command = [...entrypoint, ...(own === undefined ? texts(config.Cmd, "Cmd") : [])];
+  return command.length > 0 ? from(command, origin) : from(["/bin/sh"], "rootling");
 }
 
-/** What the image asks for. Throws E_MANIFEST for fields of a wrong type. */
+/** What the image asks for. `entrypoint`: the caller's own. Throws E_MANIFEST for fields of a wrong type. */
 export function readImageConfig(
   config: ImageRunConfig,
   words: readonly string[],
+  entrypoint?: string,
 ): Pick<Intent, "environment" | "command" | "workdir" | "user" | "stopSignal"> {
   const workdir = config.WorkingDir;
   return {
     environment: variables(config),
-    command: commandOf(config, words),
+    command: commandOf(config, words, entrypoint),
     workdir: workdir ? from(workdir.startsWith("/") ? workdir : `/${workdir}`, ORIGIN) : from("/", "rootling"),
     ...(config.User ? { user: from(config.User, ORIGIN) } : {}),
     ...(config.StopSignal ? { stopSignal: from(config.StopSignal, ORIGIN) } : {}),

@@ -45,17 +45,9 @@ const namespaces = (trial: Trial, more: readonly string[] = [], map?: Op): Op[] 
 const makeDirectory = (path: string): Op => op("make-directory", OURSELVES, path, "755");
 
 /** An overlay whose lower, upper and work directories lie in `base`. */
-const overlayIn = (trial: Trial, base: string, target: string): Op[] => [
+const overlayIn = (base: string, target: string): Op[] => [
   ...["lower", "lower/dir", "lower/dir/inner", "upper", "work", target].map((name) => makeDirectory(`${base}/${name}`)),
-  op(
-    "overlay",
-    OURSELVES,
-    `${base}/${target}`,
-    trial.uid === 0 ? "" : "userxattr",
-    `${base}/upper`,
-    `${base}/work`,
-    `${base}/lower`,
-  ),
+  op("overlay", OURSELVES, `${base}/${target}`, "userxattr", `${base}/upper`, `${base}/work`, `${base}/lower`),
 ];
 
 const subordinateMap = ({ uid, gid }: Trial): Op =>
@@ -70,13 +62,13 @@ function opsOf(name: TrialName, trial: Trial, upper: string): Op[] {
     case "user-namespace":
       return [...namespaces(trial, [], oneId(trial)), tmpfs, exec];
     case "overlay":
-      return [...namespaces(trial), tmpfs, ...overlayIn(trial, trial.stage, "root"), exec];
+      return [...namespaces(trial), tmpfs, ...overlayIn(trial.stage, "root"), exec];
     case "overlay-removal":
       // A directory that lost what was in it is removed by way of an opaque one, which an xattr makes: not every file
       // system below can hold it.
       return [
         ...namespaces(trial),
-        ...overlayIn(trial, upper, "root"),
+        ...overlayIn(upper, "root"),
         op("exec", OURSELVES, "/usr/bin/env", "rm", "-r", `${upper}/root/dir`),
       ];
     case "pid-namespace":

@@ -15,6 +15,7 @@ export interface BootOptions extends BootFlags, StartupFlags {
   readonly json?: boolean;
   readonly progress?: ProgressMode;
   readonly detachKeys?: string;
+  readonly entrypoint?: string;
 }
 
 /** Adds the flags that say how a container is booted. */
@@ -22,6 +23,7 @@ export function withBootFlags(command: Command): Command {
   return command
     .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
+    .option("--entrypoint <program>", "what runs instead of the image's own command and entrypoint; '': none")
     .option("-w, --workdir <path>", "directory in which the command runs")
     .option("-u, --user <who>", "USER[:GROUP] of the image (as root, or with --map subids)")
     .option("--timeline <file>", "draw where the time of the start goes, as SVG")

@@ -37,9 +37,20 @@ export function newCommand(name: string, about: string, examples: readonly strin
     .configureHelp({ commandUsage: (shown) => `rootling ${name} ${shown.usage()}` })
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
-    .showSuggestionAfterError(true);
+    .showSuggestionAfterError(true)
+    .hook("preAction", refuseEmpty);
   const shown = examples.map((example) => `  ${example}`).join("\n");
   return command.addHelpText("after", `\nExamples:\n${shown}`);
+}
+
+/** An empty word names nothing; a script has left a variable unset. Words of a payload are its own. */
+function refuseEmpty(command: Command): void {
+  for (const [index, argument] of command.registeredArguments.entries()) {
+    const given: unknown = command.processedArgs[index];
+    const names = !argument.variadic ? [given] : argument.name() === "name" ? (given as string[]) : [];
+    if (names.includes(""))
+      throw new Failure("E_USAGE", `the ${argument.name()} is empty`, { mend: "see the command's --help" });
+  }
 }
 
 /** Turns commander's errors into ours; null for those that only end a help text. */

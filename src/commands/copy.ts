@@ -1,6 +1,6 @@
 /** `rootling copy`: files between the host and a container, by a process in the container's own namespaces. */
-import { statSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { lstatSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { type ByteString, fromText } from "../base/bytes.ts";
 import { type Context, throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
@@ -70,7 +70,12 @@ const isDirectory = (path: string): boolean => statSync(path, { throwIfNoEntry: 
 /** Where on the host something goes, and what it is called there; an empty name: its content goes there. */
 function hostPlace(target: string, source: string): { directory: string; name: string } {
   const path = resolve(target);
-  if (isDirectory(path)) return { directory: path, name: meansContent(source) ? "" : baseOf(source) };
+  if (isDirectory(path)) {
+    const name = meansContent(source) ? "" : baseOf(source);
+    refuseSpecial(join(path, name), target);
+    return { directory: path, name };
+  }
+  refuseSpecial(path, target);
   const directory = dirname(path);
   if (target.endsWith("/") || !isDirectory(directory)) {
     throw new Failure("E_NOT_FOUND", "there is no such directory", { where: target, mend: "make it first" });
@@ -78,9 +83,19 @@ function hostPlace(target: string, source: string): { directory: string; name: s
   return { directory, name: basename(path) };
 }
 
+/** GNU tar puts a file in the place of what is there: as root that would be a device which all programs use. */
+function refuseSpecial(path: string, target: string): void {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there === undefined || there.isFile() || there.isDirectory() || there.isSymbolicLink()) return;
+  throw new Failure("E_CONFLICT", "a device, pipe or socket is no place for a copy", {
+    where: target,
+    mend: "give a directory, or the name of a new file",
+  });
+}
+
 async function copyOut(cli: Cli, { name, path }: Place, target: string, options: Options): Promise<void> {
   const container = getContainer(cli.layout, name);
-  const plan = await planInContainer(cli, container, packing(path, false));
+  const plan = await planInContainer(cli, container, packing(`${name}:${path}`, path, false));
   if (options.dryRun) return showPlan(cli, plan, options.json);
   const context = cli.context("none");
   const place = target === "-" ? undefined : hostPlace(target, path);
@@ -188,7 +203,7 @@ async function copyIn(cli: Cli, source: string, { name, path }: Place, options: 
     throw new Failure("E_NOT_FOUND", "there is no such file", { where: source, mend: "check the path" });
   }
   const owners = mapOf(idMapOf(container)).kind !== "one";
-  const plan = await planInContainer(cli, container, unpacking(path, called, owners));
+  const plan = await planInContainer(cli, container, unpacking(`${name}:${path}`, path, called, owners));
   if (options.dryRun) return showPlan(cli, plan, options.json);
   const lock = lockUnlessRunning(cli, container);
   try {

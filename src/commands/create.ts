@@ -1,6 +1,6 @@
 /** `rootling create`: a named container of an image. */
 import { mapOf } from "../boot/boot.ts";
-import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
+import { parseMap, recordOfMap } from "../boot/id-map.ts";
 import { from, type Intent } from "../boot/intent.ts";
 import { findExecutor } from "../plan/launch.ts";
 import { type ContainerRecord, createContainer, refuseTakenName, removeContainer } from "../store/containers.ts";
@@ -33,20 +33,20 @@ export const define = (cli: Cli) =>
   )
     .argument("<source>", "SOURCE, or the name of a stored image")
     .option("-n, --name <name>", "the container's name; made from the image's if not given")
-    .option("--map <ids>", "the id map that it is for, as of `run`; by default one id")
+    .option("--map <ids>", "the id map that it is for, as of `run`; by default one id (root may start it with any)")
     .option("--json", "print the record as JSON")
     .action(async (source: string, options: Options) => {
       const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
-      const owners = wish === undefined ? "" : keptOwners(mapOf(wish), process.geteuid?.() ?? 0);
+      const record = wish && recordOfMap(wish.value, mapOf(wish), process.geteuid?.() ?? 0);
       if (options.dryRun) return planCreation(cli, source, options);
-      const record = await createFrom(cli, source, options, wish && { wish, owners });
-      cli.print(options.json ? showJson(record) : record.name);
+      const made = await createFrom(cli, source, options, wish && { wish, record });
+      cli.print(options.json ? showJson(made) : made.name);
     });
 
 /** The id map that a container is for. */
 interface MapWish {
   readonly wish: Intent["idMap"];
-  readonly owners: string;
+  readonly record: ContainerRecord["map"];
 }
 
 /**
@@ -64,8 +64,7 @@ export async function createFrom(
   const image = await imageFor(cli, source, options);
   const name = options.name ?? nameFrom(image.name);
   const tree = map === undefined ? image.tree : await treeToStart(cli, image, map.wish, options);
-  const kept = map && map.owners !== "" ? { words: formatMap(map.wish.value), owners: map.owners } : undefined;
-  return makeContainer(cli, name, { image, tree, ...(kept && { map: kept }) }, options.progress);
+  return makeContainer(cli, name, { image, tree, ...(map?.record && { map: map.record }) }, options.progress);
 }
 
 /** Makes a container of a stored image, whose `tree` fits the map. Throws E_EXISTS if the name is taken. */

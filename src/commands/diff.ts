@@ -26,7 +26,7 @@ export const define = (cli: Cli) =>
       const paths = containerPaths(cli.layout, name);
       const list = async (path: string): Promise<Map<ByteString, Entry>> => {
         const entries = new Map<ByteString, Entry>();
-        const plan = planInDirectory(cli, container, path, packing("/", true));
+        const plan = planInDirectory(cli, container, path, packing(`container ${name}`, "/", true));
         const running = await startWork(cli, cli.context("none"), plan, { stdout: "pipe" });
         const reader = new FrameReader(
           { entry: (entry) => entries.set(entry.path, entry), data: () => {}, end: () => {} },

@@ -12,8 +12,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { isatty } from "node:tty";
-import { unescapeOctal } from "../base/bytes.ts";
 import { errnoOf } from "../base/errors.ts";
+import { type CgroupPlace, type Controller, gatherCgroups } from "../boot/cgroup-facts.ts";
 import { type Finding, type Host, ok, warning } from "./doctor-finding.ts";
 
 /** A character device that is opened for reading and writing; `module`: of the kernel. */
@@ -59,47 +59,12 @@ export async function terminal(host: Host): Promise<Finding> {
       );
 }
 
-interface Hierarchy {
-  readonly mount: string;
-  readonly root: string;
-  /** Controllers of version 1, unified for version 2. */
-  readonly holds: readonly string[];
-}
-
 /** Controllers that limits need. */
-const CONTROLLERS = ["cpu", "memory", "pids"] as const;
+const CONTROLLERS: readonly Controller[] = ["cpu", "memory", "pids"];
 
-/** By the fields of /proc/self/mountinfo (proc(5)). */
-const hierarchies = (): Hierarchy[] =>
-  readFileSync("/proc/self/mountinfo", "utf8")
-    .trimEnd()
-    .split("\n")
-    .flatMap((line) => {
-      const [left = "", right = ""] = line.split(" - ");
-      const [, , , root = "", mount = ""] = left.split(" ").map(unescapeOctal);
-      const [type, , options = ""] = right.split(" ");
-      if (type === "cgroup2") return [{ mount, root, holds: ["unified"] }];
-      return type === "cgroup" ? [{ mount, root, holds: options.split(",") }] : [];
-    });
-
-/** Our own cgroup in the hierarchy with this controller (cgroups(7)); undefined where it cannot be seen. */
-function ownCgroup(holds: string): string | undefined {
-  const line = readFileSync("/proc/self/cgroup", "utf8")
-    .split("\n")
-    .map((text) => /^[0-9]+:([^:]*):(.*)$/.exec(text) ?? [])
-    .find(([, controllers = ""]) =>
-      holds === "unified" ? controllers === "" : controllers.split(",").includes(holds),
-    );
-  const where = hierarchies().find((one) => one.holds.includes(holds));
-  const path = line?.[2];
-  if (where === undefined || path === undefined || !path.startsWith(where.root === "/" ? "" : where.root))
-    return undefined;
-  return join(where.mount, path.slice(where.root === "/" ? 0 : where.root.length));
-}
-
-const canDivide = (cgroup: string | undefined): boolean => {
-  if (cgroup === undefined) return false;
-  const child = join(cgroup, `rootling-doctor-${process.pid}`);
+/** Tries it: what looks writable may yet refuse. */
+function canDivide({ parent }: CgroupPlace): boolean {
+  const child = join(parent, `rootling-doctor-${process.pid}`);
   try {
     mkdirSync(child);
     rmdirSync(child);
@@ -107,27 +72,19 @@ const canDivide = (cgroup: string | undefined): boolean => {
   } catch {
     return false;
   }
-};
-
-const unifiedControllers = (cgroup: string): string[] => {
-  try {
-    return readFileSync(join(cgroup, "cgroup.controllers"), "utf8").trim().split(" ");
-  } catch {
-    return [];
-  }
-};
+}
 
 /** Limits need a cgroup that is ours to divide: of version 2 where it was delegated, of version 1 for root. */
 export function cgroups({ uid }: Host): Finding {
-  const unified = ownCgroup("unified");
-  const offered = unified === undefined ? [] : unifiedControllers(unified);
-  const lacks = CONTROLLERS.filter((controller) => !offered.includes(controller));
-  if (lacks.length === 0 && canDivide(unified)) return ok(`${unified} is ours, with ${CONTROLLERS.join(", ")}`);
-  if (uid === 0 && CONTROLLERS.every((controller) => canDivide(ownCgroup(controller))))
-    return ok(`cgroups of version 1 with ${CONTROLLERS.join(", ")}`);
-  const reason = lacks.length === 0 ? "our cgroup is not ours to divide" : `our cgroup offers no ${lacks.join(", ")}`;
+  const placesFor = (wanted: readonly Controller[]) => gatherCgroups(wanted, uid).places.filter(canDivide);
+  const [place] = placesFor(CONTROLLERS);
+  const lacks = CONTROLLERS.filter((controller) => placesFor([controller]).length === 0);
+  if (place !== undefined && lacks.length === 0) {
+    const held = CONTROLLERS.join(", ");
+    return ok(place.version === 2 ? `${place.parent} is ours, with ${held}` : `cgroups of version 1 with ${held}`);
+  }
   return warning(
-    `${reason}: --memory, --cpus and --pids-limit are refused`,
+    `no cgroup with ${(lacks.length === 0 ? CONTROLLERS : lacks).join(", ")} is ours to divide: --memory, --cpus and --pids-limit are refused`,
     uid === 0
       ? "mount cgroup2 on /sys/fs/cgroup with these controllers, or do without limits"
       : "with systemd, start rootling by: systemd-run --user --scope --property=Delegate=yes rootling …",

@@ -55,7 +55,7 @@ export async function exportContainer(
     return await exportTree(cli, context, options, {
       name,
       root: form === "copied" ? paths.root : paths.upper,
-      plan: () => planOnDisk(cli, container, packing("/", false)),
+      plan: () => planOnDisk(cli, container, packing(`container ${name}`, "/", false)),
       about: { ...(config && { config }), run: image.run, platform: image.platform },
       configured: isEnrootTree(image.tree),
     });
@@ -75,7 +75,7 @@ export const exportDirectory = (
   exportTree(cli, context, options, {
     name,
     root: path,
-    plan: async () => planOnDirectory(cli, path, packing("/", false)),
+    plan: async () => planOnDirectory(cli, path, packing(path, "/", false)),
     about: { run: {}, platform: hostPlatform() },
     configured: true,
   });
@@ -105,7 +105,7 @@ export const openStored = (
   { tree, name, run, platform }: StoredImage,
   output: string,
 ): Promise<SourceImage> => {
-  const plan = async () => planOnDirectory(cli, tree, packing("/", false), true);
+  const plan = async () => planOnDirectory(cli, tree, packing(name, "/", false), true);
   return openTree(cli, context, { name, root: tree, plan, about: { run, platform }, configured: true }, output, false);
 };
 

@@ -1,6 +1,5 @@
 /** `rootling remove`: containers, and names of images. */
 import { constants } from "node:os";
-import { Failure } from "../base/errors.ts";
 import { getContainer, refuseRunning, removeContainer } from "../store/containers.ts";
 import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
@@ -30,7 +29,6 @@ export const define = (cli: Cli) =>
     .option("-f, --force", "end containers that run, by SIGKILL")
     .action(async (names: string[], options: Options) => {
       refuseIdleFlags(options);
-      if (names.includes("")) throw new Failure("E_USAGE", "an empty name", { mend: "see `rootling list`" });
       if (options.dryRun)
         return showSteps(
           cli,

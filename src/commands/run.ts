@@ -58,12 +58,12 @@ const terminalType = () => (process.env.TERM ? [{ name: "TERM", value: process.e
 /** The root of the host, overlaid, with the caller's own shell and directory. */
 function hostIntent(command: readonly string[], options: BootOptions): Intent {
   const flags = readFlags(options, currentDirectory(), process.env);
-  const words = command.length > 0 ? command : [userInfo().shell || "/bin/sh"];
+  const asked = readImageConfig({}, command, options.entrypoint).command;
   return {
     root: from({ kind: "host" }, "host:"),
     writes: from("ephemeral", "run"),
     devices: from("fresh", "rootling"),
-    command: from(words, command.length > 0 ? "command line" : "passwd"),
+    command: asked.origin === "rootling" ? from([userInfo().shell || "/bin/sh"], "passwd") : asked,
     ...flags,
     workdir: flags.workdir ?? from(startDirectory(), "working directory"),
     environment: [...terminalType(), ...flags.environment],
@@ -113,7 +113,7 @@ export function imageParts(
   command: readonly string[],
   options: BootOptions,
 ): Omit<Intent, "root" | "writes"> {
-  const image = readImageConfig(config, command);
+  const image = readImageConfig(config, command, options.entrypoint);
   const flags = readFlags(options, currentDirectory(), process.env);
   const idMap = isolateIds(flags.isolate, flags.idMap, process.geteuid?.() ?? 0);
   return {

@@ -1,7 +1,7 @@
 /** `rootling start`: a container, or an image without one, read-only unless --rw. */
 import { Failure } from "../base/errors.ts";
 import { mapOf } from "../boot/boot.ts";
-import { formatMap, keptOwners, parseMap } from "../boot/id-map.ts";
+import { formatMap, ownersOnDisk, parseMap } from "../boot/id-map.ts";
 import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
 import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
@@ -118,7 +118,7 @@ export async function startDirect(
 /** The container's own map, unless another one that gives its files the same owners is asked for. */
 function mapOfContainer({ name, map }: Container, asked: Intent["idMap"]): Intent["idMap"] {
   const idMap = asked.origin === "rootling" && map ? from(parseMap(map.words, name), `container ${name}`) : asked;
-  if (keptOwners(mapOf(idMap), process.geteuid?.() ?? 0) === (map?.owners ?? "")) return idMap;
+  if (ownersOnDisk(mapOf(idMap), process.geteuid?.() ?? 0) === (map?.owners ?? "")) return idMap;
   const words = map?.words ?? "self";
   throw new Failure("E_CONFLICT", `the files of the container ${name} have the owners of --map ${words}`, {
     where: idMap.origin,

@@ -4,7 +4,7 @@ import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { mapOf } from "../boot/boot.ts";
-import { keptOwners, parseMap } from "../boot/id-map.ts";
+import { parseMap, recordOfMap } from "../boot/id-map.ts";
 import { from } from "../boot/intent.ts";
 import type { Cli } from "../commands/cli.ts";
 import { makeContainer } from "../commands/create.ts";
@@ -148,7 +148,8 @@ async function makeNamed(cli: Cli, words: Words, own: string, find: () => Promis
 function mapHere(cli: Cli): ContainerRecord["map"] {
   const words = mapOfRoot(cli.context("none").settings);
   if (words === undefined) return undefined;
-  return { words, owners: keptOwners(mapOf(from(parseMap(words, "enroot"), "enroot")), 0) };
+  const wish = from(parseMap(words, "enroot"), "enroot");
+  return recordOfMap(wish.value, mapOf(wish), 0);
 }
 
 /** A file's name as that of an image, which has fewer characters. */

@@ -26,11 +26,11 @@ export interface ContainerRecord {
    * file system cannot hold an overlay's upper directory.
    */
   form: "shared" | "copied";
-  /** The id map that its files are for; absent for the maps of one id, and for root without a user namespace. */
+  /** The id map that it was made for; absent for the maps of one id, and for root without a user namespace. */
   map?: {
     /** The words of --map. */
     words: string;
-    /** What the owners on disk depend on. */
+    /** What the owners on disk depend on; empty for root, whose idmapped mounts serve every map. */
     owners: string;
   };
   /** ISO 8601 time. */

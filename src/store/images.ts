@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, promises, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
-import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
+import { makePrivateDirectory, syncDirectory, temporaryName, writeFileSafely } from "../base/files.ts";
 import { type Owner, ourselves, ownerName, suffix } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { imagePaths, type Layout, refPath } from "./layout.ts";
@@ -136,7 +136,7 @@ export async function removeImage(layout: Layout, image: StoredImage, signal: Ab
       refuseInUse(image, paths.users);
     } catch (error) {
       await recoverImage(layout, image.digest);
-      for (const name of names) await addRef(layout, name, image.digest);
+      for (const name of names) if (readRef(layout, name) === undefined) await addRef(layout, name, image.digest);
       throw error;
     }
     await removeImageDirectory(layout, hexOf(image.digest) ?? "");
@@ -191,9 +191,29 @@ export async function removeImageDirectory(layout: Layout, hex: string): Promise
 
 /** Forgets all names of an image; returns them. */
 async function removeRefs(layout: Layout, digest: string): Promise<string[]> {
-  const names = refsByDigest(layout).get(digest) ?? [];
-  for (const name of names) await removeRef(layout, name);
-  return names;
+  const removed: string[] = [];
+  for (const name of refsByDigest(layout).get(digest) ?? [])
+    if (await removeRefOf(layout, name, digest)) removed.push(name);
+  if (removed.length > 0) await syncDirectory(layout.refs);
+  return removed;
+}
+
+/** Forgets a name unless it was given to another image meanwhile. It is moved aside first: only then is it known whose. */
+async function removeRefOf(layout: Layout, name: string, digest: string): Promise<boolean> {
+  const path = refPath(layout, name);
+  const aside = temporaryName(path);
+  try {
+    if (readRef(layout, name) !== digest) return false;
+    await promises.rename(path, aside);
+    const ours = (readJson(aside) as RefRecord | undefined)?.digest === digest;
+    // A still newer name is left alone.
+    if (!ours) await promises.link(aside, path).catch(() => {});
+    await promises.rm(aside);
+    return ours;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw fileFailure(error, "forgetting a name", path);
+  }
 }
 
 function refuseInUse(image: StoredImage, users: string): void {

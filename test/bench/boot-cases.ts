@@ -7,9 +7,9 @@ import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 
-const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
+export const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
 
-const cpuBar = (subject: string, limit: number): Bar => ({
+export const cpuBar = (subject: string, limit: number): Bar => ({
   text: `${subject}: CPU time at most ${limit.toFixed(3)} s`,
   limit,
   value: (medians) => medians.get(subject)?.cpu ?? Number.NaN,
@@ -30,7 +30,7 @@ const crunRun = (bed: Bed): Subject => ({
 });
 
 /** A container in the store. */
-const container = (bed: Bed): string =>
+export const storedContainer = (bed: Bed): string =>
   [
     shell(rootlingWords("import", `docker://${bed.registry}/busybox:1`, "--name", "bench", "--progress", "none")),
     shell(rootlingWords("create", "bench", "--name", "bench")),
@@ -43,7 +43,7 @@ export const startCase = (bed: Bed): Case => ({
   about: "a whole start of /bin/true, from the first word to the exit status",
   repetitions: 20,
   warmups: 2,
-  before: container(bed),
+  before: storedContainer(bed),
   subjects: [
     { name: OURS, run: rootlingWords("start", "bench", "/bin/true") },
     { name: PRIVATE, run: rootlingWords("start", "--pid", "--ipc", "--uts", "bench", "/bin/true") },
@@ -78,7 +78,7 @@ export const execCase = (bed: Bed): Case => {
     about: "/bin/true in a container that runs",
     repetitions: 20,
     warmups: 2,
-    before: `${container(bed)} && { ${running} >/dev/null 2>&1 & echo $! >${pid}; } && i=0 && until ${entered} 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done`,
+    before: `${storedContainer(bed)} && { ${running} >/dev/null 2>&1 & echo $! >${pid}; } && i=0 && until ${entered} 2>/dev/null; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done`,
     after: `kill $(cat ${pid})`,
     subjects: [
       { name: OURS, run: rootlingWords("exec", "bench", "/bin/true") },
@@ -118,7 +118,7 @@ export const detachedCase = (bed: Bed): Case => {
     about: "started to go on by itself, looked at, and ended; memory is the PSS of what stays beside the payload",
     repetitions: 10,
     warmups: 1,
-    before: container(bed),
+    before: storedContainer(bed),
     subjects: [
       {
         name,
@@ -243,7 +243,7 @@ export const bundleCase = (bed: Bed): Case => {
     repetitions: 20,
     warmups: 2,
     before: [
-      container(bed),
+      storedContainer(bed),
       shell(rootlingWords("bundle", "bench", "--force", "-o", bundle)),
       `tar -C ${shellWord(bed.rootfs)} -czf ${shellWord(tar)} .`,
     ].join(" && "),

@@ -26,7 +26,9 @@ const intent = (writes: "kept" | "refused", idMap: Intent["idMap"]["value"]): In
 const shown = (ops: readonly Op[]): string[] => ops.map(({ verb, fields }) => [verb, ...fields].join(" "));
 
 test("out of a container that does not run: its layers, and nothing is executed", () => {
-  const plan = check(lowerFiles(intent("refused", "root"), facts("start-writable"), packing("/srv", false)));
+  const plan = check(
+    lowerFiles(intent("refused", "root"), facts("start-writable"), packing("box:/srv", "/srv", false)),
+  );
   const stage = "/run/user/1000/rootling/stage";
   assert.deepEqual(shown(plan.ops), [
     "namespaces user,mount",
@@ -42,7 +44,7 @@ test("out of a container that does not run: its layers, and nothing is executed"
 });
 
 test("into one: its own upper directory, with root's owners mapped where root has a map", () => {
-  const work = unpacking("/srv", "name", true);
+  const work = unpacking("box:/srv", "/srv", "name", true);
   const plan = check(lowerFiles(intent("kept", "subids"), facts("run-mapped-as-root"), work));
   const ops = shown(plan.ops);
   assert.deepEqual(
@@ -67,8 +69,8 @@ test("of one that runs: its namespaces, as root of them", () => {
     architecture: "x64",
   } as const;
   const target = { pid: 42, start: "7", origin: "web" };
-  const plan = check(lowerFilesOf(target, joined, 0, packing("/", true)));
+  const plan = check(lowerFilesOf(target, joined, 0, packing("box", "/", true)));
   assert.equal(plan.topology, "supervised");
   assert.deepEqual(shown(plan.ops), ["join 42 7 user,mount,pid", "take-ids 0 0", "pack / list"]);
-  assert.deepEqual(shown(lowerFilesOf(target, joined, 1000, packing("/", true)).ops).length, 2);
+  assert.deepEqual(shown(lowerFilesOf(target, joined, 1000, packing("box", "/", true)).ops).length, 2);
 });

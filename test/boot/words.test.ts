@@ -60,11 +60,17 @@ test("variables: a value, the caller's own, none", () => {
 });
 
 test("an image's configuration decides what runs", () => {
-  const command = (config: object, words: string[]) => readImageConfig(config, words).command.value;
+  const command = (config: object, words: string[], entrypoint?: string) =>
+    readImageConfig(config, words, entrypoint).command.value;
   assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, []), ["/e", "c"]);
   assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, ["w"]), ["/e", "w"]);
   assert.deepEqual(command({ Cmd: ["c"] }, ["w"]), ["w"]);
   assert.deepEqual(command({}, []), ["/bin/sh"]);
+  assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, [], "/o"), ["/o"]);
+  assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, ["w"], "/o"), ["/o", "w"]);
+  assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, ["w"], ""), ["w"]);
+  assert.deepEqual(command({ Entrypoint: ["/e"], Cmd: ["c"] }, [], ""), ["/bin/sh"]);
+  assert.equal(readImageConfig({}, ["w"], "/o").command.origin, "--entrypoint, command line");
   assert.equal(readImageConfig({ WorkingDir: "srv" }, []).workdir.value, "/srv");
   assert.throws(
     () => readImageConfig({ Env: "PATH=/" } as object, []),

@@ -7,29 +7,25 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { rootlingWords } from "../support/cli.ts";
 import { background, command, must, shellWord } from "../support/command.ts";
-import { startRegistry } from "../support/image-registry.ts";
+import { type Registry, startRegistry } from "../support/registry.ts";
 import { ordinaryKinds } from "../support/users.ts";
 
 describe("importer", () => {
   let box: Box;
   let uri: string;
   let directory: string;
-  let endRegistry: () => Promise<void>;
+  let registry: Registry;
   const step = (id: string) => ({ env: { SLURM_JOB_ID: "7", SLURM_STEP_ID: id } });
   const files = () => readdirSync(directory).filter((name) => name !== "loans");
   const loans = () => readdirSync(join(directory, "loans"));
   before(async () => {
     box = await busyboxBox(ordinaryKinds[0] ?? "plain");
     directory = join(box.user.env.ROOTLING_DATA_PATH ?? "", "squashfs");
-    const registry = await startRegistry(
-      { after: (end) => (endRegistry = end as unknown as () => Promise<void>) },
-      box.scratch,
-    );
-    await registry.push(`oci:${box.scratch}/layout:latest`, "busybox:1", "oci");
-    uri = `docker://${registry.host}/busybox:1`;
+    registry = await startRegistry();
+    uri = await registry.push(`${box.scratch}/layout:latest`, "busybox:1");
   });
   after(async () => {
-    await endRegistry();
+    await registry.stop();
     await box.remove();
   });
 

@@ -9,8 +9,8 @@ import { type Progress, silentProgress } from "../../src/base/progress.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import type { RegistryOptions } from "../../src/image/sources/environment.ts";
 import { BASIC, type FakeOptions, FakeRegistry, layers, PASSWORD, secretsIn, USER } from "../support/fake-registry.ts";
-import { freePort } from "../support/image-registry.ts";
 import { failsWith, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
+import { freePort } from "../support/registry.ts";
 
 /** A CA of the test's own, and a certificate of it for 127.0.0.1 and registry.test. */
 async function makeCertificates(directory: string): Promise<{ ca: string; cert: Buffer; key: Buffer }> {

@@ -8,7 +8,6 @@ import { importImage, importToFile } from "../../src/commands/import-image.ts";
 import { digestHex, digestOf } from "../../src/image/digest.ts";
 import { parseSource } from "../../src/image/sources/reference.ts";
 import type { Digest } from "../../src/image/types.ts";
-import { startRegistry } from "../support/image-registry.ts";
 import {
   describeTree,
   failsWith,
@@ -18,6 +17,7 @@ import {
   testContext,
   writeLayout,
 } from "../support/image-support.ts";
+import { startRegistry } from "../support/registry.ts";
 
 const lower: Given[] = [
   { path: "etc", kind: "directory" },
@@ -39,9 +39,9 @@ test("a registry, a layout and a tarball give the same tree", async (t) => {
   for (const compression of ["zstd", "none"] as const) {
     writeLayout(join(directory, `layout-${compression}`), layers, { compression, config });
   }
-  const registry = await startRegistry(t, directory);
-  for (const format of ["oci", "v2s2"] as const)
-    await registry.push(`oci:${directory}/layout`, `test/${format}:1`, format);
+  const registry = await startRegistry();
+  t.after(registry.stop);
+  for (const format of ["oci", "v2s2"] as const) await registry.push(`${directory}/layout`, `test/${format}:1`, format);
   const half = tarOf(merged).length >> 1;
   const parts = [tarOf(merged).subarray(0, half), tarOf(merged).subarray(half)];
   writeFileSync(join(directory, "plain.tar"), tarOf(merged));
@@ -50,8 +50,8 @@ test("a registry, a layout and a tarball give the same tree", async (t) => {
   writeFileSync(join(directory, "frames.bin"), Buffer.concat(parts.map((part) => zstdCompressSync(part))));
 
   const sources = {
-    oci: `docker://${registry.host}/test/oci:1`,
-    v2s2: `docker://${registry.host}/test/v2s2:1`,
+    oci: `docker://${registry.address}/test/oci:1`,
+    v2s2: `docker://${registry.address}/test/v2s2:1`,
     layout: `oci:${directory}/layout:latest`,
     zstd: `oci:${directory}/layout-zstd`,
     none: `oci:${directory}/layout-none`,
@@ -78,21 +78,22 @@ test("a registry, a layout and a tarball give the same tree", async (t) => {
 test("a registry: missing images, flipped bytes, a pinned image without network", async (t) => {
   const directory = scratch(t);
   writeLayout(join(directory, "layout"), [tarOf(lower), tarOf(upper)]);
-  const registry = await startRegistry(t, directory);
-  await registry.push(`oci:${directory}/layout`, "one:1", "oci");
+  const registry = await startRegistry();
+  t.after(registry.stop);
+  await registry.push(`${directory}/layout`, "one:1", "oci");
   const { context, layout } = testContext(directory);
-  const from = (name: string) => importImage(context, layout, `docker://${registry.host}/${name}`);
+  const from = (name: string) => importImage(context, layout, `docker://${registry.address}/${name}`);
   await assert.rejects(from("one:2"), failsWith("E_NOT_FOUND"));
   await assert.rejects(from("two"), failsWith("E_NOT_FOUND"));
   await assert.rejects(from(`one@sha256:${"0".repeat(64)}`), failsWith("E_NOT_FOUND"));
   const other = { os: "linux", architecture: "s390x" };
   await assert.rejects(
-    importImage(context, layout, `docker://${registry.host}/one:1`, { platform: other }),
+    importImage(context, layout, `docker://${registry.address}/one:1`, { platform: other }),
     failsWith("E_PLATFORM", /amd64|arm64/),
   );
   const stored = await from("one:1");
   const again = await importImage(context, layout, `docker://127.0.0.1:1/one@${stored.digest}`, { name: "pinned" });
-  assert.deepEqual(again.refs, [`${registry.host}/one:1`, "pinned"].sort());
+  assert.deepEqual(again.refs, [`${registry.address}/one:1`, "pinned"].sort());
 
   // Each blob of the registry in turn gets a flipped byte.
   const manifest = JSON.parse(
@@ -102,14 +103,14 @@ test("a registry: missing images, flipped bytes, a pinned image without network"
   };
   for (const { digest } of manifest.layers) {
     const hex = digestHex(digest);
-    const path = join(registry.store, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data");
+    const path = registry.blobFile(digest);
     const whole = readFileSync(path);
     const flipped = Buffer.from(whole);
     flipped.writeUInt8(flipped.readUInt8(whole.length - 9) ^ 1, whole.length - 9);
     writeFileSync(path, flipped);
     const fresh = testContext(join(directory, hex));
     await assert.rejects(
-      importImage(fresh.context, fresh.layout, `docker://${registry.host}/one:1`),
+      importImage(fresh.context, fresh.layout, `docker://${registry.address}/one:1`),
       failsWith("E_DIGEST"),
     );
     assert.deepEqual(readdirSync(fresh.layout.images), []);
@@ -119,7 +120,7 @@ test("a registry: missing images, flipped bytes, a pinned image without network"
     writeFileSync(join(fresh.layout.blobs, `${hex}.1-00000000.tmp`), "half");
     // A blob that the cache damaged is noticed and fetched anew.
     writeFileSync(join(fresh.layout.blobs, hex), flipped);
-    await importImage(fresh.context, fresh.layout, `docker://${registry.host}/one:1`);
+    await importImage(fresh.context, fresh.layout, `docker://${registry.address}/one:1`);
     assert.deepEqual(readFileSync(join(fresh.layout.blobs, hex)), whole);
     assert.ok(readdirSync(fresh.layout.blobs).every((name) => /^[0-9a-f]{64}$/.test(name)));
   }

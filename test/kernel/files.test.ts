@@ -73,7 +73,18 @@ for (const kind of userKinds) {
       const listed = await box.user.run(["tar", "-tf", join(box.scratch, "out.tar")]);
       assert.deepEqual(listed.stdout.trim().split("\n").sort(), ["a/", "a/b/", "a/b/f", "a/h", "a/l"]);
       const missing = await box.run(["copy", "box:/nowhere/x", "."], here());
-      assert.match(missing.stderr, /\/nowhere\/x.*E_NOT_FOUND/);
+      assert.match(missing.stderr, /\/nowhere\/x.*E_NOT_FOUND.*\n.*from: box:\/nowhere\/x\n/);
+    });
+
+    test("a pipe, and so a device, is not replaced by a copy", async () => {
+      await box.user.run(["mkfifo", join(work, "pipe"), join(work, "f")]);
+      for (const target of ["pipe", "."]) {
+        const { status, stderr } = await box.run(["copy", "box:/srv/a/b/f", target], here());
+        assert.notEqual(status, 0);
+        assert.match(stderr, /E_CONFLICT.*\n.*from: /);
+      }
+      for (const name of ["pipe", "f"]) assert.ok(lstatSync(join(work, name)).isFIFO());
+      await box.user.run(["rm", join(work, "pipe"), join(work, "f")]);
     });
 
     test("copies into a container that does not run", async () => {
@@ -100,7 +111,10 @@ for (const kind of userKinds) {
       }
       const hostile = writeTar(join(box.scratch, "bad.tar"), [{ name: "../../up", content: "x" }]);
       assert.match((await box.run(["copy", "-", "box:/srv"], { input: readFileSync(hostile) })).stderr, /E_LAYER/);
-      assert.match((await box.run(["copy", "other", "box:/none/x"], here())).stderr, /E_NOT_FOUND/);
+      assert.match(
+        (await box.run(["copy", "other", "box:/none/x"], here())).stderr,
+        /E_NOT_FOUND.*\n.*from: box:\/none\/x\n/,
+      );
       assert.match((await box.run(["copy", "other", "a"], here())).stderr, /E_USAGE/);
       await box.must(["reset", "box"]);
     });

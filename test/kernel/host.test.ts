@@ -1,6 +1,16 @@
 /** `run` without a source: the host's own root, overlaid. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Box, emptyBox } from "../support/boxes.ts";
@@ -37,6 +47,24 @@ for (const kind of userKinds) {
       if (kind === "root") assert.equal(stdout, "written\nmade\n", stderr);
       else assert.equal(stdout, "");
       assert.ok(!readFileSync("/etc/passwd", "utf8").endsWith("x\n"));
+    });
+
+    test("the current directory can be written, also below directories of root's", async (t) => {
+      const top = mkdtempSync("/tmp/rootling-test-");
+      t.after(() => rmSync(top, { recursive: true }));
+      chmodSync(top, 0o755);
+      const own = join(top, "own");
+      mkdirSync(own);
+      chownSync(own, box.user.uid, box.user.gid);
+      const script = `set -e; echo kept >>there; mkdir new; echo x >new/f; cat there`;
+      writeFileSync(join(own, "there"), "host\n");
+      chownSync(join(own, "there"), box.user.uid, box.user.gid);
+      const outcome = await box.run(["run", "host:", "sh", "-c", script], { cwd: own });
+      assert.deepEqual([outcome.status, outcome.stdout], [0, "host\nkept\n"], outcome.stderr);
+      assert.deepEqual(readdirSync(own), ["there"]);
+      if (kind === "root") return;
+      const refused = await box.run(["run", "host:", "sh", "-c", `: >${top}/x`], { cwd: own });
+      assert.notEqual(refused.status, 0, "root's own directory stays closed");
     });
 
     test("host programs run, with the caller's id", async () => {

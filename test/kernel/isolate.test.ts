@@ -29,6 +29,22 @@ for (const kind of userKinds) {
       assert.ok(ok.size >= 100, `${ok.size} facts`);
     });
 
+    test("what a container keeps is the same with and without --isolate", async () => {
+      const sh = (words: readonly string[], script: string) =>
+        box.must(["start", ...words, "box", "sh", "-c", `set -e; ${script}`]);
+      const rw = ["--rw", ...(kind === "root" ? [] : ["--root"])];
+      await sh(rw, "mkdir -p /srv/d; echo 1 >/srv/d/one; rm -r /home; mkdir /home; echo x >/home/plain");
+      await sh(
+        ["--rw", "--isolate", "--root"],
+        "cat /home/plain; rm -r /srv; mkdir /srv; echo 2 >/srv/two; rm -r /tmp",
+      );
+      const state = "ls -d /srv/* /home/*; stat -c %u:%g /srv/two /home/plain; test ! -e /tmp";
+      const seen = "/home/plain\n/srv/two\n0:0\n0:0\n";
+      for (const words of [rw, rw.slice(1), ["--isolate", "--root"]]) assert.equal(await sh(words, state), seen);
+      assert.match(await box.must(["diff", "box"]), /D \/tmp\n/);
+      await box.must(["reset", "box"]);
+    });
+
     test("its first process tells nothing of the host's paths", async () => {
       const script = "cat /proc/1/comm; tr '\\0' ' ' </proc/1/cmdline";
       const [name, words = ""] = (await box.must(["run", "--isolate", "busybox", "sh", "-c", script])).split("\n");

@@ -76,7 +76,13 @@ for (const kind of userKinds) {
       const image = await box.run(["start", "--detach", "busybox", "true"]);
       assert.equal(image.status, 125);
       assert.match(image.stderr, /E_CONFLICT.*\n.*--detach\n.*rootling create/);
-      assert.equal((await row()).pid, null);
+      const { pid, state, status } = await row();
+      assert.deepEqual([pid, state, status], [null, "exited", 0], "the last end is still known");
+      assert.equal(await box.must(["logs", "box"]), "second\n");
+      assert.equal(await box.must(["logs", "--older", "--tail", "1", "box"]), "late\n");
+      assert.equal((await box.run(["wait", "box"])).status, 0);
+      const { ROOTLING_DATA_PATH = "" } = box.user.env;
+      assert.ok(!existsSync(join(ROOTLING_DATA_PATH, "containers/box/log.new")));
     });
 
     test("a running one: exec, one at a time, little memory, and its image's signal stops it", async () => {

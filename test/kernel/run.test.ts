@@ -28,6 +28,8 @@ for (const kind of userKinds) {
         ...["sh", "-c", "pwd; echo $FROM $NEW"],
       ]);
       assert.equal(said, "/tmp\nflag 1\n");
+      assert.equal(await box.must(["run", "--entrypoint", "echo", "busybox"]), "\n");
+      assert.equal(await box.must(["start", "--entrypoint", "", "box", "echo", "no env"]), "no env\n");
     });
 
     test("the root is writable, and nothing is left of it", async () => {

@@ -1,7 +1,16 @@
 /** Removing an image: whoever dies on the way leaves no name of nothing, and nothing that runs loses its root. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setImmediate as immediate } from "node:timers/promises";
@@ -10,7 +19,7 @@ import type { Cli } from "../../src/commands/cli.ts";
 import { forgetImage } from "../../src/commands/image-for.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import { addRef, findImage, hexOf, listImages, removeImage, type StoredImage } from "../../src/store/images.ts";
-import { imagePaths, type Layout } from "../../src/store/layout.ts";
+import { imagePaths, type Layout, refPath } from "../../src/store/layout.ts";
 import { planPrune, prune } from "../../src/store/prune.ts";
 import { compile } from "../crash/bed.ts";
 import { command } from "../support/command.ts";
@@ -28,7 +37,9 @@ async function stored(directory: string): Promise<{ layout: Layout; image: Store
 }
 
 const names = (layout: Layout): string[] =>
-  readdirSync(layout.refs).map((file) => decodeURIComponent(basename(file, ".json")));
+  readdirSync(layout.refs)
+    .filter((file) => file.endsWith(".json"))
+    .map((file) => decodeURIComponent(basename(file, ".json")));
 
 /** Has the image removed under the stepper; gives its result and what it said. */
 async function step(stepper: string, directory: string, words: readonly string[]) {
@@ -118,6 +129,24 @@ test("a name that is given while the image is removed goes with it", async (t) =
   await addRef(layout, "late", image.digest);
   await removing;
   assert.deepEqual(names(layout), []);
+});
+
+test("a name that another image gets while the old one is removed stays", async (t) => {
+  const directory = join(scratch(t), "store");
+  const { layout, image } = await stored(directory);
+  const { context } = testContext(directory);
+  writeLayout(join(directory, "next"), [tarOf([{ path: "file", content: "y" }])]);
+  const next = await importImage(context, layout, `oci:${directory}/next`, { name: "next" });
+  for (let i = 0; i < 100; i++) await addRef(layout, `name${i}`, image.digest);
+  const moved = join(directory, "moved");
+  copyFileSync(refPath(layout, "next"), moved);
+  const removing = removeImage(layout, image, context.signal);
+  while (findImage(layout, "box") !== undefined) await immediate();
+  assert.equal(findImage(layout, "other")?.digest, image.digest, "the removal is under way");
+  renameSync(moved, refPath(layout, "other"));
+  await removing;
+  assert.deepEqual(names(layout).sort(), ["next", "other"]);
+  assert.equal(findImage(layout, "other")?.digest, next.digest);
 });
 
 /** Stops `child` while it writes a name; false if it was faster. */

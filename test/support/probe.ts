@@ -1,5 +1,5 @@
 /**
- * The probe: a program that says what can be seen and done in a sandbox (probe.c), run in one, on the host itself, or in
+ * The probe: a program that says what can be seen and done in a sandbox (probe.c, probe-calls.c), run in one, on the host itself, or in
  * a sandbox whose plan was changed.
  */
 import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
@@ -49,11 +49,11 @@ export function readReport({ stdout, stderr, status }: Outcome): Report {
   return { ok, bad, unable };
 }
 
-/** Compiles probe.c, static, for every user to execute. */
+/** Compiles the probe, static, for every user to execute. */
 export async function compileProbe(target: string): Promise<void> {
-  const source = join(import.meta.dirname, "probe.c");
+  const sources = ["probe.c", "probe-calls.c"].map((name) => join(import.meta.dirname, name));
   const headers = ["-idirafter", "/usr/include", "-idirafter", `/usr/include/${await machine()}-linux-gnu`];
-  await must(["musl-gcc", "-std=gnu17", "-static", "-Os", "-Wall", "-o", target, source, ...headers]);
+  await must(["musl-gcc", "-std=gnu17", "-static", "-Os", "-Wall", "-o", target, ...sources, ...headers]);
   chmodSync(target, 0o755);
 }
 

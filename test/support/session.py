@@ -2,7 +2,8 @@
 
 usage: session.py ROWS COLUMNS COMMAND [ARGUMENT...]
 Reads commands, a JSON value a line: {"send": TEXT}, {"size": [ROWS, COLUMNS]}, {"modes": true}, {"hangup": true}.
-Writes events the same way: {"pid": N}, {"output": BASE64}, {"modes": {...}}, {"exit": STATUS or -SIGNAL}.
+Writes events the same way: {"pid": N, "attributes": TEXT} as the terminal was before the start, {"output": BASE64},
+{"modes": {...}, "attributes": TEXT}, {"exit": STATUS or -SIGNAL}.
 """
 
 import base64
@@ -24,9 +25,16 @@ def set_size(fd, rows, columns):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
+def modes_of(slave):
+    local = termios.tcgetattr(slave)[3]
+    names = {"canonical": termios.ICANON, "echo": termios.ECHO, "signals": termios.ISIG}
+    return {name: bool(local & bit) for name, bit in names.items()}
+
+
 def start(rows, columns, words):
     master, slave = os.openpty()
     set_size(master, rows, columns)
+    before = repr(termios.tcgetattr(slave))
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -36,6 +44,7 @@ def start(rows, columns, words):
         os.closerange(3, 64)
         os.execvp(words[0], words)
     # The terminal's modes are asked of the slave: they stay readable when the program has ended.
+    tell(pid=pid, attributes=before)
     return pid, master, slave
 
 
@@ -45,15 +54,12 @@ def obey(command, master, slave):
     if "size" in command:
         set_size(master, *command["size"])
     if "modes" in command:
-        local = termios.tcgetattr(slave)[3]
-        names = {"canonical": termios.ICANON, "echo": termios.ECHO, "signals": termios.ISIG}
-        tell(modes={name: bool(local & bit) for name, bit in names.items()})
+        tell(modes=modes_of(slave), attributes=repr(termios.tcgetattr(slave)))
 
 
 def main():
     rows, columns, *words = sys.argv[1:]
     pid, master, slave = start(int(rows), int(columns), words)
-    tell(pid=pid)
     pending = b""
     over = False
     while True:

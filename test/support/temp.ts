@@ -1,7 +1,8 @@
 /** Temporary directories that a test leaves no trace of, mounts in them included. */
-import { accessSync, chmodSync, constants, mkdtempSync, readFileSync, statfsSync } from "node:fs";
+import { accessSync, chmodSync, constants, mkdtempSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { startTime } from "../../src/base/owner.ts";
 import { command, must } from "./command.ts";
 
 /**
@@ -41,9 +42,24 @@ export async function removeTree(path: string): Promise<void> {
   await must(["rm", "-rf", "--one-file-system", path]);
 }
 
-/** A new directory that other users may enter, and how to remove it. */
+/** What tests left that were killed. It is no part of any test, so that nothing waits for it or fails by it. */
+async function clearDead(base: string): Promise<void> {
+  for (const name of readdirSync(base)) {
+    const [, pid, start] = /^rootling-[a-z]+-([0-9]+)\.([0-9]+)\./.exec(name) ?? [];
+    if (pid === undefined || startTime(Number(pid)) === start) continue;
+    // Another test may do the same.
+    await removeTree(join(base, name)).catch(() => {});
+  }
+}
+
+let cleared = false;
+
+/** A new directory that other users may enter, and how to remove it. Its name says whose it is. */
 export function makeTemp(prefix = "rootling-test-"): { path: string; remove: () => Promise<void> } {
-  const path = mkdtempSync(join(tempBase(), prefix));
+  const base = tempBase();
+  if (!cleared) void clearDead(base);
+  cleared = true;
+  const path = mkdtempSync(join(base, `${prefix}${process.pid}.${startTime(process.pid)}.`));
   chmodSync(path, 0o755);
   return { path, remove: () => removeTree(path) };
 }

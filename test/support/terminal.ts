@@ -15,6 +15,7 @@ interface Event {
   pid?: number;
   output?: string;
   modes?: Modes;
+  attributes?: string;
   exit?: number;
 }
 
@@ -26,6 +27,8 @@ export class Terminal {
   /** Exit status, or minus the signal. */
   status: number | undefined;
   pid = 0;
+  /** All that termios(3) knows, as text to be compared: before the program began, and when modes were last asked for. */
+  readonly attributes = { before: "", last: "" };
   readonly #child: ChildProcess;
   #modes: Modes | undefined;
   #seen = 0;
@@ -61,6 +64,10 @@ export class Terminal {
 
   #take(event: Event): void {
     if (event.pid !== undefined) this.pid = event.pid;
+    if (event.attributes !== undefined) {
+      this.attributes.last = event.attributes;
+      this.attributes.before ||= event.attributes;
+    }
     if (event.output !== undefined) this.output += Buffer.from(event.output, "base64").toString("latin1");
     if (event.modes !== undefined) this.#modes = event.modes;
     if (event.exit !== undefined) this.status = event.exit;

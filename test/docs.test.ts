@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { enrootWords, rootlingWords } from "../scripts/reference/words.ts";
 import { bindOptionalValues, type Cli } from "../src/commands/cli.ts";
 import { commands as ownCommands } from "../src/commands/table.ts";
 import { commands as enrootCommands } from "../src/compat/enroot.ts";
@@ -118,6 +119,23 @@ test("every command of ours that a sentence names is one that there is", () => {
       .filter(([, program, name = ""]) => !Object.hasOwn(program === "enroot" ? enrootCommands : ownCommands, name))
       .filter(([, , name]) => name !== "help")
       .map(([shown]) => `${file}: ${shown}`),
+  );
+  assert.deepEqual(bad, []);
+});
+
+test("every option that such a sentence names is one of its command", async () => {
+  const programs = [await rootlingWords(), enrootWords()];
+  const bad = documents.flatMap(({ file, text }) =>
+    [...text.matchAll(/`(rootling|enroot) (?:plan )?([a-z]+)\b([^`]*)`/g)].flatMap(
+      ([shown, program, name, rest = ""]) => {
+        const { options } = programs
+          .find((each) => each.name === program)
+          ?.commands.find((each) => each.name === name) ?? { options: [] };
+        const known = options.flatMap(({ short, long }) => [short, long]);
+        const given = [...rest.matchAll(/(?<= )--?[a-z][a-z-]*/g)].map(([flag]) => flag);
+        return given.filter((flag) => !known.includes(flag)).map((flag) => `${file}: ${flag} in ${shown}`);
+      },
+    ),
   );
   assert.deepEqual(bad, []);
 });

@@ -42,6 +42,11 @@ others() {
   entry group nogroup || echo 'nogroup:x:65534:'
   others group nogroup "${group:-user}"
 } >"$stage/group"
+# Where changes are kept, the files themselves are changed, so that users can be added; else ours lie over them.
 for file in passwd group; do
-  echo "$stage/$file /etc/$file none x-create=file,bind,ro,nosuid,nodev,noexec,private" >>"$ENROOT_MOUNTS"
+  if [ -n "${ENROOT_ROOTFS_WRITABLE:-}" ] && own "$file" && [ -w "$ENROOT_ROOTFS/etc/$file" ]; then
+    cmp -s "$stage/$file" "$ENROOT_ROOTFS/etc/$file" || cat "$stage/$file" >"$ENROOT_ROOTFS/etc/$file"
+  else
+    echo "$stage/$file /etc/$file none x-create=file,bind,ro,nosuid,nodev,noexec,private" >>"$ENROOT_MOUNTS"
+  fi
 done

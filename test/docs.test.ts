@@ -11,10 +11,11 @@ import { readWords } from "../src/compat/enroot-words.ts";
 import { type Box, emptyBox } from "./support/boxes.ts";
 import { checkout, packageDirectory } from "./support/cli.ts";
 import { must } from "./support/command.ts";
-import { type Block, blocksOf, type Step, saidAs, sentencesOf, stepsOf } from "./support/documents.ts";
+import { type Block, blocksOf, saidAs, sentencesOf, stepsOf } from "./support/documents.ts";
 import { FakeRegistry, PASSWORD, USER } from "./support/fake-registry.ts";
 import { busyboxImage, ImageLayout } from "./support/images.ts";
 import { startRegistry } from "./support/registry.ts";
+import { busyboxLayout, type Prepared, publicRegistry, typeSteps } from "./support/typing.ts";
 import { userKinds } from "./support/users.ts";
 
 /** The second word behind ``` says why a block is not run; this is the one place where the reasons are. */
@@ -36,8 +37,8 @@ const typed: Readonly<Record<string, (t: TestContext, box: Box) => Promise<Prepa
     await box.must(["import", `oci:${join(box.scratch, "public")}:latest`, "--name", "debian"]);
     return {};
   },
-  "docs/tutorials/first-sandbox.md": publicRegistry,
-  "docs/how-to/from-enroot.md": publicRegistry,
+  "docs/tutorials/first-sandbox.md": (t, box) => publicRegistry(t, box),
+  "docs/how-to/from-enroot.md": (t, box) => publicRegistry(t, box),
   "docs/how-to/private-registries.md": async (t, box) => {
     const { host } = await new FakeRegistry({ auth: "basic" }).start(t);
     for (const [name, text] of Object.entries({ "password.txt": `${PASSWORD}\n`, "ca.crt": "" })) {
@@ -46,30 +47,6 @@ const typed: Readonly<Record<string, (t: TestContext, box: Box) => Promise<Prepa
     return { stands: { "registry.example.com": host, alice: USER }, names: ["rootling", "enroot"] };
   },
 };
-
-interface Prepared {
-  /** What stands for a name of the document on this machine. */
-  readonly stands?: Readonly<Record<string, string>>;
-  /** What is on the PATH: rootling, if not given. */
-  readonly names?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-}
-
-async function busyboxLayout(box: Box): Promise<string> {
-  const layout = await ImageLayout.create(join(box.scratch, "layout"));
-  await busyboxImage(layout, "latest", box.scratch);
-  return layout.directory;
-}
-
-/** docker.io is a registry on the loopback address, by registries.conf. */
-async function publicRegistry(t: TestContext, box: Box): Promise<Prepared> {
-  const registry = await startRegistry();
-  t.after(() => registry.stop());
-  await registry.push(`${await busyboxLayout(box)}:latest`, "library/busybox:1.36");
-  const file = join(box.scratch, "registries.conf");
-  writeFileSync(file, `[[registry]]\nprefix = "docker.io"\nlocation = "${registry.address}"\ninsecure = true\n`);
-  return { env: { CONTAINERS_REGISTRIES_CONF: file } };
-}
 
 test("a block that is not run says why, with a reason that is known", () => {
   const bad = documents.flatMap(({ file, text }) =>
@@ -163,28 +140,6 @@ test("what is understood can be misunderstood", async () => {
   assert.ok(!saidAs("a", "a\nb"));
 });
 
-/** The blocks of a document in one shell: what each step said, and how it ended. */
-async function type(box: Box, steps: readonly Step[], { stands = {}, env = {}, names = ["rootling"] }: Prepared) {
-  const bin = join(box.scratch, "bin");
-  mkdirSync(bin);
-  for (const name of names) symlinkSync(join(packageDirectory(), "bin", name), join(bin, name));
-  const here = (text: string) =>
-    Object.entries(stands).reduce((all, [name, value]) => all.replaceAll(name, value), text);
-  const mark = "=== end of step";
-  const script = steps.map(({ shown }) => `{\n${here(shown)}\n} </dev/null; printf '\\n${mark} %s\\n' $?\n`).join("");
-  // Errors among the rest, in the order in which they came.
-  const path = `${join(box.user.home, "bin")}:${bin}:${box.user.env.PATH}`;
-  const words = ["bash", "--norc", "-uo", "pipefail", "-c", `exec 2>&1\n${script}`];
-  const { stdout } = await box.user.run(words, { env: { ...env, PATH: path }, timeout: 60_000 });
-  const parts = stdout.split(new RegExp(`\n${mark} ([0-9]+)\n`));
-  assert.equal(parts.length, 2 * steps.length + 1, `the shell ended early: ${stdout}`);
-  return steps.map((step, index) => ({
-    ...step,
-    said: (parts[2 * index] ?? "").replace(/\n$/, ""),
-    status: Number(parts[2 * index + 1]),
-  }));
-}
-
 describe("what it says to type does what it says", { concurrency: true }, () => {
   for (const [file, prepare] of Object.entries(typed)) {
     test(file, async (t) => {
@@ -196,7 +151,7 @@ describe("what it says to type does what it says", { concurrency: true }, () => 
         .flatMap(stepsOf);
       assert.ok(steps.length > 0, "there is something to type");
       const prepared = await prepare(t, box);
-      for (const { shown, line, expected, said, status } of await type(box, steps, prepared)) {
+      for (const { shown, line, expected, said, status } of await typeSteps(box, steps, prepared)) {
         const told = `${file}:${line} ${shown}\nended with ${status} and said\n${said}`;
         // A step whose failure is shown has to fail.
         const fails = /^(rootling: |rm: |\[ERROR\] )/m.test(expected ?? "");

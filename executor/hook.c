@@ -113,6 +113,49 @@ int op_hook(struct state *state, struct op *op) {
   return wait_for(child) != 0 ? -1 : read_gathered(state, places.environment);
 }
 
+/* What a hook of an OCI runtime reads from its standard input. */
+static int state_of(const struct op *op, pid_t pid) {
+  char *text;
+  int length = asprintf(&text, "%s%d%s", op->field[0], pid, op->field[1]);
+  int fd = length < 0 ? -1 : memfd_create("state", MFD_CLOEXEC);
+  if (fd >= 0 && (write(fd, text, (size_t)length) != length || lseek(fd, 0, SEEK_SET) != 0)) return -1;
+  return fd;
+}
+
+static void become_runtime_hook(struct state *state, struct op *op, long timeout, int arguments) {
+  char **argv = calloc((size_t)arguments + 1, sizeof *argv);
+  int input = state_of(op, getppid());
+  if (argv == NULL || input < 0 || dup2(input, 0) < 0 || dup2(2, 1) < 0) return;
+  memcpy(argv, op->field + 5, (size_t)arguments * sizeof *argv);
+  char **environment = with_variables(NULL, op->field + 5 + arguments, op->fields - 5 - arguments);
+  if (environment == NULL || syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */) != 0) return;
+  if (ambient_capabilities() != 0) return;
+  prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0);
+  umask(state->umask);
+  default_signals();
+  alarm((unsigned)timeout);
+  execve(op->field[3], argv, environment);
+}
+
+/* runtime-hook STATE REST TIMEOUT PROGRAM COUNT WORD…: a program of the host as the OCI runtime specification has
+   createContainer: STATE, our pid and REST on its standard input; COUNT words are its arguments, the others its
+   environment. After TIMEOUT seconds, if that is not 0, it is ended. */
+int op_runtime_hook(struct state *state, struct op *op) {
+  unsigned long timeout, count;
+  if (!parse_number(op->field[2], 86400, &timeout) || !parse_number(op->field[4], (unsigned long)op->fields - 5, &count)) {
+    errno = EINVAL;
+    return failed("runtime-hook");
+  }
+  pid_t child = fork();
+  if (child < 0) return failed("fork");
+  if (child == 0) {
+    become_runtime_hook(state, op, (long)timeout, (int)count);
+    dprintf(2, "rootling: %s: %s\n", op->field[3], strerror(errno));
+    _exit(127);
+  }
+  return wait_for(child);
+}
+
 static char *file_text(const char *path) {
   int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
   struct stat status;

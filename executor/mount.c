@@ -244,7 +244,7 @@ int op_bind(struct state *state, struct op *op) {
   return move_onto(state, op->field[1], tree, target);
 }
 
-/* device SOURCE TARGET MAJOR MINOR: binds a character device, once its kind and number are what they should be:
+/* device SOURCE TARGET MAJOR MINOR WORD…: binds a character device, or with the word `block` a block device, once its kind and number are what they should be:
    an image or a host that put something else there does not get it into the container (CVE-2025-31133). */
 int op_device(struct state *state, struct op *op) {
   unsigned long major_number, minor_number;
@@ -256,7 +256,8 @@ int op_device(struct state *state, struct op *op) {
   int tree = open_tree_at(AT_FDCWD, op->field[0], 0);
   if (tree < 0) return failed("open_tree");
   if (fstat(tree, &status) != 0) return failed("fstat");
-  if (!S_ISCHR(status.st_mode) || major(status.st_rdev) != major_number || minor(status.st_rdev) != minor_number) {
+  bool kind = op->fields > 4 && strcmp(op->field[4], "block") == 0 ? S_ISBLK(status.st_mode) : S_ISCHR(status.st_mode);
+  if (!kind || major(status.st_rdev) != major_number || minor(status.st_rdev) != minor_number) {
     errno = ENODEV;
     return failed("device check");
   }

@@ -1,4 +1,5 @@
 /** How src becomes the bundle in dist: CommonJS, since its `require` leaves alone what ES modules would load early. */
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "rolldown";
 
 /** What every start, run and exec reads: one file is read faster than twenty. */
@@ -6,7 +7,7 @@ const BOOT = [
   /\/commander\//,
   /\/src\/main\.ts$/,
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
-  /\/src\/(base|boot|plan|store)\/(?!errors|marks|timeline|private-directory|settings-places|layout|try|blobs|donors|prune)/,
+  /\/src\/(base|boot|plan|store)\/(?!errors|marks|timeline|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|startup-files|cdi|nvidia|read-devices)/,
   /\/src\/image\/(digest|sources\/reference)\.ts$/,
   /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start|table)\.ts$/,
 ];
@@ -29,6 +30,8 @@ export default defineConfig({
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
   plugins: [withoutChildProcess],
+  // As ES modules: those of CommonJS would bring a helper that every start loads.
+  resolve: { alias: { yaml: fileURLToPath(new URL("../node_modules/yaml/browser/index.js", import.meta.url)) } },
   output: {
     format: "cjs",
     minify: true,

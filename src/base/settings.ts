@@ -198,6 +198,12 @@ export const settingsTable = {
     default: (): readonly string[] => [],
     parse: (text: string): readonly string[] => text.split(":").filter(Boolean).map(absolutePath),
   } satisfies SettingEntry<readonly string[]>,
+  CDI_PATHS: {
+    about: "directories of CDI specs, separated by colons; what lies in a later one goes before",
+    shownDefault: "/etc/cdi:/var/run/cdi",
+    default: (): readonly string[] => ["/etc/cdi", "/var/run/cdi"],
+    parse: (text: string): readonly string[] => text.split(":").filter(Boolean).map(absolutePath),
+  } satisfies SettingEntry<readonly string[]>,
   MAX_ENTRIES: {
     about: "names that the layers of an image may hold together",
     shownDefault: "1000000",

@@ -13,6 +13,8 @@ import { type ImageRunConfig, readImageConfig } from "./read-image.ts";
 
 /** What a bundle is made of, apart from its root. */
 export interface BundleParts {
+  /** That it runs on, as Node names it. */
+  readonly architecture: string;
   readonly run: ImageRunConfig;
   /** The root has files that steer a start. */
   readonly rootFiles: boolean;
@@ -102,8 +104,9 @@ function loginLines(one: Op, entrypoint: readonly string[]): string {
   ].join("\n");
 }
 
-const factsOf = (uid: number): Facts => ({
+const factsOf = (uid: number, architecture: string): Facts => ({
   uid,
+  architecture,
   gid: uid,
   // Of the machine, or of a container in which a bundle runs: what holds in both.
   initialRoot: false,
@@ -128,7 +131,7 @@ const factsOf = (uid: number): Facts => ({
 
 const variable = (name: string, value: string, origin: string): Variable => ({ name, value, origin });
 
-function intentOf(parts: BundleParts, remap: boolean, writable: boolean): Intent {
+function intentOf(parts: BundleParts, uid: number, remap: boolean, writable: boolean): Intent {
   const { environment, command, ...image } = readImageConfig(parts.run, []);
   return {
     ...image,
@@ -136,6 +139,8 @@ function intentOf(parts: BundleParts, remap: boolean, writable: boolean): Intent
     writes: writable ? from("kept", "--rw") : from("refused", "bundle"),
     temporary: from(WORK, "bundle"),
     idMap: remap ? from("root", "--root") : from("caller", "rootling"),
+    // Root has no user namespace, and can change owners.
+    ...(uid === 0 ? {} : { seccomp: from("compat" as const, "bundle") }),
     namespaces: {},
     devices: parts.devices,
     mounts: [],
@@ -171,7 +176,7 @@ export function planFunctions(parts: BundleParts): string {
   const plans = USERS.flatMap(({ name, uid }) =>
     [false, true].flatMap((remap) =>
       [false, true].map((writable) => {
-        const plan = check(lower(intentOf(parts, remap, writable), factsOf(uid)));
+        const plan = check(lower(intentOf(parts, uid, remap, writable), factsOf(uid, parts.architecture)));
         const lines = plan.ops.map((one) => scriptLine(one, entrypoint));
         const called = `plan_${name}${remap ? "_root" : ""}${writable ? "_rw" : ""}`;
         return `${called}() {\ntopology=${plan.topology}\n${lines.join("\n")}\n}`;

@@ -330,11 +330,11 @@ const line = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   };
 };
 
-const hook = ({ fields, call, errno, detail }: StepFailure): Words => ({
+const hook = ({ verb, fields, call, errno, detail }: StepFailure): Words => ({
   code: "E_HOOK",
   what:
     call === "hook"
-      ? `the hook ${escapeText(fields[2] ?? "")} ended with ${escapeText(detail)}`
+      ? `the hook ${escapeText(fields[verb === "hook" ? 2 : 3] ?? "")} ended with ${escapeText(detail)}`
       : `a hook cannot be run: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
   mend: "see what it said above; a hook that is not executable is left out",
 });
@@ -386,6 +386,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "fstab-file": (failure) => (failure.call === "read" ? rootFile(failure) : line(failure)),
   "hook-mounts": line,
   hook,
+  "runtime-hook": hook,
   "hook-rc": hook,
   "variables-file": rootFile,
   login: (failure) => exec({ ...failure, fields: failure.fields.slice(3 + Number(failure.fields[2])) }),

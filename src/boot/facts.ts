@@ -20,6 +20,7 @@ import type { Intent, JoinWish } from "./intent.ts";
 import { gatherTargets, type JoinTargets, joinWishes, type RunningProcess, staysOurs } from "./join-facts.ts";
 import { controllersOf } from "./limits.ts";
 import { gatherNetwork, type NetworkFacts, networkOf } from "./network.ts";
+import { gatherNodes } from "./node-facts.ts";
 
 /** Directories that the caller provides for this start; the boot side knows no store. */
 export interface Places {
@@ -57,6 +58,15 @@ export interface Device {
   readonly minor: number;
 }
 
+/** A device that is there. */
+export interface NodeFact {
+  /** Where symlinks lead to. */
+  readonly path: string;
+  readonly type: "c" | "b";
+  readonly major: number;
+  readonly minor: number;
+}
+
 /** One name in the host's root directory. */
 export interface HostEntry {
   readonly name: string;
@@ -81,6 +91,10 @@ export interface Facts {
   readonly places: Places;
   /** Character devices that exist on the host and belong into every container. */
   readonly devices: readonly Device[];
+  /** What else was asked for, by the path that was given. */
+  readonly nodes?: Readonly<Record<string, NodeFact>>;
+  /** The caller's groups; only gathered where devices are for some. */
+  readonly groups?: readonly number[];
   /** Of /etc/resolv.conf and /etc/hosts, those the host has. */
   readonly networkFiles: readonly string[];
   /** The terminal on standard input, such as /dev/pts/3. */
@@ -288,6 +302,8 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     kernel: [major, minor],
     places,
     devices: DEVICES.filter(({ name }) => exists(`/dev/${name}`)),
+    ...(intent.nodes ? { nodes: gatherNodes(intent.nodes) } : {}),
+    ...(intent.deviceGroups?.length ? { groups: process.getgroups?.() ?? [] } : {}),
     networkFiles: ["/etc/resolv.conf", "/etc/hosts"].filter(exists),
     ...(terminal === undefined ? {} : { terminal }),
     ...(window === undefined ? {} : { window }),

@@ -52,6 +52,28 @@ export interface Mount {
   readonly origin: string;
 }
 
+/** A device of the host, bound into the root; its kind and number where somebody has said them. */
+export interface Node {
+  readonly hostPath: string;
+  /** Absolute path in the container. */
+  readonly path: string;
+  readonly type?: "c" | "b";
+  readonly major?: number;
+  readonly minor?: number;
+  readonly origin: string;
+}
+
+/** A program of the host that finishes the root, as the OCI runtime specification has it: createContainer. */
+export interface RuntimeHook {
+  readonly path: string;
+  /** With the name of the program as the first one. */
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  /** Seconds; 0: as long as it takes. */
+  readonly timeout: number;
+  readonly origin: string;
+}
+
 export interface Variable {
   readonly name: string;
   readonly value: string;
@@ -89,6 +111,11 @@ export interface Intent {
   readonly devices: Value<"fresh" | "host">;
   /** In the order in which they were asked for; later ones lie on top. */
   readonly mounts: readonly Mount[];
+  /** Devices beside those of every container. */
+  readonly nodes?: readonly Node[];
+  readonly runtimeHooks?: readonly RuntimeHook[];
+  /** Groups of the host that devices are for. */
+  readonly deviceGroups?: readonly number[];
   /** Later ones win. */
   readonly environment: readonly Variable[];
   readonly command: Value<readonly string[]>;
@@ -135,7 +162,8 @@ export interface Startup {
   readonly words: readonly string[];
 }
 
-export type SeccompName = "strict" | "none";
+/** `strict,compat`: both at once; what either refuses is refused. */
+export type SeccompName = "strict" | "compat" | "strict,compat" | "none";
 
 /** Changes of the usual capabilities; names as capabilities(7) has them, in lower case and without `cap_`. */
 export interface CapabilityWishes {

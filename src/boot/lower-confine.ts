@@ -10,7 +10,7 @@ import type { IdMap } from "./id-map.ts";
 import type { Intent, SeccompName, Value } from "./intent.ts";
 import { isDetached } from "./lower-life.ts";
 import { seccompProgram } from "./seccomp.ts";
-import { STRICT } from "./seccomp-profile.ts";
+import { PROFILES, type Profile } from "./seccomp-profile.ts";
 
 /** The usual capabilities, changed as was asked for. Both are hexadecimal masks. */
 export interface Privileges {
@@ -67,14 +67,18 @@ function filter(wish: Confined["seccomp"], architecture: string | undefined): Op
   if (architecture !== "x64" && architecture !== "arm64") {
     throw new Failure(
       "E_CONFLICT",
-      `the strict seccomp profile is not written for ${architecture ?? "this processor"}`,
+      `the seccomp profile ${wish.value} is not written for ${architecture ?? "this processor"}`,
       {
         where: wish.origin,
         mend: "add --seccomp=none, knowing that every system call is allowed then",
       },
     );
   }
-  return [op("seccomp", wish.origin, STRICT.name, seccompProgram(STRICT, architecture).toString("hex"))];
+  // Of several filters the kernel takes the answer that lets the least happen (seccomp(2)): their order is nothing.
+  const profiles: Profile[] = wish.value.split(",").map((name) => PROFILES[name as keyof typeof PROFILES]);
+  return profiles.map((profile) =>
+    op("seccomp", wish.origin, profile.name, seccompProgram(profile, architecture).toString("hex")),
+  );
 }
 
 /**
@@ -144,4 +148,13 @@ export function refuseIsolation(intent: Intent): void {
       mend: "leave out one of the two",
     });
   }
+}
+
+/** Where other users are mapped, a change of owner that only seems to happen would be a lie about files. */
+export function refusePretence({ seccomp }: Pick<Intent, "seccomp">, { kind }: IdMap): void {
+  if (kind === "one" || !seccomp?.value.includes("compat")) return;
+  throw new Failure("E_CONFLICT", "the seccomp profile compat is for maps of one id: here owners can be changed", {
+    where: seccomp.origin,
+    mend: "leave it out, or leave out --map",
+  });
 }

@@ -7,7 +7,8 @@ import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
-import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation } from "./lower-confine.ts";
+import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation, refusePretence } from "./lower-confine.ts";
+import { groupRemarks, lowerNodes, lowerRuntimeHooks } from "./lower-devices.ts";
 import { lender } from "./lower-lend.ts";
 import { isDetached, monitorOps, withTerminal } from "./lower-life.ts";
 import { lowerMounts, lowerSystem, shownNetwork } from "./lower-mounts.ts";
@@ -24,6 +25,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const { intent, map } = who;
   refuseUser(intent, map);
   refuseIsolation(intent);
+  refusePretence(intent, map);
   const lent = lender(facts.uid === 0 && map.kind === "many");
   const root = lowerRoot(intent, facts, map, lent);
   const mounts = lowerMounts(intent, facts, lent);
@@ -60,7 +62,9 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...root.ops,
     ...lowerSystem(intent, facts, lent),
     ...lowerStartup(intent, facts, lent),
+    ...lowerNodes(intent, facts),
     ...mounts,
+    ...lowerRuntimeHooks(intent, facts, lent),
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
@@ -85,6 +89,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     remarks: [
       ...root.remarks,
       ...ignoredUser(intent, map),
+      ...groupRemarks(intent, facts),
       ...shownNetwork(intent, facts),
       ...(facts.network ? networkRemarks(intent, facts.network) : []),
     ],

@@ -1,7 +1,7 @@
 /** The flags that confine a container, as parts of an intent. Pure. */
 import { Failure } from "../base/errors.ts";
 import { capabilityName } from "./capabilities.ts";
-import { from, type Intent, type Value } from "./intent.ts";
+import { from, type Intent, type SeccompName, type Value } from "./intent.ts";
 
 export interface ConfinementFlags {
   readonly isolate?: boolean;
@@ -25,6 +25,17 @@ function readCapabilities(texts: readonly string[], flag: string): Value<string>
     });
 }
 
+/** With --isolate, the compatibility profile comes beside the strict one, and takes nothing from it. */
+function readSeccomp({ seccomp, isolate }: ConfinementFlags): Value<SeccompName> | undefined {
+  if (seccomp === undefined) return isolate ? from("strict", "--isolate") : undefined;
+  if (seccomp === "compat" && isolate) return from("strict,compat", "--seccomp");
+  if (seccomp === "strict" || seccomp === "compat" || seccomp === "none") return from(seccomp, "--seccomp");
+  throw new Failure("E_USAGE", `there is no seccomp profile ${JSON.stringify(seccomp)}`, {
+    where: "--seccomp",
+    mend: "use --seccomp=strict, --seccomp=compat or --seccomp=none",
+  });
+}
+
 /** Reads the flags. Throws E_USAGE for words that mean nothing, E_CONFLICT for wishes that exclude each other. */
 export function readConfinement(flags: ConfinementFlags): Confinement {
   const add = readCapabilities(flags.capAdd ?? [], "--cap-add");
@@ -35,20 +46,10 @@ export function readConfinement(flags: ConfinementFlags): Confinement {
       mend: "leave out one of the two",
     });
   }
-  const { seccomp } = flags;
-  if (seccomp !== undefined && seccomp !== "strict" && seccomp !== "none") {
-    throw new Failure("E_USAGE", `there is no seccomp profile ${JSON.stringify(seccomp)}`, {
-      where: "--seccomp",
-      mend: "use --seccomp=strict or --seccomp=none",
-    });
-  }
+  const seccomp = readSeccomp(flags);
   return {
     ...(flags.isolate ? { isolate: from(true as const, "--isolate") } : {}),
-    ...(seccomp !== undefined
-      ? { seccomp: from(seccomp, "--seccomp") }
-      : flags.isolate
-        ? { seccomp: from("strict" as const, "--isolate") }
-        : {}),
+    ...(seccomp === undefined ? {} : { seccomp }),
     ...(add.length + drop.length > 0 ? { capabilities: { add, drop } } : {}),
   };
 }

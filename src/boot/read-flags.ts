@@ -21,6 +21,8 @@ import { type Confinement, type ConfinementFlags, isolateNamespaces, readConfine
 
 export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly mount?: readonly string[];
+  /** Read by read-devices.ts: some need files of the host. */
+  readonly device?: readonly string[];
   readonly env?: readonly string[];
   readonly workdir?: string;
   readonly user?: string;

@@ -6,6 +6,9 @@
 /** Processors that a filter can be made for, by the names that Node gives them. */
 export type FilterArchitecture = "x64" | "arm64";
 
+/** The 32-bit tables of the same processors, by the same names. */
+export type NarrowArchitecture = "i386" | "arm";
+
 /** NAME:X64:ARM64; empty where an architecture does not have the call. */
 const OWN = `
 read:0:63 write:1:64 open:2: close:3:57 stat:4: fstat:5:80 lstat:6: poll:7: lseek:8:62 mmap:9:222
@@ -75,11 +78,26 @@ lsm_get_self_attr:459 lsm_set_self_attr:460 lsm_list_modules:461 mseal:462 setxa
 listxattrat:465 removexattrat:466 open_tree_attr:467 file_getattr:468 file_setattr:469
 `;
 
+/** NAME:I386:ARM, of asm/unistd_32.h and ARM's EABI: what profiles name. Ids have 16 bits but in the calls on 32. */
+const NARROW = `
+lchown:16:16 setuid:23:23 setgid:46:46 setreuid:70:70 setregid:71:71 setgroups:81:81 fchown:95:95 setfsuid:138:138
+setfsgid:139:139 setresuid:164:164 setresgid:170:170 chown:182:182 lchown32:198:198 setreuid32:203:203
+setregid32:204:204 setgroups32:206:206 fchown32:207:207 setresuid32:208:208 setresgid32:210:210 chown32:212:212
+setuid32:213:213 setgid32:214:214 setfsuid32:215:215 setfsgid32:216:216 fchownat:298:325
+`;
+
 const words = (text: string): string[] => text.trim().split(/\s+/);
 
-/** Name to number, for one architecture. */
-export function callNumbers(architecture: FilterArchitecture): ReadonlyMap<string, number> {
+/** Name to number, for one architecture; of a 32-bit one, only of calls that profiles name. */
+export function callNumbers(architecture: FilterArchitecture | NarrowArchitecture): ReadonlyMap<string, number> {
   const numbers = new Map<string, number>();
+  if (architecture === "i386" || architecture === "arm") {
+    for (const word of words(NARROW)) {
+      const [name = "", i386, arm] = word.split(":");
+      numbers.set(name, Number(architecture === "i386" ? i386 : arm));
+    }
+    return numbers;
+  }
   for (const word of words(OWN)) {
     const [name = "", x64, arm64] = word.split(":");
     const number = architecture === "x64" ? x64 : arm64;

@@ -1,11 +1,12 @@
 /**
- * The strict profile: which system calls a process may make. What is not named does not exist (ENOSYS): libraries then
- * fall back to older calls. What is named but refused says EPERM, as the kernel does without the capability.
+ * What becomes of system calls. The strict profile: which ones a process may make. What is not named does not exist
+ * (ENOSYS): libraries then fall back to older calls. What is named but refused says EPERM, as the kernel does without the
+ * capability. The compatibility profile: calls that a map of one id makes fail seem to succeed.
  * Names are those of either architecture; seccomp.ts leaves out what one of them does not have.
  */
 
-/** What becomes of a call. `kill`: the process ends by SIGSYS. */
-export type Verdict = "allow" | "kill" | "EPERM" | "ENOSYS" | "EAFNOSUPPORT";
+/** What becomes of a call. `kill`: the process ends by SIGSYS. `success`: it is not done, and answers 0. */
+export type Verdict = "allow" | "success" | "kill" | "EPERM" | "ENOSYS" | "EAFNOSUPPORT";
 
 /**
  * True of the low 32 bits of an argument: the kernel takes each argument that is tested here as a 32-bit number, so
@@ -29,6 +30,8 @@ export interface Profile {
   readonly unknown: Verdict;
   /** For calls by way of another architecture's table, such as i386's. */
   readonly foreign: Verdict;
+  /** Of calls by the 32-bit table of the same processor; without it they are foreign. */
+  readonly narrow?: readonly Rule[];
 }
 
 const always = (otherwise: Verdict, calls: string): Rule => ({ calls, cases: [], otherwise });
@@ -169,3 +172,38 @@ export const STRICT: Profile = {
     always("EPERM", "mbind set_mempolicy get_mempolicy set_mempolicy_home_node migrate_pages move_pages"),
   ],
 };
+
+/** What setfsuid and setfsgid take as the question for the id that they have. */
+const NO_ID = 0xffffffff;
+const NO_NARROW_ID = 0xffff;
+
+/** They answer with the id that there was before, and root's is 0. */
+const pretendFileId = (calls: string, question: readonly number[]): Rule => ({
+  calls,
+  cases: [{ when: [{ argument: 0, oneOf: question }], verdict: "allow" }],
+  otherwise: "success",
+});
+
+/**
+ * For maps of one id: there is nobody else whom a file could be given to, or whom a process could become. Package managers
+ * want both, and are content with the answer. Nothing is hindered by it, nor made possible.
+ */
+export const COMPAT: Profile = {
+  name: "compat",
+  unknown: "allow",
+  foreign: "allow",
+  rules: [
+    always("success", "chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setgroups"),
+    pretendFileId("setfsuid setfsgid", [NO_ID]),
+  ],
+  narrow: [
+    always("success", "chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setgroups"),
+    always("success", "chown32 fchown32 lchown32 setuid32 setgid32 setreuid32 setregid32 setresuid32 setresgid32"),
+    always("success", "setgroups32"),
+    pretendFileId("setfsuid32 setfsgid32", [NO_ID]),
+    pretendFileId("setfsuid setfsgid", [NO_ID, NO_NARROW_ID]),
+  ],
+};
+
+/** By what they are called. */
+export const PROFILES = { strict: STRICT, compat: COMPAT } as const;

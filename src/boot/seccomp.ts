@@ -3,7 +3,7 @@
  * linux/filter.h). Pure. Every path through the program is short: a binary search over the numbers, whose leaves end
  * it, so that there is nothing to jump back to.
  */
-import { callNumbers, type FilterArchitecture } from "./seccomp-numbers.ts";
+import { callNumbers, type FilterArchitecture, type NarrowArchitecture } from "./seccomp-numbers.ts";
 import type { Profile, Rule, Test, Verdict } from "./seccomp-profile.ts";
 
 /** struct sock_filter. */
@@ -31,11 +31,19 @@ const lowHalf = (argument: number): number => 16 + 8 * argument;
 const REACH = 255;
 
 /** AUDIT_ARCH_* of linux/audit.h. */
-const AUDIT: Readonly<Record<FilterArchitecture, number>> = { x64: 0xc000003e, arm64: 0xc00000b7 };
+const AUDIT: Readonly<Record<FilterArchitecture | NarrowArchitecture, number>> = {
+  x64: 0xc000003e,
+  arm64: 0xc00000b7,
+  i386: 0x40000003,
+  arm: 0x40000028,
+};
+
+const NARROW: Readonly<Record<FilterArchitecture, NarrowArchitecture>> = { x64: "i386", arm64: "arm" };
 
 /** SECCOMP_RET_*; an errno is in the low half of SECCOMP_RET_ERRNO. */
 const RESULTS: Readonly<Record<Verdict, number>> = {
   allow: 0x7fff0000,
+  success: 0x00050000,
   kill: 0x80000000,
   EPERM: 0x00050001,
   ENOSYS: 0x00050026,
@@ -81,16 +89,20 @@ const sameRule = (a: Rule, b: Rule): boolean =>
   a === b || (a.cases.length === 0 && b.cases.length === 0 && a.otherwise === b.otherwise);
 
 /** The rules by number, from 0 to infinity. Numbers of x32 are 2^30 and more: no rule names one. */
-function segments(profile: Profile, architecture: FilterArchitecture): Segment[] {
+function segments(
+  rules: readonly Rule[],
+  otherwise: Verdict,
+  architecture: FilterArchitecture | NarrowArchitecture,
+): Segment[] {
   const byNumber = new Map<number, Rule>();
   const numbers = callNumbers(architecture);
-  for (const rule of profile.rules) {
+  for (const rule of rules) {
     for (const name of rule.calls.split(" ")) {
       const number = numbers.get(name);
       if (number !== undefined) byNumber.set(number, rule);
     }
   }
-  const unknown: Rule = { calls: "", cases: [], otherwise: profile.unknown };
+  const unknown: Rule = { calls: "", cases: [], otherwise };
   const result: Segment[] = [];
   const beyond = Math.max(...byNumber.keys()) + 1;
   for (let start = 0; start <= beyond; start++) {
@@ -116,14 +128,23 @@ function search(parts: readonly Segment[]): Instruction[] {
   return [...jump, ...below, ...above];
 }
 
+/** What becomes of calls that do not come by the processor's own table. */
+function compileForeign({ narrow, unknown, foreign }: Profile, architecture: FilterArchitecture): Instruction[] {
+  if (narrow === undefined) return [end(foreign)];
+  const other = NARROW[architecture];
+  const code = [instruction(LOAD, NUMBER), ...search(segments(narrow, unknown, other))];
+  return [instruction(IF_EQUAL, AUDIT[other], 0, code.length), ...code, end(foreign)];
+}
+
 /** The program as the kernel reads it: eight bytes an instruction, little-endian. */
 export function seccompProgram(profile: Profile, architecture: FilterArchitecture): Buffer {
+  const foreign = compileForeign(profile, architecture);
   const program = [
     instruction(LOAD, ARCHITECTURE),
-    instruction(IF_EQUAL, AUDIT[architecture], 1, 0),
-    end(profile.foreign),
+    instruction(IF_EQUAL, AUDIT[architecture], foreign.length, 0),
+    ...foreign,
     instruction(LOAD, NUMBER),
-    ...search(segments(profile, architecture)),
+    ...search(segments(profile.rules, profile.unknown, architecture)),
   ];
   const bytes = Buffer.alloc(8 * program.length);
   program.forEach(({ code, ifTrue, ifFalse, value }, index) => {

@@ -22,6 +22,7 @@ export interface BootOptions extends BootFlags, StartupFlags {
 export function withBootFlags(command: Command): Command {
   return command
     .option("-m, --mount <what>", "mount SRC:DST[:OPTIONS] or a line of fstab (may repeat)", collect)
+    .option("--device <what>", "a device of the host, or VENDOR/CLASS=NAME of a CDI spec (may repeat)", collect)
     .option("-e, --env <variable>", "set NAME=VALUE, or NAME to the caller's value (may repeat)", collect)
     .option("--entrypoint <program>", "what runs instead of the image's own command and entrypoint; '': none")
     .option("-w, --workdir <path>", "directory in which the command runs")
@@ -53,7 +54,10 @@ export function withBootFlags(command: Command): Command {
     .option("--cgroup [how]", "what is seen of cgroups: private, host, container:NAME or pid:PID")
     .option("--time [how]", "clocks since boot: likewise")
     .option("--isolate", "a hardened sandbox: own namespaces, no capabilities, few system calls")
-    .option("--seccomp <profile>", "system calls that are refused: strict or none")
+    .option(
+      "--seccomp <profile>",
+      "what becomes of system calls: strict, compat (a map of one id: changes of owners seem to work) or none",
+    )
     .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
     .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect)
     .option("-t, --tty", "a terminal and a session of its own, shown on ours")

@@ -37,7 +37,7 @@ export interface Launch {
 
 /** Makes the plan, prints it or becomes it. */
 export async function launch(cli: Cli, asked: Intent, options: BootOptions, how: Launch): Promise<void> {
-  const intent = { ...asked, ...ownTerminal(asked) };
+  const intent = { ...(await withDevicesOf(cli, asked, options)), ...ownTerminal(asked) };
   mark("plan");
   const context = cli.context(options.progress);
   const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
@@ -56,6 +56,12 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
   if (failed !== undefined) return cli.setStatus(failed);
   if (intent.detached) return cli.print(how.container ?? String(owner.pid));
   return showTerminal(context, places.socket, keys, "starter");
+}
+
+/** What reads specs is loaded where a device is asked for. */
+async function withDevicesOf(cli: Cli, intent: Intent, options: BootOptions): Promise<Intent> {
+  if (options.device === undefined && intent.startup === undefined) return intent;
+  return (await import("./device-flags.ts")).withDevices(cli, intent, options);
 }
 
 /** The paths of one start, which all name its owner. */

@@ -74,6 +74,7 @@ export async function makeBundle(cli: Cli, context: Context, wish: BundleWish): 
     const enroot = settings.program === "enroot";
     const functions = planFunctions({
       ...configuration,
+      architecture: node,
       run: image.run,
       rootFiles: seen.hasScript,
       login: enroot && settings.LOGIN_SHELL,

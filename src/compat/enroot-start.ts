@@ -107,6 +107,7 @@ function bootOptions(cli: Cli, words: Words, conf: string | undefined): BootOpti
     ...(words.value("rc") === undefined ? {} : { rc: words.value("rc") as string }),
     env: words.values("env"),
     ...Object.fromEntries(FLAGS.filter((flag) => words.has(flag)).map((flag) => [flag, true])),
+    ...(map === undefined && process.geteuid?.() === 0 ? {} : { seccomp: "compat" }),
     progress: "none",
   };
   // The only id that such a map holds is root's.

@@ -25,7 +25,7 @@ export interface RunRecord {
   user: string;
   /** Further processes are confined as the first one is. */
   isolate?: true;
-  seccomp?: "strict" | "none";
+  seccomp?: "strict" | "compat" | "strict,compat" | "none";
   /** What asks the payload to end: a name or number; absent: SIGTERM. */
   stopSignal?: string;
   detached?: boolean;

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { seccompProgram } from "../../src/boot/seccomp.ts";
 import { callNumbers, type FilterArchitecture } from "../../src/boot/seccomp-numbers.ts";
-import { STRICT, type Test, type Verdict } from "../../src/boot/seccomp-profile.ts";
+import { COMPAT, PROFILES, type Rule, STRICT, type Test, type Verdict } from "../../src/boot/seccomp-profile.ts";
 import { runFilter, verifyFilter } from "../support/bpf.ts";
 
 const AUDIT = { x64: 0xc000003e, arm64: 0xc00000b7, i386: 0x40000003, arm: 0x40000028 };
@@ -12,6 +12,7 @@ const AUDIT = { x64: 0xc000003e, arm64: 0xc00000b7, i386: 0x40000003, arm: 0x400
 /** What the kernel is told for a verdict (linux/seccomp.h, asm-generic/errno.h). */
 const RESULTS: Readonly<Record<Verdict, number>> = {
   allow: 0x7fff0000,
+  success: 0x50000,
   kill: 0x80000000,
   EPERM: 0x50000 | 1,
   ENOSYS: 0x50000 | 38,
@@ -26,23 +27,34 @@ const holds = (test: Test, args: readonly bigint[]): boolean => {
 };
 
 /** The table, read as a person does. */
-function verdictOf(name: string | undefined, args: readonly bigint[]): Verdict {
-  const rule = STRICT.rules.find(({ calls }) => name !== undefined && calls.split(" ").includes(name));
-  if (rule === undefined) return STRICT.unknown;
+function verdictOf(
+  rules: readonly Rule[],
+  unknown: Verdict,
+  name: string | undefined,
+  args: readonly bigint[],
+): Verdict {
+  const rule = rules.find(({ calls }) => name !== undefined && calls.split(" ").includes(name));
+  if (rule === undefined) return unknown;
   return rule.cases.find(({ when }) => when.every((test) => holds(test, args)))?.verdict ?? rule.otherwise;
 }
 
 test("each call is named once, and exists", () => {
-  const names = STRICT.rules.flatMap(({ calls }) => calls.split(" "));
-  assert.deepEqual(
-    names.filter((name, index) => names.indexOf(name) !== index),
-    [],
-  );
-  const known = new Set([...callNumbers("x64").keys(), ...callNumbers("arm64").keys()]);
-  assert.deepEqual(
-    names.filter((name) => !known.has(name)),
-    [],
-  );
+  const tables = [
+    ...Object.values(PROFILES).map(({ rules }) => ({ rules, architectures: ["x64", "arm64"] as const })),
+    { rules: COMPAT.narrow ?? [], architectures: ["i386", "arm"] as const },
+  ];
+  for (const { rules, architectures } of tables) {
+    const names = rules.flatMap(({ calls }) => calls.split(" "));
+    assert.deepEqual(
+      names.filter((name, index) => names.indexOf(name) !== index),
+      [],
+    );
+    const known = new Set(architectures.flatMap((architecture) => [...callNumbers(architecture).keys()]));
+    assert.deepEqual(
+      names.filter((name) => !known.has(name)),
+      [],
+    );
+  }
 });
 
 for (const architecture of ["x64", "arm64"] satisfies FilterArchitecture[]) {
@@ -56,7 +68,7 @@ for (const architecture of ["x64", "arm64"] satisfies FilterArchitecture[]) {
   test(`${architecture}: every number has the verdict of the table`, () => {
     for (let number = 0; number < 1024; number++) {
       const name = names.get(number);
-      assert.equal(result(number), RESULTS[verdictOf(name, [])], `${name ?? number}`);
+      assert.equal(result(number), RESULTS[verdictOf(STRICT.rules, STRICT.unknown, name, [])], `${name ?? number}`);
     }
   });
 
@@ -81,7 +93,11 @@ for (const architecture of ["x64", "arm64"] satisfies FilterArchitecture[]) {
       .map((name) => callNumbers(architecture).get(name) ?? -1);
     fc.assert(
       fc.property(fc.constantFrom(...ruled), fc.array(argument, { minLength: 6, maxLength: 6 }), (number, args) => {
-        assert.equal(result(number, args), RESULTS[verdictOf(names.get(number), args)], `${names.get(number)} ${args}`);
+        assert.equal(
+          result(number, args),
+          RESULTS[verdictOf(STRICT.rules, STRICT.unknown, names.get(number), args)],
+          `${names.get(number)} ${args}`,
+        );
       }),
       { numRuns: 20_000 },
     );
@@ -115,5 +131,40 @@ for (const architecture of ["x64", "arm64"] satisfies FilterArchitecture[]) {
     assert.equal(result(number("clone"), [0x3d0f00n]), allow);
     assert.equal(result(number("unshare"), [0x80n]), EPERM);
     assert.equal(result(number("unshare"), [0x400n]), allow);
+  });
+}
+
+/** What answers success whatever its arguments; to setfsuid and setfsgid, -1 is a question. */
+const PRETENDED = new Set(
+  "chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid".split(
+    " ",
+  ),
+);
+
+for (const [architecture, native] of [
+  ["x64", "x64"],
+  ["i386", "x64"],
+  ["arm64", "arm64"],
+  ["arm", "arm64"],
+] as const) {
+  test(`compat, ${architecture}: owners and ids seem to change, and everything else is as it was`, () => {
+    const program = seccompProgram(COMPAT, native);
+    verifyFilter(program);
+    const names = new Map([...callNumbers(architecture)].map(([name, number]) => [number, name]));
+    const result = (number: number, first: bigint) =>
+      runFilter(program, { architecture: AUDIT[architecture], number, args: [first, 0n] });
+    let pretended = 0;
+    for (let number = 0; number < 1024; number++) {
+      const name = names.get(number)?.replace(/32$/, "");
+      const expected = name !== undefined && PRETENDED.has(name) ? RESULTS.success : RESULTS.allow;
+      if (expected === RESULTS.success) pretended++;
+      for (const id of [0n, 7n, 0xfffen]) assert.equal(result(number, id), expected, `${name ?? number} ${id}`);
+      const asks = name?.startsWith("setfs") ? RESULTS.allow : expected;
+      assert.equal(result(number, 0xffffffffn), asks, `${name ?? number} -1`);
+    }
+    assert.equal(pretended, { x64: 13, arm64: 11, i386: 25, arm: 25 }[architecture]);
+    for (const number of [0x40000069, 0xffffffff]) assert.equal(result(number, 0n), RESULTS.allow);
+    const other = native === "x64" ? AUDIT.arm : AUDIT.i386;
+    assert.equal(runFilter(program, { architecture: other, number: 23 }), RESULTS.allow);
   });
 }

@@ -146,6 +146,17 @@ test("limits: sizes and numbers", () => {
   }
 });
 
+test("seccomp profiles: beside --isolate the compatibility profile takes nothing from the strict one", () => {
+  const profile = (seccomp: string | undefined, isolate: boolean) =>
+    readFlags({ ...(seccomp === undefined ? {} : { seccomp }), isolate }, "/", {}).seccomp?.value;
+  assert.deepEqual(
+    [profile(undefined, false), profile(undefined, true), profile("compat", false), profile("compat", true)],
+    [undefined, "strict", "compat", "strict,compat"],
+  );
+  assert.deepEqual([profile("none", true), profile("strict", false)], ["none", "strict"]);
+  assert.throws(() => profile("strict,compat,x", false), { code: "E_USAGE" });
+});
+
 test("settings of the process", () => {
   const settings = (flags: object) => readFlags(flags, "/", {}).settings;
   assert.deepEqual(settings({ ulimit: ["nofile=10:-1"] })?.ulimits, [

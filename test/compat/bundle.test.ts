@@ -69,7 +69,8 @@ for (const kind of userKinds.filter((one) => one !== "subids")) {
     test("-r, -w, -e and -m", async () => {
       writeFileSync(here("data"), "of the host\n");
       chmodSync(here("data"), 0o644);
-      const script = "id -u; echo x >/new && cat /new; cat /mnt/data; echo $A-$B-$C; echo y >/mnt/data || echo no";
+      const script =
+        "id -u; echo x >/new && busybox chown 7:8 /new && cat /new; cat /mnt/data; echo $A-$B-$C; echo y >/mnt/data || echo no";
       const words = ["-r", "-w", "-e", "A", "--env=B=it's", "-e", "C", "-m", `${here("data")}:/mnt/data:ro`];
       const { stdout, stderr } = await run([...words, "sh", "-c", script], { A: "a" });
       assert.equal(stdout, "0\nx\nof the host\na-it's-\nno\n", stderr);

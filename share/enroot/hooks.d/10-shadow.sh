@@ -1,5 +1,6 @@
 #!/bin/sh
-# passwd and group of the container: root, nobody, and the caller as they are inside, then those of the image.
+# passwd and group of the container: root, nobody and the caller as they are inside, then the image's others. Root alone is
+# whom the image knows already: then its own files stay, and package managers may change them.
 set -eu
 stage=${ENROOT_MOUNTS%/*}
 uid=$(id -u) gid=$(id -g)
@@ -13,19 +14,17 @@ shell=$(echo "$account" | cut -d: -f7)
 group=$(getent group "$gid" 2>/dev/null | cut -d: -f1 || true)
 
 # What the image says of root and nobody stays; a file of the image is never followed outside its root.
-own() {
+has() {
   [ -f "$ENROOT_ROOTFS/etc/$1" ] && [ ! -L "$ENROOT_ROOTFS/etc" ] && [ ! -L "$ENROOT_ROOTFS/etc/$1" ]
 }
 entry() {
-  own "$1" && grep -m 1 "^$2:" "$ENROOT_ROOTFS/etc/$1"
+  has "$1" && grep -m 1 "^$2:" "$ENROOT_ROOTFS/etc/$1"
 }
-# All others but apt's user, to whom it cannot change.
+# All but those that are written here, and apt's, whom a map of one id does not hold.
 others() {
-  own "$1" || return 0
-  while IFS= read -r line || [ -n "$line" ]; do
-    case ${line%%:*} in root | _apt | "$2" | "$3") ;; *) printf '%s\n' "$line" ;; esac
-  done <"$ENROOT_ROOTFS/etc/$1"
+  ! has "$1" || grep -v -e '^root:' -e '^nobody:' -e '^nogroup:' -e '^_apt:' -e "^$2:" "$ENROOT_ROOTFS/etc/$1" || true
 }
+if [ "$uid" = 0 ] && entry passwd root >/dev/null && entry group root >/dev/null; then exit 0; fi
 {
   if [ "$uid" != 0 ]; then
     entry passwd root || echo 'root:x:0:0:root:/root:/bin/sh'
@@ -34,19 +33,14 @@ others() {
     echo "root:x:0:0:root:/root:$shell"
   fi
   entry passwd nobody || echo 'nobody:x:65534:65534:nobody:/:/sbin/nologin'
-  others passwd nobody "${name:-user}"
+  others passwd "${name:-user}"
 } >"$stage/passwd"
 {
   [ "$gid" = 0 ] || entry group root || echo 'root:x:0:'
   if [ "$gid" = 0 ]; then echo 'root:x:0:'; else echo "${group:-user}:x:$gid:"; fi
   entry group nogroup || echo 'nogroup:x:65534:'
-  others group nogroup "${group:-user}"
+  others group "${group:-user}"
 } >"$stage/group"
-# Where changes are kept, the files themselves are changed, so that users can be added; else ours lie over them.
 for file in passwd group; do
-  if [ -n "${ENROOT_ROOTFS_WRITABLE:-}" ] && own "$file" && [ -w "$ENROOT_ROOTFS/etc/$file" ]; then
-    cmp -s "$stage/$file" "$ENROOT_ROOTFS/etc/$file" || cat "$stage/$file" >"$ENROOT_ROOTFS/etc/$file"
-  else
-    echo "$stage/$file /etc/$file none x-create=file,bind,ro,nosuid,nodev,noexec,private" >>"$ENROOT_MOUNTS"
-  fi
+  echo "$stage/$file /etc/$file none x-create=file,bind,ro,nosuid,nodev,noexec,private" >>"$ENROOT_MOUNTS"
 done

@@ -9,7 +9,7 @@ const BOOT = [
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
   /\/src\/(base|boot|plan|store)\/(?!errors|marks|timeline|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|startup-files|cdi|nvidia|read-devices)/,
   /\/src\/image\/(digest|sources\/reference)\.ts$/,
-  /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start)\.ts$/,
+  /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start|table)\.ts$/,
 ];
 
 /**

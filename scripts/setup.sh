@@ -26,6 +26,10 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- xz-utils         xz               reads tarballs compressed with it
 -t- libarchive-tools bsdtar           archives of another writer: what it means is read alike
 -t- buildah          buildah          layers of another builder: what it means is read alike
+-t- groff-base       groff            takes the man pages
+-t- man-db           man              shows them
+-t- zsh              zsh              completes words
+-t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
 -t- openssl          openssl          certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed

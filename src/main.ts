@@ -1,4 +1,4 @@
-/** What users start, by way of entry.ts: the table of commands, and the only place where the process ends. */
+/** What users start, by way of entry.ts: from words to a command, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
 import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
@@ -9,47 +9,9 @@ import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
 import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
-import type { Cli, CommandFile } from "./commands/cli.ts";
+import type { Cli } from "./commands/cli.ts";
+import { commands } from "./commands/table.ts";
 import { type Layout, layoutOf } from "./store/layout.ts";
-
-interface CommandEntry {
-  about: string;
-  load(): Promise<CommandFile>;
-  /** Left out of the overview: programs start it, not people. */
-  hidden?: boolean;
-}
-
-const commands: Readonly<Record<string, CommandEntry>> = {
-  run: { about: "run a command in an ephemeral container", load: () => import("./commands/run.ts") },
-  import: { about: "bring an image into the store, or into a file", load: () => import("./commands/import.ts") },
-  create: { about: "make a container of an image", load: () => import("./commands/create.ts") },
-  start: { about: "start a container", load: () => import("./commands/start.ts") },
-  attach: { about: "show the terminal of a container that runs", load: () => import("./commands/attach.ts") },
-  stop: { about: "end containers", load: () => import("./commands/stop.ts") },
-  wait: { about: "wait for the end of a container", load: () => import("./commands/wait.ts") },
-  logs: { about: "show what a detached container has written", load: () => import("./commands/logs.ts") },
-  unit: { about: "print a service file for a container", load: () => import("./commands/unit.ts") },
-  exec: { about: "run another command in a running container", load: () => import("./commands/exec.ts") },
-  list: { about: "list containers and what runs", load: () => import("./commands/list.ts") },
-  diff: { about: "show what a container changed", load: () => import("./commands/diff.ts") },
-  copy: { about: "copy files out of a container or into it", load: () => import("./commands/copy.ts") },
-  reset: { about: "take a container back to its image", load: () => import("./commands/reset.ts") },
-  images: { about: "list stored images", load: () => import("./commands/images.ts") },
-  inspect: { about: "show an image's configuration, layers and waste", load: () => import("./commands/inspect.ts") },
-  export: { about: "write a container as an image file", load: () => import("./commands/export.ts") },
-  bundle: { about: "write an image as one file that runs itself", load: () => import("./commands/bundle.ts") },
-  importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./commands/importer.ts") },
-  digest: { about: "show the digest of an image's manifest", load: () => import("./commands/digest.ts") },
-  remove: { about: "remove containers or images", load: () => import("./commands/remove.ts") },
-  prune: { about: "free what nobody needs", load: () => import("./commands/prune.ts") },
-  info: { about: "show settings and disk usage", load: () => import("./commands/info.ts") },
-  plan: { about: "print the steps of a command", load: () => import("./commands/plan.ts") },
-  doctor: { about: "try what this host offers", load: () => import("./commands/doctor.ts") },
-  compat: { about: "install the names of other programs", load: () => import("./commands/compat.ts") },
-  version: { about: "show versions", load: () => import("./commands/version.ts") },
-  timeline: { about: "draw a start", load: () => import("./commands/timeline.ts"), hidden: true },
-  explain: { about: "put a failed step into words", load: () => import("./commands/explain.ts"), hidden: true },
-};
 
 function overview(): string {
   const shown = Object.entries(commands).filter(([, { hidden }]) => !hidden);

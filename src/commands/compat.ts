@@ -1,8 +1,9 @@
 /** `rootling compat`: puts the names of other programs on a PATH, and takes them away. */
-import { lstatSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
-import { delimiter, join, resolve } from "node:path";
+import { lstatSync, mkdirSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
+import { sharedFiles } from "./completion.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { packageRoot } from "./version.ts";
 
@@ -15,10 +16,12 @@ interface Options {
   json?: boolean;
 }
 
-/** A name in the directory. */
+/** A name in the directory, its man page or a completion. */
 interface Link {
-  readonly name: string;
   readonly path: string;
+  readonly target: string;
+  /** Without it the name would not work; anything else gives way to what is there. */
+  readonly needed: boolean;
   /** ours: a symlink to this rootling; other: anything else. */
   readonly state: "free" | "ours" | "other";
 }
@@ -30,13 +33,16 @@ const NAMES = Object.entries(compatNames)
 export const define = (cli: Cli) =>
   withSteps(
     newCommand("compat", `Put the names of other programs into a directory of PATH: ${NAMES}.`, [
-      "rootling compat install /usr/local/bin",
+      "rootling compat install /usr/local/bin      # man page and completions go to /usr/local/share",
       "rootling compat install ~/bin --only enroot",
       "rootling compat remove /usr/local/bin",
     ]),
   )
     .argument("<action>", "install or remove")
-    .argument("<directory>", "a directory of PATH")
+    .argument(
+      "<directory>",
+      "a directory of PATH; man pages and completions go to the share beside it, if there is one",
+    )
     .option("--only <names>", "these names only, separated by commas")
     .option("--json", "print what was changed, or with --dry-run the steps, as JSON")
     .action(async (action: string, directory: string, options: Options) => {
@@ -77,17 +83,23 @@ function linksIn(directory: string, names: readonly string[]): Link[] {
       mend: "make it first, or name another one",
     });
   }
-  return names.map((name) => {
-    const path = join(directory, name);
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    const ours = found?.isSymbolicLink() && resolve(directory, readlinkSync(path)) === program();
-    return { name, path, state: found === undefined ? "free" : ours ? "ours" : "other" };
-  });
+  const share = join(directory, "../share");
+  const shared = statSync(share, { throwIfNoEntry: false })?.isDirectory() ? names.flatMap(sharedFiles) : [];
+  return [
+    ...names.map((name) => linkTo(program(), join(directory, name), true)),
+    ...shared.map(({ source, place }) => linkTo(realpathSync(join(packageRoot(), source)), join(share, place), false)),
+  ];
+}
+
+function linkTo(target: string, path: string, needed: boolean): Link {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  const ours = found?.isSymbolicLink() && resolve(dirname(path), readlinkSync(path)) === target;
+  return { path, target, needed, state: found === undefined ? "free" : ours ? "ours" : "other" };
 }
 
 /** Those that are not there yet. Throws E_EXISTS where something else has the name. */
 function missing(links: readonly Link[]): Link[] {
-  const other = links.find(({ state }) => state === "other");
+  const other = links.find(({ needed, state }) => needed && state === "other");
   if (other === undefined) return links.filter(({ state }) => state === "free");
   throw existing(other.path);
 }
@@ -100,7 +112,7 @@ const existing = (path: string): Failure =>
 
 /** Those that are ours. Throws E_CONFLICT where something else has the name. */
 function present(links: readonly Link[]): Link[] {
-  const other = links.find(({ state }) => state === "other");
+  const other = links.find(({ needed, state }) => needed && state === "other");
   if (other === undefined) return links.filter(({ state }) => state === "ours");
   throw new Failure("E_CONFLICT", "this was not installed by this rootling: it stays", {
     where: other.path,
@@ -108,9 +120,10 @@ function present(links: readonly Link[]): Link[] {
   });
 }
 
-function install({ path }: Link): void {
+function install({ path, target }: Link): void {
   try {
-    symlinkSync(program(), path);
+    mkdirSync(dirname(path), { recursive: true });
+    symlinkSync(target, path);
   } catch (error) {
     throw errnoOf(error) === "EEXIST" ? existing(path) : fileFailure(error, "installing the name", path);
   }

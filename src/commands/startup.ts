@@ -10,7 +10,13 @@ import { scriptOf } from "../image/enroot-files.ts";
 import type { RunConfig } from "../image/types.ts";
 import type { Cli } from "./cli.ts";
 
+/** Real root's map under the name enroot: it is root in a namespace of its own. */
+const ROOT_ALONE = "0:0:1";
+
 export interface StartupFlags {
+  readonly root?: boolean;
+  readonly map?: string;
+  readonly rw?: boolean;
   readonly conf?: string;
   readonly rc?: string;
   /** Files of the root, of the site and of the user steer the start. */
@@ -22,11 +28,12 @@ export interface StartupFlags {
 /** The version of enroot whose ways these are, for hooks that ask. */
 export const ENROOT_VERSION = "4.1.2";
 
-/** What hooks find of the settings, under both names. */
-function hookVariables(settings: Settings): Record<string, string> {
+/** What hooks find of the settings, under both names. Flags of the same meaning count there as well. */
+function hookVariables(settings: Settings, { root, map, rw }: StartupFlags): Record<string, string> {
   const variables: Record<string, string> = { ENROOT_VERSION, ROOTLING_VERSION: ENROOT_VERSION };
   for (const { name } of settingsOf("enroot")) {
-    const value = settings[name as keyof Settings] as unknown;
+    const flag = { REMAP_ROOT: root || map === ROOT_ALONE, ROOTFS_WRITABLE: rw }[name as string];
+    const value = flag || (settings[name as keyof Settings] as unknown);
     const text = value === true ? "y" : value === false ? "" : Array.isArray(value) ? value.join(":") : String(value);
     if (text === "") continue;
     for (const program of ["enroot", "rootling"] as const) variables[variableOf(program, name)] = text;
@@ -101,7 +108,7 @@ export function withStartup(
     words,
     lastLines: enrootMounts.map(readEnrootMount),
     env: process.env,
-    hookVariables: hookVariables(settings),
+    hookVariables: hookVariables(settings, flags),
   });
   const ofImage = intent.environment.filter(({ origin }) => origin === "image config");
   const asked = intent.environment.filter(({ origin }) => origin === "--env");

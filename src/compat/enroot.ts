@@ -46,7 +46,7 @@ const images = () => import("./enroot-images.ts");
 const starts = () => import("./enroot-start.ts");
 const lists = () => import("./enroot-list.ts");
 
-const commands: Readonly<Record<string, EnrootCommand>> = {
+export const commands: Readonly<Record<string, EnrootCommand>> = {
   batch: {
     usage: "batch [options] [--] CONFIG [COMMAND] [ARG...]",
     about:

@@ -179,6 +179,36 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await fails(["hostile", "true"], /belongs to the store/, /etc\/fstab:1|enroot/);
     });
 
+    test("accounts: the caller's comes with root's and nobody's before those of the image", async () => {
+      const root = await box.foreign("accounts");
+      const line = "www-data:x:33:33:it is a \\\\ web:/var/www:/bin/sh";
+      writeFileSync(join(root, "etc/passwd"), `root:x:0:0:image:/root:/bin/sh\n_apt:x:42:65534::/:/bin/sh\n${line}`);
+      await must(["chown", "-R", `${box.user.uid}:${box.user.gid}`, root]);
+      const accounts = async (...flags: string[]) =>
+        (await box.must(["start", ...flags, "accounts", "cat", "/etc/passwd"])).split("\n").filter(Boolean);
+      if (kind !== "root") {
+        const names = (await accounts()).map((text) => text.split(":")[0]);
+        assert.deepEqual(names, ["root", box.user.name, "nobody", "www-data"]);
+        assert.equal((await accounts()).at(-1), line);
+      }
+      // As useradd does it: a new file takes the place of the old one. Root has the image's own.
+      const add = "{ cat /etc/passwd; echo; echo new:x:9:9::/:/bin/sh; } >/etc/new && mv /etc/new /etc/passwd";
+      await box.must(["start", "--root", "--rw", "accounts", "sh", "-c", add]);
+      assert.deepEqual((await accounts("--root")).slice(-2), [line, "new:x:9:9::/:/bin/sh"]);
+    });
+
+    test("hooks see flags as settings", async () => {
+      configure({
+        "hooks.d/10.sh": `#!/bin/sh\necho "\${ENROOT_REMAP_ROOT-} \${ENROOT_ROOTFS_WRITABLE-}" >"$ENROOT_ROOTFS/etc/seen"\n`,
+      });
+      const seen = (...flags: string[]) => start([...flags, "box", "cat", "/etc/seen"]);
+      const own = kind === "root" ? "y" : "";
+      assert.equal(await seen(), `${own} \n`);
+      assert.equal(await seen("--rw"), `${own} y\n`);
+      assert.equal(await seen("--root"), "y \n");
+      configure({});
+    });
+
     test("the shipped configuration: terminal, mounts, accounts; and the hooks that settings switch on", async () => {
       const shipped = (words: readonly string[], env: Record<string, string> = {}) =>
         box.must(["start", ...words], { env: { TERM: "vt100", ...env } });

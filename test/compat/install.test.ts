@@ -46,6 +46,31 @@ test("compat install and remove", async (t) => {
   assert.match((await run("install", elsewhere, "--only", "docker")).stderr, /E_USAGE/);
 });
 
+test("man page and completions go to the share beside, and give way to what is there", async (t) => {
+  const { user, remove } = await makeUser("root");
+  t.after(remove);
+  for (const name of ["bin", "share"]) mkdirSync(join(user.home, name));
+  const share = (path: string) => join(user.home, "share", path);
+  mkdirSync(share("fish/vendor_completions.d"), { recursive: true });
+  writeFileSync(share("fish/vendor_completions.d/enroot.fish"), "another's");
+  const run = (action: string) => rootling(user, ["compat", action, join(user.home, "bin")]);
+  const installed = await run("install");
+  assert.equal(installed.status, 0, installed.stderr);
+  const shown = installed.stdout.trim().split("\n");
+  assert.deepEqual(shown, [
+    join(user.home, "bin/enroot"),
+    share("man/man1/enroot.1"),
+    share("bash-completion/completions/enroot"),
+    share("zsh/site-functions/_enroot"),
+  ]);
+  const env = { MANPATH: share("man"), LC_ALL: "C.UTF-8" };
+  assert.match((await user.run(["man", "enroot"], { env })).stdout, /^NAME\n\s+enroot - /m);
+  assert.match(readFileSync(share("bash-completion/completions/enroot"), "utf8"), /^complete .* enroot$/m);
+  assert.equal((await run("remove")).stdout, installed.stdout);
+  assert.ok(shown.every((path) => !existsSync(path)));
+  assert.equal(readFileSync(share("fish/vendor_completions.d/enroot.fish"), "utf8"), "another's");
+});
+
 test("bin/enroot works by itself, and through a symlink of any name", async (t) => {
   const { user, remove } = await makeUser("root");
   t.after(remove);

@@ -30,7 +30,7 @@ export function packageDirectory(): string {
 export function copyPackage(): string {
   const { path, remove } = makeTemp("rootling-copy-");
   process.once("beforeExit", remove);
-  for (const name of ["bin", "dist", "package.json"]) {
+  for (const name of ["bin", "dist", "share", "package.json"]) {
     cpSync(join(checkout, name), join(path, name), { recursive: true });
   }
   const { ROOTLING_TEST_EXECUTOR: executor } = process.env;

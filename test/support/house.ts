@@ -84,9 +84,12 @@ const filesAreShort: Rule = (root) =>
 const nothingIsLeftOver: Rule = (root) => {
   // Put together here, so that this file does not hold the words itself.
   const words = new RegExp(`\\b(${["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"].join("|")})\\b`);
-  return globSync(["src/**/*.ts", "test/**/*.{ts,py}", "scripts/*", "executor/*", "bin/*", "docs/**/*.md", "*.md"], {
-    cwd: root,
-  }).flatMap((file) =>
+  return globSync(
+    ["src/**/*.ts", "test/**/*.{ts,py}", "scripts/**/*.{sh,mjs,ts}", "executor/*", "bin/*", "docs/**/*.md", "*.md"],
+    {
+      cwd: root,
+    },
+  ).flatMap((file) =>
     readFileSync(join(root, file), "utf8")
       .split("\n")
       .flatMap((line, index) => (words.test(line) ? [`${file}:${index + 1} holds a marker of unfinished work`] : [])),

@@ -25,6 +25,16 @@ export const wordsOf = ([, , ...words]: readonly string[]): string[] =>
 /** The caller of this process. */
 export const ourCaller = (program: Program): Caller => ({ env: process.env, uid: process.geteuid?.() ?? 0, program });
 
+/** The home that passwd gives our account: an epilog of Slurm's has no HOME (pyxis, container_scope=job). */
+function accountHome(): string | undefined {
+  try {
+    return process.getBuiltinModule("node:os").userInfo().homedir;
+  } catch {
+    // No line of passwd is ours.
+    return undefined;
+  }
+}
+
 /**
  * $NAME/rootling, or HOME-based where the XDG variable is unset or, as the specification says, not absolute. enroot has
  * the same places for root, rootling those of the system.
@@ -35,7 +45,7 @@ export const systemPlace =
     if (uid === 0 && program === "rootling") return join(system, program);
     const base = env[variable];
     if (base?.startsWith("/")) return join(base, program);
-    const home = env.HOME;
+    const home = env.HOME ?? (program === "enroot" ? accountHome() : undefined);
     if (!home?.startsWith("/")) {
       throw new Failure("E_SETTING", `neither ${variable} nor HOME names an absolute directory`, {
         mend: `set HOME or ${variable}`,

@@ -4,7 +4,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { packageDirectory } from "../support/cli.ts";
-import { type EnrootBox, enrootBox } from "../support/enroot.ts";
+import { command, must } from "../support/command.ts";
+import { type EnrootBox, enrootBox, enrootWords } from "../support/enroot.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { type Registry, startRegistry } from "../support/registry.ts";
 import { ordinaryKinds } from "../support/users.ts";
@@ -67,6 +68,15 @@ describe("pyxis's settings", () => {
       assert.equal(await box.must(["start", target, "echo", "plain"]), "plain\n");
     });
   }
+
+  test("an epilog without HOME finds the containers of its user", async () => {
+    const { uid, words } = box.user;
+    const bare = words(["env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin", ...enrootWords("info")]);
+    const home = (await must(["sh", "-c", 'getent passwd "$1" | cut -d: -f6', "sh", String(uid)])).trim();
+    const { status, stdout, stderr } = await command(bare);
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, new RegExp(`${home}/.local/share/enroot`));
+  });
 
   test("a squashfs file is started in place: its namespaces are joined, and read after the first process", async () => {
     const servers = `ps -u "$(id -u)" -o args | grep -c "^[^ ]*squashfuse "`;

@@ -6,14 +6,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { say, stop } from "../crash/bed.ts";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import type { UserKind } from "../support/users.ts";
+import { inventory } from "./cycles.ts";
 import type { Counts } from "./main.ts";
+import { differences } from "./store.ts";
 
 const AT_ONCE = 200;
 const OF_ONE_NAME = 50;
 /** Milliseconds: all of a crowd on a machine that is busy. */
 const PATIENCE = 300_000;
 
-/** `count` starts, 200 at a time: all succeed. */
+/** `count` starts, 200 at a time: all succeed, and leave nothing. */
 export async function manyStarts(kind: UserKind, count: number): Promise<Counts> {
   const box = await busyboxBox(kind);
   let [begun, ran, bad] = [0, 0, 0];
@@ -30,7 +32,13 @@ export async function manyStarts(kind: UserKind, count: number): Promise<Counts>
     }
   };
   try {
+    // What the first one makes once is no leaving.
+    await box.must(["start", "box", "/bin/true"]);
+    const before = await inventory(box);
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    const left = differences(before, await inventory(box));
+    for (const difference of left) say(`  after ${ran} starts: ${difference}`);
+    bad += left.length;
   } finally {
     await box.remove();
   }

@@ -60,7 +60,7 @@ const links = (pattern: string): string[] =>
   });
 
 /** What there is of everything that a start makes; nothing of other programs. */
-async function inventory(box: Box): Promise<string[]> {
+export async function inventory(box: Box): Promise<string[]> {
   await box.must(["list"]);
   const own = box.user.kind === "root" ? [] : keysOf(box.user.uid);
   const lines = (text: string) => text.trimEnd().split("\n");

@@ -193,6 +193,18 @@ static int keep_script(struct state *state, const char *text) {
 /* rc TEXT: the script that starts the payload. */
 int op_rc(struct state *state, struct op *op) { return keep_script(state, op->field[0]); }
 
+/* rc-local TEXT: the same where /etc/rc.local has something to say, which TEXT reads; the payload needs no shell
+   otherwise. */
+int op_rc_local(struct state *state, struct op *op) {
+  bool missing;
+  if (state->rc >= 0) return 0;
+  char *text = root_file(state, "/etc/rc.local", &missing);
+  if (text == NULL) return missing ? 0 : -1;
+  int result = *text == '\0' ? 0 : keep_script(state, op->field[0]);
+  free(text);
+  return result;
+}
+
 /* hook-rc STAGE: the same, if a hook has written one. */
 int op_hook_rc(struct state *state, struct op *op) {
   struct places places;

@@ -103,8 +103,8 @@ static int run_direct(struct state *state, struct command command) {
 }
 
 /* login MODE RC COUNT WORD… COMMAND…: MODE is `login` or `plain`. RC: where the script is that gets the words: `given`
-   (ops rc and hook-rc), then `root`, which is /etc/rc of the root; `none`: COMMAND, which is a whole one, is run.
-   A shell is not needed for that. */
+   (ops rc and hook-rc), then `root`, which is /etc/rc of the root; `none`: COMMAND, which is a whole one, is run, for
+   which no shell is needed, unless op hook-rc or rc-local has kept a script. */
 int op_login(struct state *state, struct op *op) {
   bool login = strcmp(op->field[0], "login") == 0;
   unsigned long count;
@@ -118,7 +118,8 @@ int op_login(struct state *state, struct op *op) {
   char script[32] = "/etc/rc";
   bool scripted = state->rc >= 0 || (strcmp(op->field[1], "root") == 0 && access("/etc/rc", F_OK) == 0);
   if (state->rc >= 0) snprintf(script, sizeof script, "/proc/self/fd/%d", state->rc);
-  if (login && strcmp(op->field[1], "none") != 0 && home != NULL && chdir(home) != 0 && chdir("/") != 0) return failed("chdir");
+  bool plain = strcmp(op->field[1], "none") != 0;
+  if (login && (plain || scripted) && home != NULL && chdir(home) != 0 && chdir("/") != 0) return failed("chdir");
   if (scripted && shell != NULL) return run_shell(state, shell, login, (char *[]){script, NULL}, words);
   if (whole.count == 0) {
     if (shell == NULL) return run_direct(state, whole);
@@ -127,7 +128,6 @@ int op_login(struct state *state, struct op *op) {
   }
   /* Without a script, one word with blanks is a line for the shell, and one that names a file without being a program
      is a script. */
-  bool plain = strcmp(op->field[1], "none") != 0;
   if (plain && shell != NULL && strchr(whole.word[0], ' ') != NULL) {
     char *first[] = {"-c", whole.word[0], "sh", NULL};
     return run_shell(state, shell, login, first, (struct command){whole.word + 1, whole.count - 1});

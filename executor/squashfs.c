@@ -108,15 +108,17 @@ int op_fuse(struct state *state, struct op *op) {
   return sent;
 }
 
-static void execute_daemon(struct op *op, int connection, const char *mountpoint, pid_t monitor) {
+static void execute_daemon(struct op *op, int connection, const char *mountpoint, pid_t monitor) { /* 0: without one */
   static char *environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
   char *words[] = {op->field[1], "-f", "-o", op->field[3], op->field[2], (char *)mountpoint, NULL};
   if (op->field[3][0] == '\0') memmove(&words[2], &words[4], 3 * sizeof *words);
   int nothing = open("/dev/null", O_RDWR);
   default_signals();
   setsid(); /* The terminal's signals are for the payload. */
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != monitor) _exit(127);
+  if (monitor != 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != monitor)) _exit(127);
   for (int fd = 0; fd <= 2; fd++) dup2(nothing, fd);
+  /* dup2(2) does nothing for the number itself: close-on-exec would stay. */
+  if (connection == 3) fcntl(3, F_SETFD, 0);
   dup2(connection, 3);
   syscall(SYS_close_range, 4, ~0U, 0);
   execve(words[0], words, environment);
@@ -124,7 +126,7 @@ static void execute_daemon(struct op *op, int connection, const char *mountpoint
 }
 
 /* serve NUMBER PROGRAM FILE OPTIONS: PROGRAM, squashfuse(1), answers the connection that op `fuse` sent. It ends with
-   the monitor. */
+   the monitor; in place it ends when the kernel drops the mount, with the last process of the mount namespace. */
 int op_serve(struct state *state, struct op *op) {
   char name[32];
   snprintf(name, sizeof name, "lent:%s", op->field[0]);
@@ -133,7 +135,7 @@ int op_serve(struct state *state, struct op *op) {
     errno = EBADF;
     return failed("connection");
   }
-  pid_t monitor = getpid();
+  pid_t monitor = state->plan->supervised ? getpid() : 0;
   state->server = fork();
   if (state->server == 0) execute_daemon(op, connection, "/dev/fd/3", monitor);
   close(connection);

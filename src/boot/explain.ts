@@ -388,6 +388,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   hook,
   "runtime-hook": hook,
   "hook-rc": hook,
+  "rc-local": (failure) => rootFile({ ...failure, fields: ["/etc/rc.local"] }),
   "variables-file": rootFile,
   login: (failure) => exec({ ...failure, fields: failure.fields.slice(3 + Number(failure.fields[2])) }),
 };

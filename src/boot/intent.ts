@@ -158,6 +158,8 @@ export interface Startup {
   readonly login: boolean;
   /** The script that starts the payload: its text; else `conf` may have one, then the root. */
   readonly rc?: Value<string>;
+  /** The image's own command as such a script, which reads /etc/rc.local: where the root has that file, and no other. */
+  readonly local?: Value<string>;
   /** What a script that starts the payload gets; the intent's command is what runs without one. */
   readonly words: readonly string[];
 }

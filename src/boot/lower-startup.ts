@@ -19,7 +19,7 @@ export function lowerStartup(intent: Intent, facts: Facts, lent: Lender): Op[] {
   if (startup === undefined) return [];
   refuseLent(startup, lent);
   const stage = place(facts, lent);
-  const { rootFiles, lines, lastLines, hooks, rc } = startup;
+  const { rootFiles, lines, lastLines, hooks, rc, local } = startup;
   const conf = confOf(startup, stage);
   const ofPass = (pass: -1 | 0) =>
     lines.filter((line) => line.pass === pass).map(({ line, origin }) => op("fstab", origin, String(pass), line));
@@ -46,6 +46,7 @@ export function lowerStartup(intent: Intent, facts: Facts, lent: Lender): Op[] {
     ...lastLines.map(({ line, origin }) => op("fstab", origin, "0", line)),
     ...(rc ? [op("rc", rc.origin, rc.value)] : conf("rc", "rc")),
     ...(rc === undefined && startup.conf ? [op("hook-rc", startup.conf.origin, stage)] : []),
+    ...(local ? [op("rc-local", local.origin, local.value)] : []),
   ];
 }
 
@@ -92,12 +93,12 @@ function refuseLent({ conf, hooks, lines, lastLines }: Startup, lent: Lender): v
 }
 
 /** What the payload becomes, in the place of `exec`. */
-export const lowerLogin = ({ login, rootFiles, rc, conf, words }: Startup, command: Intent["command"]): Op =>
+export const lowerLogin = ({ login, rootFiles, rc, local, conf, words }: Startup, command: Intent["command"]): Op =>
   op(
     "login",
     command.origin,
     login ? "login" : "plain",
-    rootFiles ? "root" : rc || conf ? "given" : "none",
+    rootFiles ? "root" : rc || (conf && !local) ? "given" : "none",
     String(words.length),
     ...words,
     ...command.value,

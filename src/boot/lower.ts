@@ -40,7 +40,9 @@ export function lower(asked: Intent, facts: Facts): Plan {
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
   const { early, late } = namespaces(who, facts);
-  const watched = isolated || joinsPids(intent, facts) || root.ops.some(({ verb }) => verb === "serve");
+  // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
+  const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
+  const watched = isolated || joinsPids(intent, facts) || served;
   const undone =
     intent.temporary !== undefined || root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";

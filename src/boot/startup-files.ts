@@ -63,6 +63,7 @@ export interface StartupOptions {
   readonly rc?: string | undefined;
   /** Files of the root count, and why. */
   readonly rootFiles?: Value<true> | undefined;
+  readonly local?: Startup["local"] | undefined;
   readonly login: boolean;
   /** What the start was given to run. */
   readonly words: readonly string[];
@@ -77,11 +78,12 @@ export interface StartupOptions {
  * not there.
  */
 export function readStartup(options: StartupOptions): Startup {
-  const { conf, rc, rootFiles, login, words, env } = options;
+  const { conf, rc, rootFiles, local, login, words, env } = options;
   const caller = { ...env, ...options.hookVariables };
   return {
     ...readStartupTexts(readStartupFiles(options.directories), env),
     ...(rootFiles ? { rootFiles } : {}),
+    ...(local ? { local } : {}),
     ...(conf === undefined ? {} : { conf: readConf(conf) }),
     ...(rc === undefined ? {} : { rc: { value: readText(rc, "--rc"), origin: "--rc" } }),
     caller: Object.entries(caller).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`])),

@@ -4,6 +4,7 @@ import { mapOf } from "../boot/boot.ts";
 import { formatMap, ownersOnDisk, parseMap } from "../boot/id-map.ts";
 import { from, type Intent, type Root } from "../boot/intent.ts";
 import { readFlags } from "../boot/read-flags.ts";
+import type { RunConfig } from "../image/types.ts";
 import { type Container, findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { containerPaths, runtimePaths } from "../store/layout.ts";
 import { isWhole, resetContainer } from "../store/reset.ts";
@@ -50,9 +51,15 @@ export const define = (cli: Cli) =>
     });
 
 /** What configures a start by files is loaded where it is asked for. */
-export async function startupOf(cli: Cli, intent: Intent, words: string[], options: BootOptions): Promise<Intent> {
+export async function startupOf(
+  cli: Cli,
+  intent: Intent,
+  run: RunConfig | undefined,
+  words: string[],
+  options: BootOptions,
+): Promise<Intent> {
   if (options.conf === undefined && options.rc === undefined && !options.enrootFiles) return intent;
-  return (await import("./startup.ts")).withStartup(cli, intent, words, options);
+  return (await import("./startup.ts")).withStartup(cli, intent, run, words, options);
 }
 
 /** Starts a container of the store. */
@@ -80,7 +87,7 @@ export async function startContainer(
     root: from(await lowered(), `container ${name}`),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, await startupOf(cli, intent, command, options), options, {
+  await launch(cli, await startupOf(cli, intent, image.run, command, options), options, {
     runs,
     container: name,
     image: container.image.name,
@@ -112,7 +119,12 @@ export async function startDirect(
   const before = () => {
     if (root.kind === "directory") lockDirectory(cli.layout, root.path);
   };
-  await launch(cli, await startupOf(cli, intent, command, options), options, options.rw ? { ...how, before } : how);
+  await launch(
+    cli,
+    await startupOf(cli, intent, undefined, command, options),
+    options,
+    options.rw ? { ...how, before } : how,
+  );
 }
 
 /** The container's own map, unless another one that gives its files the same owners is asked for. */
@@ -139,7 +151,7 @@ async function startImage(cli: Cli, name: string, command: string[], options: Bo
     root: from({ kind: "layers", lowers: [await treeToStart(cli, image, parts.idMap, options)] }, name),
     writes: options.rw ? from("kept", "--rw") : from("refused", "start"),
   };
-  await launch(cli, await startupOf(cli, intent, command, options), options, {
+  await launch(cli, await startupOf(cli, intent, image.run, command, options), options, {
     runs: runtimePaths(cli.layout).runs,
     image: name,
     digest: image.digest,

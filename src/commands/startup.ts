@@ -6,6 +6,8 @@ import type { Program } from "../base/settings-places.ts";
 import { from, type Intent, type Value } from "../boot/intent.ts";
 import { readEnrootMount } from "../boot/read-enroot.ts";
 import { readStartup } from "../boot/startup-files.ts";
+import { scriptOf } from "../image/enroot-files.ts";
+import type { RunConfig } from "../image/types.ts";
 import type { Cli } from "./cli.ts";
 
 /** Real root's map under the name enroot: it is root in a namespace of its own. */
@@ -70,10 +72,24 @@ function rootFiles({ value: root, origin }: Intent["root"]): Value<true> | undef
   return changed || root.lowers.some(script) ? from(true, origin) : undefined;
 }
 
-/** The intent with the configuration that files give it. `words`: what the start was given to run. */
+/**
+ * The start script of an image without one: wanted where a hook, or the container's user, has made an /etc/rc.local, by
+ * which pyxis runs its command without the entrypoint. One of the image's own is a part of its init system.
+ */
+function localScript({ value: root }: Intent["root"], run: RunConfig | undefined): Value<string> | undefined {
+  const local = (directory: string) => lstatSync(join(directory, "etc/rc.local"), { throwIfNoEntry: false });
+  if (run === undefined || root.kind !== "layers" || root.lowers.some(local)) return undefined;
+  return from(scriptOf(run), "image config");
+}
+
+/**
+ * The intent with the configuration that files give it. `run`: the image's configuration; `words`: what the start was
+ * given to run. Without `run` a root has but its own scripts.
+ */
 export function withStartup(
   cli: Cli,
   intent: Intent,
+  run: RunConfig | undefined,
   words: readonly string[],
   flags: StartupFlags,
   program: Program = cli.context("none").settings.program,
@@ -81,11 +97,13 @@ export function withStartup(
   const { conf, rc, enrootFiles = false, enrootMounts = [] } = flags;
   if (conf === undefined && rc === undefined && !enrootFiles) return intent;
   const { settings } = cli.context("none");
+  const ownFiles = enrootFiles ? rootFiles(intent.root) : undefined;
   const startup = readStartup({
     directories: enrootFiles ? directoriesOf(settings, true) : [],
     conf,
     rc,
-    rootFiles: enrootFiles ? rootFiles(intent.root) : undefined,
+    rootFiles: ownFiles,
+    local: enrootFiles && ownFiles === undefined ? localScript(intent.root, run) : undefined,
     login: settings.LOGIN_SHELL && program === "enroot",
     words,
     lastLines: enrootMounts.map(readEnrootMount),

@@ -80,7 +80,7 @@ async function startFile(cli: Cli, file: string, command: string[], options: Boo
     writes: options.rw ? from("ephemeral", "--rw") : from("refused", "start"),
   };
   const how = { runs: runtimePaths(cli.layout).runs, image: path, ...(digest === undefined ? {} : { digest }) };
-  await launch(cli, await startupOf(cli, intent, command, options), options, how);
+  await launch(cli, await startupOf(cli, intent, undefined, command, options), options, how);
 }
 
 /** The file itself; where nothing mounts it for this user, its tree in the store. */

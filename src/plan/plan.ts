@@ -74,7 +74,7 @@ const verbs = {
   serve: {
     side: "outside",
     fields: ["number", "program", "file", "options"],
-    about: "have a FUSE file system served by a program; it is ended at the end",
+    about: "have a FUSE file system served by a program, which ends with the monitor or the mount",
   },
   "take-ids": { side: "inside", fields: ["uid", "gid"], about: "become these ids of the new user namespace" },
   owner: { side: "inside", fields: ["path", "uid", "gid"], about: "give a directory to its owner" },
@@ -127,6 +127,7 @@ const verbs = {
   "hook-mounts": { side: "inside", fields: ["stage"], about: "mount what hooks have listed" },
   "hook-rc": { side: "inside", fields: ["stage"], about: "keep the script that a hook has written" },
   rc: { side: "inside", fields: ["text"], about: "keep the script that starts the payload" },
+  "rc-local": { side: "inside", fields: ["text"], about: "keep this script if there is an /etc/rc.local" },
   "gathered-environment": { side: "inside", fields: [], about: "what was gathered is the payload's environment" },
   pivot: { side: "inside", fields: [], about: "make the root /, and let the old one go" },
   expect: { side: "inside", fields: ["path", "type"], about: "go on only if a file system of this type is there" },

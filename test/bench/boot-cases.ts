@@ -7,9 +7,9 @@ import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 
-export const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
+const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
 
-export const cpuBar = (subject: string, limit: number): Bar => ({
+const cpuBar = (subject: string, limit: number): Bar => ({
   text: `${subject}: CPU time at most ${limit.toFixed(3)} s`,
   limit,
   value: (medians) => medians.get(subject)?.cpu ?? Number.NaN,
@@ -30,7 +30,7 @@ const crunRun = (bed: Bed): Subject => ({
 });
 
 /** A container in the store. */
-export const storedContainer = (bed: Bed): string =>
+const storedContainer = (bed: Bed): string =>
   [
     shell(rootlingWords("import", `docker://${bed.registry}/busybox:1`, "--name", "bench", "--progress", "none")),
     shell(rootlingWords("create", "bench", "--name", "bench")),

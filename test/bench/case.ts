@@ -1,4 +1,5 @@
 /** What a case of the benchmark is. */
+import type { TestUser } from "../support/users.ts";
 import type { Sample } from "./measure.ts";
 
 export interface Bed {
@@ -14,6 +15,8 @@ export interface Bed {
   floor: { tar: string; blobs: readonly string[] };
   /** Written to a disk: what a case writes is synced at its end. */
   onDisk: boolean;
+  /** An ordinary user with subordinate ids, for what only root measures otherwise. */
+  user: TestUser;
 }
 
 export interface Subject {
@@ -49,6 +52,8 @@ export interface Case {
   after?: string;
   subjects: Subject[];
   bars: Bar[];
+  /** Each run is so many of something: their number a second is printed. */
+  rates?: number;
 }
 
 export const OURS = "rootling";

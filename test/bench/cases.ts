@@ -4,7 +4,7 @@ import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { bundleCase, createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
-import { configuredStartCase, crowdCase, storedCreateCase } from "./enroot-cases.ts";
+import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
 
@@ -195,9 +195,9 @@ export const casesOf = (bed: Bed): Case[] => [
   execCase(bed),
   detachedCase(bed),
   createCase(bed),
-  storedCreateCase(bed),
-  configuredStartCase(bed),
-  crowdCase(bed),
   bundleCase(bed),
   executorCase(bed),
+  enrootStartCase(bed),
+  enrootCreateCase(bed),
+  crowdCase(bed),
 ];

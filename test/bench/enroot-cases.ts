@@ -1,90 +1,144 @@
-/** What enroot's users pay: containers of stored images, starts with a site's configuration, many starts at once. */
+/** Under enroot's name: containers of images that are stored, starts with all that is shipped, and crowds of starts. */
 import { join } from "node:path";
 import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
-import { cpuBar, shell, storedContainer } from "./boot-cases.ts";
-import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+import { enrootWords } from "../support/enroot.ts";
+import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
 
-const quiet = ["--progress", "none"];
+const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
 
-export const storedCreateCase = (bed: Bed): Case => {
-  const file = join(bed.work, "work.sqsh");
-  const unpacked = join(bed.work, "unpacked");
+const ENROOT = "enroot (rootling)";
+const JAVASCRIPT = `${ENROOT}, its JavaScript`;
+
+/** The file of an image, as a user of enroot has it: imported once, and a container made of it, so that it is stored. */
+const enrootFile = (bed: Bed, image: string, file: string, name: string): string =>
+  [
+    shell(rootlingWords("import", `docker://${bed.registry}/${image}:1`, "-o", file, "--comp", "zstd:3")),
+    shell(enrootWords("create", "--name", name, file)),
+  ].join(" && ");
+
+export const enrootCreateCase = (bed: Bed): Case => {
+  const [file, directory] = [join(bed.work, "work.sqsh"), join(bed.work, "unsquashed")];
+  const named = `${OURS}, by name`;
   return {
-    name: "create-beside-unsquashfs",
-    about: "a container of an 800 MB image: of a stored one, and by unsquashfs",
+    name: "create-enroot",
+    about: "a container of an image of 800 MB that is stored, beside unpacking its file as enroot does",
     repetitions: 5,
     warmups: 1,
     before: [
-      shell(rootlingWords("import", `docker://${bed.registry}/work:1`, "--name", "work", ...quiet)),
-      shell(rootlingWords("import", `docker://${bed.registry}/work:1`, "-o", file, ...quiet)),
+      enrootFile(bed, "work", file, "first"),
+      shell(rootlingWords("import", `docker://${bed.registry}/work:1`, "--name", "work", "--progress", "none")),
     ].join(" && "),
     subjects: [
       {
-        name: OURS,
+        name: ENROOT,
+        before: `${shell(enrootWords("remove", "-f", "made"))} >/dev/null 2>&1 || true`,
+        run: enrootWords("create", "--name", "made", file),
+      },
+      {
+        name: named,
         before: `${shell(rootlingWords("remove", "made"))} >/dev/null 2>&1 || true`,
         run: rootlingWords("create", "work", "--name", "made"),
       },
       {
         name: "unsquashfs",
-        before: `rm -rf ${shellWord(unpacked)}`,
-        run: ["unsquashfs", "-quiet", "-no-progress", "-d", unpacked, file],
-        last: `rm -rf ${shellWord(unpacked)}`,
+        before: `rm -rf ${shellWord(directory)}`,
+        run: ["unsquashfs", "-no-progress", "-quiet", "-d", directory, file],
       },
     ],
-    bars: [ratioBar("wall", "unsquashfs", 0.05)],
+    bars: [ENROOT, named].flatMap((ours) => [
+      ratioBar("cpu", "unsquashfs", 0.05, ours),
+      ratioBar("wall", "unsquashfs", 0.05, ours),
+    ]),
   };
 };
 
-/** The shipped mounts, environment and hooks. The plan alone is all that JavaScript does. */
-export const configuredStartCase = (bed: Bed): Case => {
-  const plan = "its plan alone";
+const cpuBar = (subject: string, limit: number): Bar => ({
+  text: `${subject}: CPU time at most ${limit.toFixed(3)} s`,
+  limit,
+  value: (medians) => medians.get(subject)?.cpu ?? Number.NaN,
+});
+
+/** A copy of the package whose executor does nothing but to remove the plan: what is left is the JavaScript. */
+function withoutExecutor(bed: Bed): { make: string; command: string } {
+  const [copy, from] = [join(bed.work, "javascript"), packageDirectory()];
+  const executor = shellWord(join(copy, `dist/executor-${process.arch}`));
+  const make = [
+    `mkdir ${shellWord(copy)}`,
+    ...["bin", "dist", "share", "package.json"].map(
+      (part) => `cp -a ${shellWord(join(from, part))} ${shellWord(copy)}`,
+    ),
+    `ln -s ${shellWord(join(from, "node_modules"))} ${shellWord(copy)}`,
+    `printf '#include <unistd.h>\\nint main(int n, char **a) { return unlink(a[n - 1]); }\\n' | musl-gcc -static -x c -o ${executor} -`,
+  ].join(" && ");
+  return { make, command: join(copy, "bin/enroot") };
+}
+
+export const enrootStartCase = (bed: Bed): Case => {
+  const { make, command } = withoutExecutor(bed);
   return {
-    name: "enroot-start",
-    about: "enroot start of /bin/true with the shipped mounts, environ and hooks",
+    name: "start-enroot",
+    about: "/bin/true with the shipped mounts, environment and hooks",
     repetitions: 20,
     warmups: 2,
-    before: `${storedContainer(bed)} && mkdir -p ${shellWord(join(bed.work, "enroot"))} && ln -sfn "$ROOTLING_DATA_PATH" ${shellWord(join(bed.work, "enroot/.rootling"))}`,
+    before: `${enrootFile(bed, "busybox", join(bed.work, "busybox.sqsh"), "bench")} && ${make}`,
     subjects: [
-      {
-        name: OURS,
-        run: [
-          "env",
-          "ENROOT_ALLOW_SUPERUSER=y",
-          `ENROOT_DATA_PATH=${join(bed.work, "enroot")}`,
-          ...enrootWords("start", "bench", "/bin/true"),
-        ],
-      },
-      { name: plan, run: rootlingWords("start", "--enroot-files", "--dry-run", "bench", "/bin/true") },
+      { name: ENROOT, run: enrootWords("start", "bench", "/bin/true") },
+      { name: JAVASCRIPT, run: [command, "start", "bench", "/bin/true"] },
+      { name: "Node alone", run: [process.execPath, "-e", "0"] },
     ],
-    bars: [cpuBar(OURS, 0.09), cpuBar(plan, 0.06)],
+    bars: [cpuBar(ENROOT, 0.09), cpuBar(JAVASCRIPT, 0.06)],
   };
 };
 
-const enrootWords = (...words: string[]): string[] => [join(packageDirectory(), "bin/enroot"), ...words];
+const CROWD = 200;
 
-const AT_ONCE = 200;
+/** The command CROWD times at once; fails if one of them does. */
+const crowd = (words: readonly string[]): string =>
+  `pids=; i=0; while [ $i -lt ${CROWD} ]; do ${shell(words)} & pids="$pids $!"; i=$((i + 1)); done; for pid in $pids; do wait $pid || exit 1; done`;
 
-/** The rate is their number by the wall time. */
+/** Starts by an ordinary user, whose words are given by `as`: of root's, nothing is. */
 export const crowdCase = (bed: Bed): Case => {
-  const many = (words: readonly string[]): Subject["run"] => [
-    ...["sh", "-c", `seq ${AT_ONCE} | xargs -P ${AT_ONCE} -I NUMBER "$@" >/dev/null`, "sh"],
-    ...words,
+  const { user } = bed;
+  const asUser = (text: string): string[] => [
+    ...user.words(["env", "-i", "-C", user.home, ...Object.entries(user.env).map(([key, value]) => `${key}=${value}`)]),
+    ...["sh", "-c", text],
   ];
-  const bwrap = ["bwrap", "--unshare-user", "--ro-bind", bed.rootfs, "/", "--proc", "/proc", "--dev", "/dev"];
-  const places = [`--root=${join(bed.work, "podman")}`, `--runroot=${join(bed.work, "podman-run")}`];
-  const run = ["run", "--rm", "--network=host", "--cgroups=disabled", "--rootfs", bed.rootfs, "/bin/true"];
+  const ours = `${ENROOT}, ${CROWD} at once`;
+  const source = `docker://${bed.registry}/busybox:1`;
+  const file = join(user.home, "busybox.sqsh");
+  const rootfs = join(user.home, "rootfs");
+  const podman = ["podman", `--root=${join(user.home, "podman")}`, `--runroot=${join(user.home, "podman-run")}`];
+  const sandbox = "--unshare-user --proc /proc --dev /dev --tmpfs /tmp --ro-bind /sys /sys --chdir /".split(" ");
+  const subject = (name: string, words: readonly string[]): Subject => ({ name, run: asUser(crowd(words)) });
   return {
     name: "crowd",
-    about: `${AT_ONCE} starts of /bin/true of one image at once`,
+    about: `${CROWD} starts of one image at once, by an ordinary user; the rate is ${CROWD} by the wall time`,
     repetitions: 3,
     warmups: 0,
-    before: storedContainer(bed),
+    before: [
+      `cp -a ${shellWord(bed.rootfs)} ${shellWord(rootfs)} && chown -R ${user.uid}:${user.gid} ${shellWord(rootfs)}`,
+      shell(
+        asUser(
+          `${shell(rootlingWords("import", source, "-o", file))} && ${shell(enrootWords("create", "--name", "bench", file))}`,
+        ),
+      ),
+    ].join(" && "),
     subjects: [
-      { name: OURS, run: many(rootlingWords("start", "bench", "/bin/true")) },
-      { name: "bubblewrap", run: many([...bwrap, "/bin/true"]) },
-      { name: "podman run", run: many(["podman", ...places, ...run]), ownMounts: true },
+      subject(ours, enrootWords("start", "bench", "/bin/true")),
+      subject("bubblewrap", ["bwrap", "--ro-bind", rootfs, "/", ...sandbox, "/bin/true"]),
+      {
+        ...subject("podman run", [
+          ...podman,
+          ...["run", "--rm", "--network=host", "--cgroups=disabled", "--rootfs", rootfs, "/bin/true"],
+        ]),
+        ownMounts: true,
+        // Its process that keeps an ordinary user's namespaces stays: it must not be waited for.
+        first: shell(asUser(shell([...podman, "unshare", "true"]))),
+        last: shell(asUser(shell([...podman, "system", "migrate"]))),
+      },
     ],
     bars: [],
+    rates: CROWD,
   };
 };

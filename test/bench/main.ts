@@ -12,6 +12,7 @@ import { command, must } from "../support/command.ts";
 import { busyboxImage, ImageLayout } from "../support/images.ts";
 import { startRegistry } from "../support/registry.ts";
 import { makeTemp, removeTree, tempBase } from "../support/temp.ts";
+import { makeUser } from "../support/users.ts";
 import { sandboxFiles, sandboxWire } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, type Subject } from "./case.ts";
 import { casesOf, scaleLayout } from "./cases.ts";
@@ -174,11 +175,15 @@ async function main(): Promise<number> {
     ROOTLING_DATA_PATH: join(work, "data"),
     ROOTLING_CACHE_PATH: join(work, "cache"),
     ROOTLING_RUNTIME_PATH: join(work, "runtime"),
+    ENROOT_DATA_PATH: join(work, "enroot"),
+    ENROOT_CACHE_PATH: join(work, "cache"),
+    ENROOT_RUNTIME_PATH: join(work, "enroot-runtime"),
   };
+  const user = await makeUser("subids");
   try {
     const floor = await floorFiles(registry.address, scratch, env);
     const peers = await peersRoot(registry.address, scratch);
-    const bed: Bed = { work, registry: registry.address, onDisk, floor, ...peers };
+    const bed: Bed = { work, registry: registry.address, onDisk, floor, ...peers, user: user.user };
     const program = await buildMeasure(temp.path);
     const all = casesOf(bed);
     const only = values.only?.split(",");
@@ -216,6 +221,7 @@ async function main(): Promise<number> {
     return missed.length === 0 ? 0 : 1;
   } finally {
     await registry.stop();
+    await user.remove();
     // podman leaves its storage mounted.
     await command(["sh", "-c", `podman --root ${work}/podman --runroot ${work}/podman-run rmi --all --force`], { env });
     await removeTree(temp.path);

@@ -7,6 +7,7 @@ export interface CaseResult {
   name: string;
   about: string;
   repetitions: number;
+  rates?: number;
   subjects: { name: string; median: Sample; samples: Sample[]; ratio?: Sample }[];
   bars: { text: string; limit: number; value: number; met: boolean }[];
 }
@@ -19,6 +20,7 @@ export function resultOf(measured: Case, samples: ReadonlyMap<string, Sample[]>)
     name: measured.name,
     about: measured.about,
     repetitions: [...samples.values()][0]?.length ?? 0,
+    ...(measured.rates === undefined ? {} : { rates: measured.rates }),
     subjects: [...medians].map(([name, value]) => ({
       name,
       median: value,
@@ -54,8 +56,10 @@ export function showResult(result: CaseResult): string {
     times(ratio?.wall),
     times(ratio?.cpu),
     times(ratio?.memory),
+    ...(result.rates === undefined ? [] : [(result.rates / value.wall).toFixed(1)]),
   ]);
-  const heading = ["", "wall", "CPU", "memory", "ours/wall", "ours/CPU", "ours/memory"];
+  const rate = result.rates === undefined ? [] : ["a second"];
+  const heading = ["", "wall", "CPU", "memory", "ours/wall", "ours/CPU", "ours/memory", ...rate];
   const bars = result.bars.map(
     ({ text, value, met }) => `  bar: ${text}: ${value.toFixed(3)}, ${met ? "met" : "NOT met"}`,
   );

@@ -23,6 +23,7 @@ const reasons: Readonly<Record<string, string>> = {
   "each-apart": "examples of one command, each by itself, with names of no one document",
   "of-devices": "it needs devices, and programs of their vendor",
   "two-machines": "it needs another machine",
+  "of-cluster": "it changes the machines of a cluster",
 };
 
 const files = ["README.md", ...globSync("docs/**/*.md", { cwd: checkout }).sort()];

@@ -183,6 +183,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       const root = await box.foreign("accounts");
       const line = "www-data:x:33:33:it is a \\\\ web:/var/www:/bin/sh";
       writeFileSync(join(root, "etc/passwd"), `root:x:0:0:image:/root:/bin/sh\n_apt:x:42:65534::/:/bin/sh\n${line}`);
+      writeFileSync(join(root, "etc/group"), "root:x:0:\n");
       await must(["chown", "-R", `${box.user.uid}:${box.user.gid}`, root]);
       const accounts = async (...flags: string[]) =>
         (await box.must(["start", ...flags, "accounts", "cat", "/etc/passwd"])).split("\n").filter(Boolean);

@@ -22,6 +22,7 @@ const CHANGE_NOTHING = new Set([
   "plan",
   "doctor",
   "version",
+  "completion",
 ]);
 
 describe("--dry-run", () => {

@@ -14,7 +14,7 @@ import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { removeStored } from "../store/trees.ts";
-import { getNamed, listNames, type Named, pathOfName, realRoot } from "./enroot-names.ts";
+import { getNamed, listNames, type Named, pathOfName, runsOf } from "./enroot-names.ts";
 import type { Words } from "./enroot-words.ts";
 
 const HEADING = ["NAME", "PID", "COMM", "STATE", "STARTED", "TIME", "MNTNS", "USERNS", "COMMAND"];
@@ -39,10 +39,6 @@ export function list(cli: Cli, words: Words): void {
   if (unknown.length > 0) rows.splice(at === -1 ? rows.length : at, 0, { name: "<unknown>", runs: unknown });
   cli.print(formatTable([HEADING, ...rows.flatMap(({ name, runs }) => rowsOf(name, runs))]));
 }
-
-/** What runs of a name: a container's own records, or starts of a foreign root's directory. */
-export const runsOf = (named: Named, nameless: readonly Run[]): readonly Run[] =>
-  named.kind === "stored" ? named.container.runs : nameless.filter(({ image }) => image === realRoot(named));
 
 /** A line a process; the name stands in the first. */
 function rowsOf(name: string, runs: readonly Run[]): string[][] {

@@ -7,6 +7,7 @@ import { basename, join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import type { Cli } from "../commands/cli.ts";
 import { type Container, findContainer, listContainers } from "../store/containers.ts";
+import type { Run } from "../store/runs.ts";
 
 export type Named =
   | { readonly kind: "stored"; readonly name: string; readonly container: Container }
@@ -95,3 +96,7 @@ export function nameOfUri(uri: string): string {
     : image.replace(scheme === "docker" ? /^(?:[^/]*[.:][^/]*|localhost)\// : /^$/, "");
   return path.replace(/^library\//, "").replace(/[/:]/g, "+");
 }
+
+/** What runs of a name: a container's own records, or starts of a foreign root's directory. */
+export const runsOf = (named: Named, nameless: readonly Run[]): readonly Run[] =>
+  named.kind === "stored" ? named.container.runs : nameless.filter(({ image }) => image === realRoot(named));

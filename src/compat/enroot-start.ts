@@ -18,8 +18,7 @@ import { currentDirectory, imageParts } from "../commands/run.ts";
 import { startContainer, startDirect, startupOf } from "../commands/start.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
-import { runsOf } from "./enroot-list.ts";
-import { findNamed, getNamed, invalid, realRoot } from "./enroot-names.ts";
+import { findNamed, getNamed, invalid, realRoot, runsOf } from "./enroot-names.ts";
 import type { Words } from "./enroot-words.ts";
 
 /** Starts a container, a foreign root or a squashfs file. */

@@ -1,6 +1,8 @@
 #!/bin/sh
-# The host's time zone, unless the image has data of its own for it and a variable says which.
+# The host's time zone, unless a variable says which.
 set -eu
-[ -e /etc/localtime ] && ! grep -q '^TZ=' "$ENROOT_ENVIRON" || exit 0
-file=$(readlink -f /etc/localtime)
-echo "$file /etc/localtime none x-create=file,bind,ro,nosuid,nodev,noexec,nofail,private" >>"$ENROOT_MOUNTS"
+[ -e /etc/localtime ] || exit 0
+while IFS= read -r line; do
+  case $line in TZ=*) exit 0 ;; esac
+done <"$ENROOT_ENVIRON"
+echo "/etc/localtime /etc/localtime none x-create=file,bind,ro,nosuid,nodev,noexec,nofail,private" >>"$ENROOT_MOUNTS"

@@ -5,22 +5,27 @@ set -eu
 [ -z "${ROOTLING_CDI:-}" ] || exit 0
 PATH=${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin
 
-# setting NAME: the caller's value, else the container's last one
+# setting NAME: `value` becomes the caller's value, else the container's last one. Without a program: most starts end here.
 setting() {
+  value=
   if eval "[ \"\${$1+set}\" ]"; then
-    eval "printf '%s' \"\$$1\""
-  else
-    sed -n "s/^$1=//p" "$ENROOT_ENVIRON" | tail -n 1
+    eval "value=\$$1"
+    return 0
   fi
+  while IFS= read -r line; do
+    case $line in "$1="*) value=${line#*=} ;; esac
+  done <"$ENROOT_ENVIRON"
 }
 
-devices=$(setting NVIDIA_VISIBLE_DEVICES)
+setting NVIDIA_VISIBLE_DEVICES
+devices=$value
 case $devices in '' | void) exit 0 ;; esac
 
 set -- --no-cgroups "--ldconfig=@$(command -v ldconfig.real || command -v ldconfig)"
 [ "$devices" = none ] || set -- "$@" "--device=$devices"
 
-capabilities=$(setting NVIDIA_DRIVER_CAPABILITIES)
+setting NVIDIA_DRIVER_CAPABILITIES
+capabilities=$value
 compute=
 for capability in $(printf '%s' "${capabilities:-utility}" | tr , ' '); do
   case $capability in
@@ -40,9 +45,11 @@ for capability in $(printf '%s' "${capabilities:-utility}" | tr , ' '); do
   esac
 done
 
-if [ -z "$(setting NVIDIA_DISABLE_REQUIRE)" ]; then
+setting NVIDIA_DISABLE_REQUIRE
+if [ -z "$value" ]; then
   for name in $({ env; cat "$ENROOT_ENVIRON"; } | sed -n 's/^\(NVIDIA_REQUIRE_[A-Za-z0-9_]*\)=.*/\1/p' | sort -u); do
-    set -- "$@" "--require=$(setting "$name")"
+    setting "$name"
+    set -- "$@" "--require=$value"
   done
 fi
 

@@ -1,7 +1,10 @@
 #!/bin/sh
 # Devices of InfiniBand adapters that MELLANOX_VISIBLE_DEVICES names: all, none, void, or their numbers.
 set -eu
-wanted=$(sed -n 's/^MELLANOX_VISIBLE_DEVICES=//p' "$ENROOT_ENVIRON" | tail -n 1)
+wanted=
+while IFS= read -r line; do
+  case $line in MELLANOX_VISIBLE_DEVICES=*) wanted=${line#*=} ;; esac
+done <"$ENROOT_ENVIRON"
 case $wanted in '' | void | none) exit 0 ;; esac
 show() {
   echo "$1 $1 none x-create=$2,bind,rw,nosuid,noexec,nofail,private" >>"$ENROOT_MOUNTS"

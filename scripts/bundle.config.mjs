@@ -12,6 +12,13 @@ const BOOT = [
   /\/src\/commands\/([a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start|table)\.ts$/,
 ];
 
+/** What a start under the name enroot reads besides. */
+const ENROOT = [
+  /\/src\/compat\/enroot(-start|-names|-words)?\.ts$/,
+  /\/src\/commands\/startup\.ts$/,
+  /\/src\/(boot|image)\/(read-enroot|startup-files|enroot-files)\.ts$/,
+];
+
 /**
  * commander starts programs for commands of their own files, and ours have none: without this, child_process, net and
  * streams would be loaded at each start.
@@ -38,7 +45,10 @@ export default defineConfig({
     entryFileNames: "[name].cjs",
     chunkFileNames: "[name]-[hash].cjs",
     codeSplitting: {
-      groups: [{ name: "boot", test: (id) => BOOT.some((pattern) => pattern.test(id)) }],
+      groups: [
+        { name: "boot", test: (id) => BOOT.some((pattern) => pattern.test(id)) },
+        { name: "enroot", test: (id) => ENROOT.some((pattern) => pattern.test(id)) },
+      ],
       includeDependenciesRecursively: false,
     },
   },

@@ -25,11 +25,15 @@ for (const kind of userKinds) {
     const old = (words: readonly string[]): Promise<Outcome> =>
       command(box.user.words([filter, ...rootlingWords(...words)]), { env: box.user.env, cwd: box.user.home });
 
-    /** Mount points with their types and attributes, in their order; numbers differ from run to run. */
+    /**
+     * Mount points with their types and attributes, in their order; numbers differ from run to run. Not those of the
+     * machine's own podman or buildah, which come and go, and lie where an ordinary user reaches nothing to change.
+     */
     const shown = (mountinfo: string): string[] =>
       mountinfo
         .trim()
         .split("\n")
+        .filter((line) => !line.includes(" /var/lib/containers/"))
         .map((line) => {
           const [left = "", right = ""] = line.split(" - ");
           const [, , , root, path, attributes, ...optional] = left.split(" ");

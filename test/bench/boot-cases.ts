@@ -5,7 +5,7 @@ import { op } from "../../src/plan/plan.ts";
 import { toWire } from "../../src/plan/wire.ts";
 import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
-import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+import { type Bar, type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./case.ts";
 
 const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
 
@@ -16,7 +16,7 @@ const cpuBar = (subject: string, limit: number): Bar => ({
 });
 
 const podman = (bed: Bed, ...words: string[]): string[] => [
-  ...["podman", `--root=${join(bed.work, "podman")}`, `--runroot=${join(bed.work, "podman-run")}`],
+  ...["podman", `--root=${join(bed.work, "podman")}`, `--runroot=${RUNROOT}`],
   ...words,
 ];
 

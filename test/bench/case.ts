@@ -58,6 +58,9 @@ export interface Case {
 
 export const OURS = "rootling";
 
+/** podman takes no runroot of more than 50 characters. Of root, and with `-user` of the ordinary user. */
+export const RUNROOT = `/tmp/rootling-podman-${process.pid}`;
+
 export const ratioBar = (what: "wall" | "cpu", peer: string, limit: number, ours = OURS): Bar => ({
   text: `${ours === OURS ? "" : `${ours}: `}${what === "cpu" ? "CPU" : "wall"} time at most ${limit} × ${peer}`,
   limit,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { bundleCase, createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
-import { type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+import { type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./case.ts";
 import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
@@ -52,8 +52,8 @@ const importCases = (bed: Bed, image: string, about: string, repetitions: number
         { name: "skopeo + umoci", before: clear, run: `${unpack} && ${sync}` },
         {
           name: "podman pull",
-          before: `podman --root ${inWork("podman")} --runroot ${inWork("podman-run")} rmi --all --force >/dev/null 2>&1; ${clear}`,
-          run: `podman --root ${inWork("podman")} --runroot ${inWork("podman-run")} --storage-driver overlay pull --quiet --tls-verify=false ${source} >/dev/null && ${sync}`,
+          before: `podman --root ${inWork("podman")} --runroot ${RUNROOT} rmi --all --force >/dev/null 2>&1; ${clear}`,
+          run: `podman --root ${inWork("podman")} --runroot ${RUNROOT} --storage-driver overlay pull --quiet --tls-verify=false ${source} >/dev/null && ${sync}`,
           ownMounts: true,
         },
       ],
@@ -89,7 +89,7 @@ const nextCases = (bed: Bed): Case[] => {
     `${rootlingWords("import", `docker://${bed.registry}/${image}:1`, ...words)
       .map(shellWord)
       .join(" ")} && ${sync}`;
-  const podman = `podman --root ${shellWord(join(bed.work, "podman"))} --runroot ${shellWord(join(bed.work, "podman-run"))}`;
+  const podman = `podman --root ${shellWord(join(bed.work, "podman"))} --runroot ${RUNROOT}`;
   const pull = (image: string) =>
     `${podman} --storage-driver overlay pull --quiet --tls-verify=false docker://${bed.registry}/${image}:1 >/dev/null`;
   const peer = (tag: string) => ({

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { packageDirectory, rootlingWords } from "../support/cli.ts";
 import { shellWord } from "../support/command.ts";
 import { enrootWords } from "../support/enroot.ts";
-import { type Bar, type Bed, type Case, OURS, ratioBar, type Subject } from "./case.ts";
+import { type Bar, type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./case.ts";
 
 const shell = (words: readonly string[]): string => words.map(shellWord).join(" ");
 
@@ -108,7 +108,7 @@ export const crowdCase = (bed: Bed): Case => {
   const source = `docker://${bed.registry}/busybox:1`;
   const file = join(user.home, "busybox.sqsh");
   const rootfs = join(user.home, "rootfs");
-  const podman = ["podman", `--root=${join(user.home, "podman")}`, `--runroot=${join(user.home, "podman-run")}`];
+  const podman = ["podman", `--root=${join(user.home, "podman")}`, `--runroot=${RUNROOT}-user`];
   const sandbox = "--unshare-user --proc /proc --dev /dev --tmpfs /tmp --ro-bind /sys /sys --chdir /".split(" ");
   const subject = (name: string, words: readonly string[]): Subject => ({ name, run: asUser(crowd(words)) });
   return {

@@ -14,7 +14,7 @@ import { startRegistry } from "../support/registry.ts";
 import { makeTemp, removeTree, tempBase } from "../support/temp.ts";
 import { makeUser } from "../support/users.ts";
 import { sandboxFiles, sandboxWire } from "./boot-cases.ts";
-import { type Bed, type Case, OURS, type Subject } from "./case.ts";
+import { type Bed, type Case, OURS, RUNROOT, type Subject } from "./case.ts";
 import { casesOf, scaleLayout } from "./cases.ts";
 import { buildMeasure, measure, type Sample } from "./measure.ts";
 import { type CaseResult, resultOf, showResult } from "./report.ts";
@@ -223,8 +223,9 @@ async function main(): Promise<number> {
     await registry.stop();
     await user.remove();
     // podman leaves its storage mounted.
-    await command(["sh", "-c", `podman --root ${work}/podman --runroot ${work}/podman-run rmi --all --force`], { env });
+    await command(["sh", "-c", `podman --root ${work}/podman --runroot ${RUNROOT} rmi --all --force`], { env });
     await removeTree(temp.path);
+    for (const path of [RUNROOT, `${RUNROOT}-user`]) await removeTree(path);
   }
 }
 

@@ -8,4 +8,6 @@ case " $* " in
   *) sh scripts/build.sh ;;
 esac
 . scripts/node.sh
+# A copy of the package, as users install it: in a checkout each start looks whether a source is newer than the bundle.
+export ROOTLING_TEST_EXECUTOR="$PWD/dist/executor-$arch"
 exec "$node" test/bench/main.ts "$@"

@@ -3,7 +3,7 @@
  * and the directives of a container's configuration. Lines are `KEY value` or `KEY=value`. A value is written as for a
  * shell, with quotes and $VARIABLES, but no shell reads it: what would need one is refused.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import type { Caller, Program } from "./settings-places.ts";
@@ -61,6 +61,8 @@ export function readSettingsFiles(caller: Caller): Assignment[] {
   const directory = env[`${program.toUpperCase()}_SYSCONF_PATH`] || `/etc/${program}`;
   const main = join(directory, `${program}.conf`);
   const dropIns = `${main}.d`;
+  // Most machines have none, and an error that is thrown costs as much as a hundred questions.
+  if (!existsSync(directory)) return [];
   const names = attempt(() => readdirSync(dropIns), dropIns) ?? [];
   const files = [
     main,

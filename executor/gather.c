@@ -30,6 +30,12 @@ static char *text_of(int fd) {
   return text;
 }
 
+/* A small file of the host, of this container's stage. */
+char *host_file(const char *path) {
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  return fd < 0 ? NULL : text_of(fd);
+}
+
 /* A small file of the root. NULL: a failure, or, where `missing` says so, nothing at all. */
 char *root_file(struct state *state, const char *path, bool *missing) {
   int fd = root_open(state, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
@@ -143,8 +149,7 @@ int write_gathered(struct state *state, const char *path) {
 }
 
 int read_gathered(struct state *state, const char *path) {
-  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-  char *text = fd < 0 ? NULL : text_of(fd);
+  char *text = host_file(path);
   if (text == NULL) return failed_at("read", path);
   char **old = state->gathered;
   state->gathered = NULL;

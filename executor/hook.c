@@ -156,25 +156,11 @@ int op_runtime_hook(struct state *state, struct op *op) {
   return wait_for(child);
 }
 
-static char *file_text(const char *path) {
-  int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  struct stat status;
-  char *text = NULL;
-  if (fd < 0) return NULL;
-  if (fstat(fd, &status) == 0 && status.st_size <= 1 << 20 && (text = calloc(1, (size_t)status.st_size + 1)) != NULL &&
-      read(fd, text, (size_t)status.st_size) < 0) {
-    free(text);
-    text = NULL;
-  }
-  close(fd);
-  return text;
-}
-
 /* hook-mounts STAGE: mounts what hooks have listed since, and empties the list. */
 int op_hook_mounts(struct state *state, struct op *op) {
   struct places places;
   if (find_places(state, op->field[0], &places) != 0) return -1;
-  char *text = file_text(places.mounts);
+  char *text = host_file(places.mounts);
   if (text == NULL) return errno == ENOENT ? 0 : failed_at("read", places.mounts);
   if (mount_lines(state, "ENROOT_MOUNTS", text, 0) != 0) return -1;
   free(text);
@@ -209,7 +195,7 @@ int op_rc_local(struct state *state, struct op *op) {
 int op_hook_rc(struct state *state, struct op *op) {
   struct places places;
   if (find_places(state, op->field[0], &places) != 0) return -1;
-  char *text = file_text(places.rc);
+  char *text = host_file(places.rc);
   if (text == NULL) return errno == ENOENT ? 0 : failed_at("read", places.rc);
   int result = *text == '\0' ? 0 : keep_script(state, text);
   free(text);

@@ -3,6 +3,7 @@
 #include "executor.h"
 
 /* gather.c: what a start gathers before its payload runs */
+char *host_file(const char *path);
 char *root_file(struct state *, const char *path, bool *missing);
 char *expanded(struct state *, const char *text);
 const char *list_value(char **list, const char *name);

@@ -5,7 +5,7 @@
 import { Failure } from "../base/errors.ts";
 import { check } from "../plan/check.ts";
 import type { Op } from "../plan/plan.ts";
-import type { Facts } from "./facts.ts";
+import { DEVICES, type Facts } from "./facts.ts";
 import { from, type Intent, type Startup, type Value, type Variable } from "./intent.ts";
 import { lower } from "./lower.ts";
 import { DEFAULT_PATH } from "./lower-payload.ts";
@@ -117,14 +117,7 @@ const factsOf = (uid: number, architecture: string): Facts => ({
     record: `${WORK}/pid`,
     hidden: [],
   },
-  devices: [
-    { name: "null", major: 1, minor: 3 },
-    { name: "zero", major: 1, minor: 5 },
-    { name: "full", major: 1, minor: 7 },
-    { name: "random", major: 1, minor: 8 },
-    { name: "urandom", major: 1, minor: 9 },
-    { name: "tty", major: 5, minor: 0 },
-  ],
+  devices: DEVICES,
   networkFiles: ["/etc/resolv.conf", "/etc/hosts"],
   realPaths: {},
 });

@@ -133,7 +133,7 @@ export interface Facts {
 }
 
 /** Numbers are part of the kernel's interface (Documentation/admin-guide/devices.txt). */
-const DEVICES: readonly Device[] = [
+export const DEVICES: readonly Device[] = [
   { name: "null", major: 1, minor: 3 },
   { name: "zero", major: 1, minor: 5 },
   { name: "full", major: 1, minor: 7 },

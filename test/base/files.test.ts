@@ -33,7 +33,10 @@ test("a tree that cannot be opened, so that it can be removed: the first reason 
   await assert.rejects(removeWith(t, full), failsWith("E_SPACE"));
 });
 
-test("a tree with closed directories goes; a file that another tree has too keeps its mode", async (t) => {
+// Root needs no permission, so that an ordinary user has to be made.
+const asRoot = process.getuid?.() === 0 ? test : () => {};
+
+asRoot("a tree with closed directories goes; a file that another tree has too keeps its mode", async (t) => {
   const directory = scratch(t);
   const tree = join(directory, "tree");
   mkdirSync(join(tree, "closed/deeper"), { recursive: true });

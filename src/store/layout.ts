@@ -95,6 +95,8 @@ export const runtimePaths = (layout: Layout) => ({
   cgroups: `${layout.runtime}/cgroups`,
   /** Marks of the programs that connect networks: "PID START". */
   networks: `${layout.runtime}/networks`,
+  /** Journals of what cables have made on the host: executor/journal.c. */
+  cables: `${layout.runtime}/cables`,
   /** Plans on their way to the executor. */
   wires: `${layout.runtime}/wires`,
   /** Records of running sandboxes without a container. */

@@ -1,6 +1,8 @@
 /** Words of cables: what is asked for, every mistake at once, and the rules that come of it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { cableMap, type IpLink, namespacesOf } from "../../src/boot/cable-map.ts";
+import { dotOfCables, drawCables } from "../../src/boot/cable-picture.ts";
 import { filterTable, natTable } from "../../src/boot/cable-rules.ts";
 import { type CableWords, isCableName, readCableFlags, readCables } from "../../src/boot/cables.ts";
 import { macOf } from "../../src/boot/lower-cables.ts";
@@ -116,4 +118,52 @@ test("rules know both families", () => {
   assert.match(natTable("t", [one], [port])?.value ?? "", /nfproto ipv6 .*dport 80 dnat ip6 to \[fd00::2\]:8080/);
   assert.throws(() => natTable("t", [one], [{ ...port, address: "::1" }]), /loopback/);
   assert.equal(natTable("t", [one], []), undefined);
+});
+
+const link = (given: Partial<IpLink> & Pick<IpLink, "ifindex" | "ifname">): IpLink => ({
+  flags: ["UP"],
+  mtu: 1500,
+  operstate: "UP",
+  linkinfo: { info_kind: "veth" },
+  ...given,
+});
+
+test("the map is the kernel's: ends by their numbers, whatever they are called inside", () => {
+  const evil = '"<b>\\x\u001b[2J';
+  const links = [
+    link({ ifindex: 1, ifname: "lan", linkinfo: { info_kind: "bridge" } }),
+    link({ ifindex: 2, ifname: "nic", master: "lan", linkinfo: {} }),
+    link({ ifindex: 3, ifname: "web0", link_index: 2, master: "lan", ifalias: "rootling-1-2 web eth0" }),
+    link({
+      ifindex: 4,
+      ifname: "web0.7",
+      link_index: 3,
+      ifalias: "rootling-1-2 web eth0.7",
+      linkinfo: { info_kind: "vlan" },
+    }),
+    link({ ifindex: 5, ifname: "db0", link_index: 2, ifalias: "rootling-1-2 db eth0", operstate: "LOWERLAYERDOWN" }),
+    link({ ifindex: 6, ifname: "other", link_index: 9, ifalias: "my own" }),
+  ];
+  assert.deepEqual(namespacesOf(links), ["web", "db"]);
+  const end = link({
+    ifindex: 2,
+    ifname: evil,
+    link_index: 3,
+    addr_info: [
+      { local: "10.9.0.2", prefixlen: 24, scope: "global" },
+      { local: "fe80::1", prefixlen: 64, scope: "link" },
+    ],
+  });
+  const map = cableMap(links, new Map([["web", [end]]]));
+  const [db, web] = map.cables;
+  assert.deepEqual([db?.host.state, db?.inside, db?.bridge], ["down", null, null]);
+  assert.deepEqual([web?.inside?.interface, web?.inside?.addresses], [evil, ["10.9.0.2/24"]]);
+  assert.deepEqual(
+    [web?.vlans, map.bridges[0]?.ports].map((ends) => ends?.map(({ interface: name }) => name)),
+    [["web0.7"], ["nic"]],
+  );
+  const svg = drawCables(map);
+  assert.ok(!svg.includes("<b>") && !svg.includes("\u001b") && svg.includes("web0 .7"), svg);
+  assert.ok(dotOfCables(map).includes('headlabel="\\"<b>\\\\x\\\\x1b[2J 10.9.0.2/24"'), dotOfCables(map));
+  assert.match(drawCables({ cables: [], bridges: [] }), /No cables/);
 });

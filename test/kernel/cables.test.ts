@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { CableMap } from "../../src/boot/cable-map.ts";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { background } from "../support/command.ts";
@@ -63,6 +64,19 @@ describe("cables", { skip: !amRoot && "only root lays cables" }, () => {
     assert.match(await host.sh("ip -n web link show eth0"), /02:00:00:00:00:07/);
     assert.match(await host.sh("ip -n web -o link show eth1"), /state DOWN/);
     assert.match(await host.sh("ip -o link show web1"), /[<,]UP[,>]/);
+    const { cables, bridges } = JSON.parse((await host.rootling("network", "--json")).stdout) as CableMap;
+    assert.deepEqual(
+      cables.map(({ name, bridge, host: { interface: outer }, inside: end }) => [name, outer, bridge, end?.interface]),
+      [
+        ["web", "web0", "br0", "eth0"],
+        ["web", "web1", null, "eth1"],
+      ],
+    );
+    assert.equal(cables[0]?.inside?.mac, "02:00:00:00:00:07");
+    assert.deepEqual(
+      bridges.map(({ interface: name, onDemand }) => [name, onDemand]),
+      [["br0", false]],
+    );
     // The host's own configuration is asked about an end that has neither bridge nor address.
     assert.deepEqual(host.calls(), ["ifup web1"]);
     await stop("web");

@@ -73,8 +73,8 @@ export const isCableName = (name: string): boolean => /^[A-Za-z0-9_][A-Za-z0-9_.
 const quote = (text: string): string => JSON.stringify(text);
 
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
-/** IFNAMSIZ less the NUL; what the kernel refuses, and what would be no word (dev_valid_name). */
-const INTERFACE = /^(?!\.\.?$)[^\s/:,=]{1,15}$/;
+/** IFNAMSIZ less the NUL, and no character that the kernel or nft(8) gives a meaning. */
+const INTERFACE = /^[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,14}$/;
 
 /** The lowest bit of the first byte is that of groups (IEEE 802). */
 const isOwnMac = (mac: string): boolean => Number.parseInt(mac.slice(0, 2), 16) % 2 === 0 && !/^(00:){5}00$/.test(mac);
@@ -129,7 +129,11 @@ function readWord(word: string, origin: string, drafts: Draft[]): void {
   const bridge = word.slice(0, at);
   const [end = "", ...keys] = word.slice(at + 1).split(",");
   if (bridge !== "" && !INTERFACE.test(bridge))
-    throw mistake(`${quote(bridge)} is no name of an interface`, origin, "use at most 15 letters, digits, - and .");
+    throw mistake(
+      `${quote(bridge)} is no name of an interface`,
+      origin,
+      "use at most 15 letters, digits, and _ . + @ - behind the first",
+    );
   if (end.startsWith(".")) {
     const vlan = readVlan(end, origin);
     const prior = drafts.at(-1);

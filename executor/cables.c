@@ -300,13 +300,13 @@ int op_host_sysctl(struct state *state, struct op *op) {
   return result;
 }
 
-/* nft PROGRAM FAMILY TABLE TEXT: loads a table of nft(8), which goes again at the end. */
+/* nft PROGRAM REMOVAL TEXT: loads tables of nft(8); REMOVAL, in the same words, takes them away at the end. */
 int op_nft(struct state *state, struct op *op) {
   (void)state;
   char *words[] = {op->field[0], "-f", "-", NULL};
-  const char *undo[] = {"run", op->field[0], "delete", "table", op->field[1], op->field[2]};
-  if (journal_add(undo, 6) != 0) return -1;
-  int status = run_program(words, op->field[3]);
+  const char *undo[] = {"run", op->field[0], op->field[1]};
+  if (journal_add(undo, 3) != 0) return -1;
+  int status = run_program(words, op->field[2]);
   if (status == 0) return 0;
   if (status > 0) errno = EPROTO;
   return status < 0 ? -1 : failed("nft");

@@ -1,7 +1,7 @@
 /** What users start, by way of entry.ts: from words to a command, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
-import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
+import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure, systemFailure } from "./base/errors.ts";
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
@@ -56,13 +56,6 @@ async function finishOutput(): Promise<void> {
 function complaints(): NodeJS.WriteStream {
   if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => {});
   return process.stderr;
-}
-
-/** What the system refused, a full disk say, is no defect of ours, wherever it was met. */
-function systemFailure(error: unknown): unknown {
-  const { syscall, path } = (error ?? {}) as { syscall?: unknown; path?: unknown };
-  if (error instanceof Failure || errnoOf(error) === undefined || typeof syscall !== "string") return error;
-  return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
 }
 
 /** The name that we go by. */

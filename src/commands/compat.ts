@@ -2,10 +2,10 @@
 import { lstatSync, mkdirSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { packageRoot } from "../base/package.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 import { sharedFiles } from "./completion.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { packageRoot } from "./version.ts";
 
 /** Names that bin/rootling goes by, each with what it is then. */
 const compatNames: Readonly<Record<string, string>> = { enroot: "enroot's commands" };

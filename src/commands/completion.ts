@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
+import { packageRoot } from "../base/package.ts";
 import { type Cli, newCommand } from "./cli.ts";
-import { packageRoot } from "./version.ts";
 
 /** The names that words are completed of, and where what is made of each lies: what is not ours to name apart. */
 const shares: Readonly<Record<string, string>> = { rootling: "share", enroot: "share/compat" };

@@ -7,7 +7,7 @@ import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
-import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
+import { type Name, nameOf, type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli } from "./commands/cli.ts";
 import { commands } from "./commands/table.ts";
@@ -58,11 +58,12 @@ function complaints(): NodeJS.WriteStream {
   return process.stderr;
 }
 
-/** The name that we go by. */
+/** The name that we go by, and the one whose settings count. */
+const ourName: Name = nameOf(process.argv);
 const program: Program = programOf(process.argv);
 
 /** How each name begins what it says, and puts what others have worded for rootling. */
-const manners: Readonly<Record<Program, { error: string; warning: string; words(text: string): string }>> = {
+const manners: Readonly<Record<Name, { error: string; warning: string; words(text: string): string }>> = {
   rootling: { error: "rootling: ", warning: "rootling: ", words: (text) => text },
   enroot: {
     error: "[ERROR] ",
@@ -72,13 +73,15 @@ const manners: Readonly<Record<Program, { error: string; warning: string; words(
         .replace(/\bROOTLING_(?=[A-Z]+_)/g, "ENROOT_")
         .replace(/\brootling (?=(list|remove|create|start|exec|import|export|bundle|info)\b)/g, "enroot "),
   },
+  // As its logger writes them.
+  "virt-bootstrap": { error: "ERROR   : ", warning: "WARNING : ", words: (text) => text },
 };
 
 /** Prints a failure, once, escaped for terminals. */
 function report(thrown: unknown): void {
   const error = systemFailure(thrown);
   const failure = error instanceof Failure ? error : undefined;
-  const { error: begin, words } = manners[program];
+  const { error: begin, words } = manners[ourName];
   const lines = [
     `${begin}${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,
   ];
@@ -112,7 +115,7 @@ function makeCli(): Cli & { status(): number } {
           return (signal ??= stopOnSignals());
         },
         progress,
-        warn: (message) => progress.say(`${manners[program].warning}${escapeText(manners[program].words(message))}`),
+        warn: (message) => progress.say(`${manners[ourName].warning}${escapeText(manners[ourName].words(message))}`),
       };
     },
     direct: (directives) => {
@@ -128,10 +131,11 @@ function makeCli(): Cli & { status(): number } {
   };
 }
 
-/** enroot ends with 1 whatever went wrong. */
+/** enroot ends with 1 whatever went wrong; virt-bootstrap too, but for words that it does not know. */
 function statusOf(error: unknown): number {
   const own = error instanceof Failure ? error.exitStatus : EXIT_FAILURE;
-  return program === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED") ? own : 1;
+  if (ourName === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED")) return own;
+  return ourName === "virt-bootstrap" && own === EXIT_USAGE ? own : 1;
 }
 
 /** The nearest name by edit distance, if near enough to be meant. */
@@ -187,10 +191,10 @@ const isHelp = (word: string | undefined): boolean => word === "help" || word ==
 async function main(words: readonly string[]): Promise<number> {
   mark("words");
   checkNode();
-  if (program === "rootling") return rootling(words);
-  const { enroot } = await import("./compat/enroot.ts");
+  if (ourName === "rootling") return rootling(words);
   const cli = makeCli();
-  await enroot(cli, words);
+  if (ourName === "enroot") await (await import("./compat/enroot.ts")).enroot(cli, words);
+  else await (await import("./compat/virt-bootstrap.ts")).virtBootstrap(cli, words);
   await finishOutput();
   return cli.status();
 }

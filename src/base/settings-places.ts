@@ -2,8 +2,11 @@
 import { join } from "node:path";
 import { Failure } from "./errors.ts";
 
-/** The names that rootling goes by. */
+/** The names that have settings of their own. */
 export type Program = "rootling" | "enroot";
+
+/** All names that rootling goes by. */
+export type Name = Program | "virt-bootstrap";
 
 /** Who starts us. */
 export interface Caller {
@@ -16,7 +19,11 @@ export interface Caller {
 const AS = "--as=";
 
 /** The name that bin/rootling was started under, which it gives as the first word where that is not its own. */
-export const programOf = ([, , word]: readonly string[]): Program => (word === `${AS}enroot` ? "enroot" : "rootling");
+export const nameOf = ([, , word]: readonly string[]): Name =>
+  (["enroot", "virt-bootstrap"] as const).find((name) => word === AS + name) ?? "rootling";
+
+/** The name whose settings count. */
+export const programOf = (words: readonly string[]): Program => (nameOf(words) === "enroot" ? "enroot" : "rootling");
 
 /** The words that a user wrote. */
 export const wordsOf = ([, , ...words]: readonly string[]): string[] =>

@@ -63,7 +63,7 @@ export async function bootstrap(
   const source = sourceOf(options.uri);
   const dest = await destinationOf(options.dest, options.force === true);
   if (process.geteuid?.() !== 0) {
-    context.warn("All extracted files will be owned by the current unprivileged user.");
+    context.warn("without root's privileges all files belong to the caller");
   }
   const fetched = parseSource(source).kind === "docker";
   const status = new Status(format, tell);
@@ -118,13 +118,13 @@ async function destinationOf(text: string, force: boolean): Promise<{ path: stri
   if (found === undefined) return { path, force };
   const mend = "name a directory that is new or empty";
   if ((await realpath(path)) === "/") {
-    throw new Failure("E_USAGE", "Unpack to root directory is not allowed", { where: path, mend });
+    throw new Failure("E_USAGE", "the root directory of this machine is no destination", { where: path, mend });
   }
   if (!found.isDirectory()) {
-    throw new Failure("E_EXISTS", `Destination path '${path}' is not directory.`, { where: path, mend });
+    throw new Failure("E_EXISTS", "the destination is no directory", { where: path, mend });
   }
   await access(path, constants.W_OK).catch((cause: unknown) => {
-    throw new Failure("E_READ_ONLY", `No write permissions on destination path '${path}'`, {
+    throw new Failure("E_READ_ONLY", "the destination may not be written to", {
       where: path,
       mend,
       cause,

@@ -29,7 +29,7 @@ export function completionFile(shell: string, name: string): string {
 /** The man page of a name and its completions: where the package has them, and where they belong below /usr/share. */
 export const sharedFiles = (name: string): { readonly source: string; readonly place: string }[] =>
   [`man/man1/${name}.1`, ...Object.values(places).map((place) => place(name))].map((place) => ({
-    source: `${shares[name]}/${place}`,
+    source: `${shares[name] ?? "share/compat"}/${place}`,
     place,
   }));
 

@@ -3,6 +3,7 @@ import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
+import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
@@ -119,6 +120,8 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  /** Owners and a password other than the image's. */
+  alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -131,7 +134,7 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = outputSink(options, context);
+  const sink = alteredSink(outputSink(options, context), options.alterations ?? {});
   const image = await openImage(context, layout, sourceText, options);
   try {
     if (!options.enroot) return await buildImage(image, sink, context);

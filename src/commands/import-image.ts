@@ -1,5 +1,6 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
+import { checkOutput, type OutputKind } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
@@ -112,6 +113,18 @@ export function formatOf(text = "squashfs"): OutputFormat {
     mend: `use one of ${FORMATS.join(", ")}`,
   });
 }
+
+const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
+  squashfs: "file",
+  dir: "tree",
+  tar: "file",
+  oci: "directory",
+};
+
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
+export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
+  await checkOutput(output, kinds[format], force);
+};
 
 export interface FileImportOptions {
   output: string;

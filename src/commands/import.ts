@@ -2,7 +2,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { refuseExisting } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { mapOf } from "../boot/boot.ts";
@@ -12,7 +11,7 @@ import { checkRef } from "../store/images.ts";
 import { type AlterFlags, alterationsOf, alterSteps, withAlterFlags } from "./alter-words.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -124,7 +123,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;
   const context = cli.context(options.progress);
   if (options.dryRun) {
-    if (!options.force) await refuseExisting(output);
+    await checkPlace(output, format, options.force);
     const verb = options.force && existsSync(output) ? "replace" : "write";
     return showSteps(
       cli,

@@ -28,7 +28,7 @@ import { layoutOf } from "./store/layout.ts";
 
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
-export type { AskPassword, BootstrapOptions, BootstrapResult } from "./commands/bootstrap.ts";
+export type { AskPassword, BootstrapOptions, BootstrapResult, IdMapping } from "./commands/bootstrap.ts";
 export type { OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";

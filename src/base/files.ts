@@ -80,8 +80,8 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
 }
 
 /**
- * Gives a finished temporary file or directory its final name. Without `force` an existing name is left alone and
- * E_EXISTS thrown; with it the old one is removed once the new one is in place.
+ * Gives a finished temporary file or directory its final name. Without `force` what exists is left alone, unless it is
+ * an empty directory, and E_EXISTS thrown; with it the old one is removed once the new one is in place.
  */
 export async function moveIntoPlace(temporary: string, path: string, force: boolean): Promise<void> {
   try {
@@ -95,13 +95,8 @@ export async function moveIntoPlace(temporary: string, path: string, force: bool
   }
 }
 
-/** Throws E_EXISTS for a name that is taken. */
-export async function refuseExisting(path: string): Promise<void> {
-  const present = await promises.lstat(path).catch(() => undefined);
-  if (present !== undefined) throw existing(path);
-}
-
-const existing = (path: string): Failure =>
+/** The failure of a name that is taken. */
+export const existing = (path: string): Failure =>
   new Failure("E_EXISTS", "the output exists already", {
     where: path,
     mend: "choose another name, remove it, or use --force",
@@ -113,7 +108,7 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
     await promises.link(temporary, path);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") throw existing(path);
-    await refuseExisting(path);
+    if (await promises.lstat(path).catch(() => undefined)) throw existing(path);
     await promises.rename(temporary, path);
     return;
   }
@@ -123,8 +118,10 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
 
 async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {
   if (!force) {
-    await refuseExisting(path);
-    await promises.rename(temporary, path);
+    // Of what is there, rename(2) replaces nothing but an empty directory.
+    await promises.rename(temporary, path).catch((error: unknown) => {
+      throw ["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errnoOf(error) ?? "") ? existing(path) : error;
+    });
     return;
   }
   const old = temporaryName(path);

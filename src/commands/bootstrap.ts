@@ -1,18 +1,25 @@
 /** What virt-bootstrap does: the root file system of a URI, in a directory. The library and the name call it. */
-import { access, constants, mkdir, readdir, realpath, rmdir, stat } from "node:fs/promises";
+import { mkdir, realpath, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Context } from "../base/context.ts";
-import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { Failure, fileFailure } from "../base/errors.ts";
 import { clearTemporaries, removeTree, temporaryName } from "../base/files.ts";
+import type { Alterations } from "../image/alter.ts";
+import { checkedRanges } from "../image/alter-ids.ts";
+import { hashPassword } from "../image/alter-password.ts";
 import type { Environment, RegistryOptions } from "../image/sources/environment.ts";
 import { parseSource } from "../image/sources/reference.ts";
 import type { Digest, Platform } from "../image/types.ts";
 import { layoutOf } from "../store/layout.ts";
-import { importToFile } from "./import-image.ts";
+import { firstLineOf } from "./alter-words.ts";
+import { checkPlace, importToFile } from "./import-image.ts";
 import { type ProgressStatus, Status } from "./progress-status.ts";
 
 /** Gives the password of `user` at the registry `host`; undefined where there is nobody who knows it. */
 export type AskPassword = (user: string, host: string) => Promise<string | undefined> | string | undefined;
+
+/** The ids `start`, `start + 1`, … become `target`, `target + 1`, …: `count` of them. */
+export type IdMapping = readonly [start: number, target: number, count: number];
 
 /** What `bootstrap` is to do. */
 export interface BootstrapOptions {
@@ -35,6 +42,12 @@ export interface BootstrapOptions {
   noCache?: boolean;
   /** The image for another platform than this machine's. */
   platform?: Platform;
+  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
+  rootPassword?: string | { readonly file: string };
+  /** Users that files get in place of the image's: for root only. Each id is translated once. */
+  uidMap?: readonly IdMapping[];
+  /** The same for groups. */
+  gidMap?: readonly IdMapping[];
   /** Files in `dest` give way. */
   force?: boolean;
 }
@@ -51,7 +64,7 @@ export interface BootstrapResult {
 
 /**
  * Does it. `env` is where proxies, credentials and the like are looked up. Either all is written and verified, or
- * nothing is left. Throws E_USAGE and E_EXISTS for a destination that cannot be, and all that an import throws.
+ * nothing is left. Throws E_USAGE, E_NAME and E_EXISTS for a destination that cannot be, and all that an import throws.
  */
 export async function bootstrap(
   context: Context,
@@ -61,27 +74,30 @@ export async function bootstrap(
 ): Promise<BootstrapResult> {
   const { format = "dir", platform } = options;
   const source = sourceOf(options.uri);
-  const dest = await destinationOf(options.dest, options.force === true);
+  const dest = await destinationOf(options.dest);
+  await checkPlace(dest, format, options.force);
+  const alterations = await alterationsOf(context, options);
   if (process.geteuid?.() !== 0) {
     context.warn("without root's privileges all files belong to the caller");
   }
   const fetched = parseSource(source).kind === "docker";
   const status = new Status(format, tell);
   const cache = await cacheOf(context, options.noCache === true);
-  const made = await makeParents(dest.path);
+  const made = await makeParents(dest);
   try {
     const { digest, size } = await importToFile({ ...context, progress: status.progress }, cache.layout, source, {
-      output: dest.path,
+      output: dest,
       format,
-      force: dest.force,
+      alterations,
+      ...(options.force ? { force: true } : {}),
       registry: registryOf(context, env, options),
       opened: ({ layers }) => status.opened(layers, fetched),
       ...(platform === undefined ? {} : { platform }),
     });
     status.finished();
-    return { dest: dest.path, digest: digest as Digest, size };
+    return { dest, digest: digest as Digest, size };
   } catch (error) {
-    await removeParents(dest.path, made);
+    await removeParents(dest, made);
     throw error;
   } finally {
     await cache.close();
@@ -107,32 +123,36 @@ function registryOf(context: Context, env: Environment, options: BootstrapOption
   };
 }
 
-/** Where it is written, and whether what is there may be replaced. Throws E_USAGE, E_EXISTS, E_READ_ONLY. */
-async function destinationOf(text: string, force: boolean): Promise<{ path: string; force: boolean }> {
+/** The directory that is meant: absolute, and through symlinks. Throws E_USAGE. */
+async function destinationOf(text: string): Promise<string> {
   if (text === "" || text.includes("\0")) throw new Failure("E_USAGE", "no destination is given", { where: "dest" });
   const path = resolve(text);
-  const found = await stat(path).catch((error: unknown) => {
-    if (errnoOf(error) === "ENOENT") return undefined;
-    throw fileFailure(error, "looking at the destination", path);
-  });
-  if (found === undefined) return { path, force };
-  const mend = "name a directory that is new or empty";
-  if ((await realpath(path)) === "/") {
-    throw new Failure("E_USAGE", "the root directory of this machine is no destination", { where: path, mend });
-  }
-  if (!found.isDirectory()) {
-    throw new Failure("E_EXISTS", "the destination is no directory", { where: path, mend });
-  }
-  await access(path, constants.W_OK).catch((cause: unknown) => {
-    throw new Failure("E_READ_ONLY", "the destination may not be written to", {
-      where: path,
-      mend,
-      cause,
-    });
-  });
-  if (force || (await readdir(path)).length === 0) return { path, force: true };
-  throw new Failure("E_EXISTS", "there are files in the destination", { where: path, mend: `${mend}, or use --force` });
+  return realpath(path).catch(() => path);
 }
+
+/** Owners and root's password as they are to be. Throws E_USAGE, E_SUBUID and what reading a password file does. */
+async function alterationsOf(context: Context, options: BootstrapOptions): Promise<Alterations> {
+  const { uidMap = [], gidMap = [], rootPassword } = options;
+  const ids = { uids: rangesOf(uidMap, "uidMap"), gids: rangesOf(gidMap, "gidMap") };
+  const mapped = uidMap.length + gidMap.length > 0;
+  if (mapped && process.geteuid?.() !== 0) {
+    throw new Failure("E_SUBUID", "only root can give the files of a directory to other users", {
+      where: "uidMap, gidMap",
+      mend: "become root, leave out the id maps, or make a disk or an archive instead",
+    });
+  }
+  if (rootPassword === undefined) return mapped ? { ids } : {};
+  const password =
+    typeof rootPassword === "string" ? rootPassword : await firstLineOf(rootPassword.file, context.signal);
+  const hash = await hashPassword(password, "rootPassword", context.signal);
+  return { ...(mapped ? { ids } : {}), rootPassword: hash };
+}
+
+const rangesOf = (map: readonly IdMapping[], where: string) =>
+  checkedRanges(
+    map.map(([start, target, count]) => ({ start, target, count })),
+    where,
+  );
 
 /** Makes the directories above `path`; the topmost that was missing, if one was. */
 const makeParents = (path: string): Promise<string | undefined> =>

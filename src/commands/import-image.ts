@@ -1,8 +1,10 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
+import { checkOutput, type OutputKind } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
+import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
@@ -114,6 +116,18 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
+  squashfs: "file",
+  dir: "tree",
+  tar: "file",
+  oci: "directory",
+};
+
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
+export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
+  await checkOutput(output, kinds[format], force);
+};
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
@@ -121,6 +135,8 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  /** Owners and a password other than the image's. */
+  alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -135,7 +151,7 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = outputSink(options, context);
+  const sink = alteredSink(outputSink(options, context), options.alterations ?? {});
   const image = await openImage(context, layout, sourceText, options);
   try {
     if (!options.enroot) return await buildImage(image, sink, context);
@@ -192,13 +208,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  let image: SourceImage | undefined;
   try {
-    const image = await openSource(text, opening, context);
+    image = await openSource(text, opening, context);
     task.done();
     options.opened?.(image);
     return image;
   } catch (error) {
     // Nobody has an image whose end would do this.
+    await image?.close();
     context.progress.close();
     throw error;
   }

@@ -1,9 +1,10 @@
 /** The command of virt-bootstrap: its words and what it prints, by `bootstrap`. */
 import { Failure } from "../base/errors.ts";
 import { escapeText } from "../base/text.ts";
-import { bootstrap } from "../commands/bootstrap.ts";
+import { type BootstrapOptions, bootstrap, type IdMapping } from "../commands/bootstrap.ts";
 import type { Cli } from "../commands/cli.ts";
 import type { ProgressStatus } from "../commands/progress-status.ts";
+import { parseIdRange } from "../image/alter-ids.ts";
 import { type ArgparseOption, type ArgparseWords, readArgparseWords } from "./argparse-words.ts";
 
 /** The version of virt-bootstrap whose behaviour this is. */
@@ -13,6 +14,11 @@ export const options: readonly ArgparseOption[] = [
   { long: "help", short: "h", about: "show this help and end" },
   { long: "version", about: "print the version of virt-bootstrap whose behaviour this is, and end" },
   { long: "format", short: "f", value: "FORMAT", about: "what is made in DEST: dir, the default, or qcow2" },
+  {
+    long: "root-password",
+    value: "PASSWORD",
+    about: "set root's password: file:PATH is the first line of a file, anything else the password itself",
+  },
   { long: "no-cache", about: "throw away afterwards what was downloaded" },
   { long: "debug", short: "d", about: "say more" },
   { long: "quiet", short: "q", about: "say nothing but warnings and errors" },
@@ -25,6 +31,9 @@ export const options: readonly ArgparseOption[] = [
   },
   { long: "password", short: "p", value: "PASSWORD", about: "password at the registry: others can read it here" },
   { long: "not-secure", about: "do not verify the certificate of the registry, nor insist on one" },
+  { long: "uidmap", value: "START:TARGET:COUNT", about: "give files of these users other ones; may repeat" },
+  { long: "gidmap", value: "START:TARGET:COUNT", about: "the same for groups" },
+  { long: "idmap", value: "START:TARGET:COUNT", about: "the same for both" },
   { long: "force", about: "replace files in DEST; rootling's own option" },
 ];
 
@@ -96,11 +105,35 @@ async function run(cli: Cli, read: ArgparseWords, format: "dir"): Promise<void> 
       ...(password === undefined ? {} : { password }),
       notSecure: read.values("not-secure").length > 0,
       noCache: read.values("no-cache").length > 0,
+      ...mapsOf(read),
+      ...rootPasswordOf(read, log),
       force: read.values("force").length > 0,
     },
     tell,
   );
   log("INFO", `Files are stored in: ${made.dest}`);
+}
+
+/** The id maps: what is said of both comes first. Throws E_USAGE. */
+function mapsOf(read: ArgparseWords): Pick<BootstrapOptions, "uidMap" | "gidMap"> {
+  const of = (flag: string) =>
+    read.values(flag).map((text): IdMapping => {
+      const { start, target, count } = parseIdRange(text, `--${flag}`);
+      return [start, target, count];
+    });
+  const both = of("idmap");
+  return { uidMap: [...both, ...of("uidmap")], gidMap: [...both, ...of("gidmap")] };
+}
+
+function rootPasswordOf(
+  read: ArgparseWords,
+  log: (level: Level, message: string) => void,
+): Pick<BootstrapOptions, "rootPassword"> {
+  const given = read.values("root-password").at(-1);
+  if (given === undefined) return {};
+  if (given.startsWith("file:")) return { rootPassword: { file: given.slice("file:".length) } };
+  log("WARNING", "others can read a root password on the command line: use --root-password file:PATH");
+  return { rootPassword: given };
 }
 
 /** The line of --status-only: it writes over the one before, which may have been longer. */
@@ -113,7 +146,7 @@ function statusLine({ status, value }: ProgressStatus): Buffer {
 async function typedPassword(uri: string, user: string | undefined, signal: AbortSignal): Promise<string | undefined> {
   if (user === undefined || !uri.startsWith("docker:")) return undefined;
   const { askOnTerminal, readPasswordFrom } = await import("../commands/password.ts");
-  return (await askOnTerminal("Password: ", signal)) ?? readPasswordFrom(process.stdin);
+  return (await askOnTerminal("Password: ", signal)) ?? readPasswordFrom(process.stdin, "--username");
 }
 
 function help(): string {

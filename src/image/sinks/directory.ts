@@ -4,12 +4,13 @@
  * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`. In a user
  * namespace with a map of many ids owners are kept, and file capabilities; devices are empty files there too.
  */
-import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
+import { type ByteString, fromText } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
+import { checkOutput, contentOf } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
@@ -51,8 +52,7 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
  */
 export function directorySink(output: string, force: boolean, context: Context): OpenSink {
   return async (image, root) => {
-    if (await isMountPoint(output)) return fillMountPoint(output, context)(image, root);
-    if (!force) await refuseExisting(output);
+    if ((await checkOutput(output, "tree", force)) === "in place") return fillMountPoint(output, context)(image, root);
     await clearTemporaries(output);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
@@ -66,34 +66,16 @@ export function directorySink(output: string, force: boolean, context: Context):
   };
 }
 
-/** What a new ext4 has in it. */
-const LOST_AND_FOUND = "lost+found";
-
 function fillMountPoint(output: string, context: Context): OpenSink {
   return async (image, root) => {
-    const content = async () => (await readdir(output)).filter((name) => name !== LOST_AND_FOUND);
-    if ((await content()).length > 0) {
-      throw new Failure("E_EXISTS", "the output is a mount point with files in it", {
-        where: output,
-        mend: "choose another name, or remove the files",
-      });
-    }
     const sink = await fillDirectorySink({ directory: output }, context)(image, root);
     return wrapped(sink, {
       committed: async () => {},
       aborted: async () => {
-        for (const name of await content()) await removeTree(join(output, name));
+        for (const name of await contentOf(output)) await removeTree(join(output, name));
       },
     });
   };
-}
-
-/** Whether `path` is a directory on which something is mounted: proc(5), /proc/pid/mountinfo. */
-async function isMountPoint(path: string): Promise<boolean> {
-  const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !(await lstat(real)).isDirectory()) return false;
-  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
-  return lines.some((line) => unescapeOctal(line.split(" ")[4] ?? "") === real);
 }
 
 /** A sink that has more to do at its end. */

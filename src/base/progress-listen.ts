@@ -13,10 +13,17 @@ export interface TaskNews {
   readonly total: number | undefined;
 }
 
-/** Progress that is told to `tell` as it comes: whoever wants less leaves something out. */
-export const listeningProgress = (tell: (news: TaskNews) => void): Progress => ({
-  task: (id, label, size) => taskOf(id, label, size, tell),
-  expect() {},
+export interface Listener {
+  /** Something became of a task: each piece of it, as it comes. */
+  task(news: TaskNews): void;
+  /** Tasks with these ids are going to begin. */
+  expect(ids: readonly string[]): void;
+}
+
+/** Progress that is told to `listener`. */
+export const listeningProgress = (listener: Listener): Progress => ({
+  task: (id, label, size) => taskOf(id, label, size, (news) => listener.task(news)),
+  expect: (_, ids = []) => listener.expect(ids),
   say() {},
   pause: () => () => {},
   close() {},

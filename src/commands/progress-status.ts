@@ -5,7 +5,8 @@
 
 import type { Progress } from "../base/progress.ts";
 import { listeningProgress, type TaskNews } from "../base/progress-listen.ts";
-import type { Digest, LayerRef } from "../image/types.ts";
+import { downloadId, isDownload, unpackId } from "../image/task-ids.ts";
+import type { LayerRef } from "../image/types.ts";
 
 /** How far the work is. */
 export interface ProgressStatus {
@@ -83,17 +84,23 @@ const nothing = new Share(new Map());
 
 export class Status {
   /** What the work is given. */
-  readonly progress: Progress = listeningProgress((news) => this.#take(news));
+  readonly progress: Progress = listeningProgress({
+    task: (news) => this.#take(news),
+    expect: (ids) => this.#expect(ids),
+  });
   readonly #tell: (status: ProgressStatus) => void;
   readonly #written: Written;
   #kind: keyof typeof phrases = "local";
   #downloads = nothing;
   #layers = nothing;
-  #sizes: ReadonlyMap<string, number | undefined> = new Map();
+  readonly #sizes = new Map<string, number | undefined>();
   #status = "";
   #value = 0;
   #told = 0;
   #unpacking = false;
+  /** Layers in the order in which they began, and how many of them were told. */
+  readonly #begun = new Set<string>();
+  #said = 0;
 
   constructor(written: Written, tell: (status: ProgressStatus) => void) {
     this.#written = written;
@@ -103,13 +110,11 @@ export class Status {
   /** The image is open. `fetched`: its layers come from elsewhere, as far as they are not in the cache. */
   opened(layers: readonly LayerRef[], fetched: boolean): void {
     this.#kind = fetched ? "fetched" : "local";
-    const digests = layers.flatMap(({ digest, size = 0 }): [Digest, number][] => (digest ? [[digest, size]] : []));
-    if (fetched) this.#downloads = new Share(new Map(digests.map(([digest, size]) => [`download ${digest}`, size])));
-    const ids = layers.map(({ digest, label, size }) => [`unpack ${digest ?? label}`, size] as const);
-    this.#sizes = new Map(ids);
-    // Where one has no size, each is as much as another.
-    const known = layers.every(({ size }) => size !== undefined);
-    this.#layers = new Share(new Map(ids.map(([id, size]) => [id, known ? (size ?? 0) : 1])));
+    for (const layer of layers) {
+      this.#sizes.set(unpackId(layer), layer.size);
+      if (layer.digest !== undefined) this.#sizes.set(downloadId(layer.digest), layer.size);
+    }
+    this.#expect(layers.map(unpackId));
     const { first } = phrases[this.#kind];
     if (first !== undefined) this.#say(first);
   }
@@ -118,6 +123,16 @@ export class Status {
   finished(): void {
     this.#value = 100;
     this.#say(phrases[this.#kind].last);
+  }
+
+  /** What is going to be downloaded or unpacked; not all, where much is there already. Anew for each attempt. */
+  #expect(ids: readonly string[]): void {
+    if (ids.length === 0) return;
+    // Where one has no size, each is as much as another.
+    const known = ids.every((id) => this.#sizes.get(id) !== undefined);
+    const share = new Share(new Map(ids.map((id) => [id, known ? (this.#sizes.get(id) ?? 0) : 1])));
+    if (ids.some(isDownload)) this.#downloads = share;
+    else this.#layers = share;
   }
 
   #take(news: TaskNews): void {
@@ -131,25 +146,27 @@ export class Status {
     // What is in the cache is not downloaded: it ends as it begins.
     if (done === 0 || this.#unpacking) return;
     if (!this.#status.startsWith("Downloading")) this.#say("Downloading container image");
-    if (event === "end" && ended.size === count) this.#unpackNext();
+    if (event === "end" && ended.size === count) this.#sayLayers();
     else this.#say(`Downloading layer (${Math.min(ended.size + 1, count)}/${count})`);
   }
 
-  #unpack({ event, id, total }: TaskNews): void {
-    const { count, ended } = this.#layers;
+  #unpack({ event, id }: TaskNews): void {
+    this.#begun.add(id);
     this.#move();
-    const waits = this.#downloads.ended.size < this.#downloads.count;
-    if (event === "end" || waits) return;
-    this.#unpackNext();
-    const size = total ?? this.#sizes.get(id);
-    const shown = size === undefined ? "" : ` with size: ${shownSize(size)}`;
-    this.#say(`Extracting layer (${Math.min(ended.size + 1, count)}/${count})${shown}`);
+    // Only with its first bytes is it known whether there are downloads.
+    if (event !== "start" && this.#downloads.ended.size === this.#downloads.count) this.#sayLayers();
   }
 
-  #unpackNext(): void {
-    if (this.#unpacking) return;
+  /** All layers that have begun; those that began while others were downloaded come at once. */
+  #sayLayers(): void {
+    if (!this.#unpacking) this.#say(phrases[this.#kind].unpack[this.#written]);
     this.#unpacking = true;
-    this.#say(phrases[this.#kind].unpack[this.#written]);
+    for (const [index, id] of [...this.#begun].slice(this.#said).entries()) {
+      const size = this.#sizes.get(id);
+      const shown = size === undefined ? "" : ` with size: ${shownSize(size)}`;
+      this.#say(`Extracting layer (${this.#said + index + 1}/${this.#layers.count})${shown}`);
+    }
+    this.#said = this.#begun.size;
   }
 
   #move(): void {

@@ -18,6 +18,7 @@ struct op {
 struct plan {
   bool supervised; /* a monitor stays outside; otherwise the process becomes the payload ("in place") */
   bool detached;   /* the monitor is nobody's job: it was started with --monitor */
+  int status;      /* exit status where a step fails */
   char **explain;  /* argument list of the program that puts a failure into words; NULL-terminated */
   struct op *op;
   int ops;

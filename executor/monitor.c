@@ -184,7 +184,7 @@ int supervised(struct state *state) {
     struct message failure = failure_of(at == plan->ops ? at - 1 : at);
     undo(state);
     explain(plan, &failure);
-    return STATUS_FAILURE;
+    return plan->status;
   }
   if (joins(&plan->op[at])) {
     struct message message;
@@ -193,7 +193,7 @@ int supervised(struct state *state) {
     if (!told || message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
       undo(state);
       if (told) explain(plan, &message);
-      return told ? exit_status_of(plan, &message) : STATUS_FAILURE;
+      return told ? exit_status_of(plan, &message) : plan->status;
     }
     state->inside = message.pid;
   }

@@ -38,7 +38,7 @@ struct message failure_of(int op) {
 
 int exit_status_of(const struct plan *plan, const struct message *failure) {
   const char *verb = plan->op[failure->op].verb->name;
-  if (strcmp(verb, "exec") != 0 && strcmp(verb, "login") != 0) return STATUS_FAILURE;
+  if (strcmp(verb, "exec") != 0 && strcmp(verb, "login") != 0) return plan->status;
   return failure->error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 

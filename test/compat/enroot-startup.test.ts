@@ -134,6 +134,25 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       assert.equal(piped.stdout, "pipe a\n", piped.stderr);
     });
 
+    test("a --conf script runs once, with the words of the start; its functions share what they set", async () => {
+      setUp({});
+      const conf = script(
+        "shared.conf",
+        [
+          'count=$((${count-0} + 1)) words="$*" declared=$(mktemp -u)',
+          "echo B=not inside; readonly fixed=1; declare -A by=([key]=value)",
+          'environ() { echo "A=$count $words"; later=$declared; cd /tmp; }',
+          'hooks() { count=$((count + 1)); echo "H=$count ${by[key]} $PWD" >>"$ENROOT_ENVIRON"; }',
+          'mounts() { [ "$later" = "$declared" ] && [ "$count" = 2 ] && echo "tmpfs /shared tmpfs x-create=dir"; }',
+          'rc() {\n  echo "$A, $H, ${B-unset}, $(ls -d /shared)"\n}',
+          "",
+        ].join("\n"),
+      );
+      assert.equal(await start(["--conf", conf, "box", "a", "b c"]), "1 a b c, 2 value /tmp, unset, /shared\n");
+      await fails(["--conf", script("fails.conf", "hooks() { false; true; }\n"), "box", "true"], /--conf, hooks\(\)/);
+      await fails(["--conf", script("unset.conf", "echo $not_set\n"), "box", "true"], /not_set: unbound variable/);
+    });
+
     test("a login shell reads its profile, unless it is off; no shell is needed for a command", async () => {
       setUp({});
       const root = await box.foreign("login");

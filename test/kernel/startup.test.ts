@@ -50,7 +50,10 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     };
 
     test("environment, mounts, hooks, script: each comes after what it needs, in the process that was started", async () => {
-      await write({ "etc/environment": "A=root\nB=root\nHOST=${FROM}\n# a comment\nno variable\n", "etc/fstab": "" });
+      await write({
+        "etc/environment": "A=root\nB='root'\nHOST=\"${FROM}\"\n# a comment\nno variable\n",
+        "etc/fstab": "",
+      });
       const hook = [
         "#!/bin/sh",
         "set -e",
@@ -67,13 +70,13 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
         "echo lost",
       ];
       configure(site, {
-        "environ.d/10.env": "B=site\nC=site\n",
+        "environ.d/10.env": "B='site'\nC=site\n",
         "mounts.d/10.fstab": `${shared} /srv none x-create=dir,bind,ro,nosuid 0 -1\n${shared}/file /late/file none x-create=file,bind\n`,
         "hooks.d/10.sh": `${hook.join("\n")}\n`,
       });
       const conf = join(box.scratch, "conf");
       const functions = [
-        'environ() { echo C=conf; grep -q ^B=site "$ENROOT_ENVIRON" && echo D=conf; }',
+        'environ() { echo "C=\\"conf\\""; grep -q ^B=site "$ENROOT_ENVIRON" && echo D=conf; }',
         'hooks() { echo E=conf >>"$ENROOT_ENVIRON"; }',
         'mounts() { [ -e "$ENROOT_ROOTFS/late/file" ] && echo "tmpfs /late/conf tmpfs x-create=dir,size=64k"; }',
         'rc() {\n  echo "$A $B $C $D $E $HOST"\n  exec "$@"\n}',
@@ -81,13 +84,13 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       writeFileSync(conf, `${functions.join("\n")}\n`);
       const script = 'echo "$PID $$"; cat /etc/written /etc/made /late/file /proc/self/mountinfo';
       let pid: number | undefined;
-      const words = ["start", "--conf", conf, "--env", "D=flag", "box", "sh", "-c", script];
+      const words = ["start", "--conf", conf, "--env", "D='flag'", "box", "sh", "-c", script];
       const { stdout, stderr } = await box.run(words, {
         env: { ENROOT_SYSCONF_PATH: site, FROM: "the host" },
         onStart: (child) => (pid = child.pid),
       });
       const [environment, pids, ...rest] = stdout.split("\n");
-      assert.equal(environment, "hook site conf flag conf the host", stderr);
+      assert.equal(environment, "hook site conf 'flag' conf the host", stderr);
       assert.equal(pids, `${pid} ${pid}`);
       assert.deepEqual(rest.slice(0, 3), ["written", "made", "shared"]);
       const mounts = mountsOf(stdout);
@@ -105,6 +108,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
         "etc/environment": "",
         "etc/fstab": [
           shared,
+          `${shared}/below bind,ro`,
           `${shared} /b`,
           "tmpfs /t",
           `${shared}/sp\\040ace /sp\\040ace none create=auto,rbind,nosuid,nodev,noexec`,
@@ -126,6 +130,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       const mounts = mountsOf(said.join("\n"));
       const expected: Record<string, RegExp> = {
         [shared]: /^r[ow] /,
+        [`${shared}/below`]: /^ro /,
         "/b": /^r[ow] .*unbindable /,
         "/t": /^rw .*shared:\d+ tmpfs /,
         "/sp\\040ace": /^r[ow] nosuid nodev noexec /,

@@ -55,6 +55,7 @@ export const failureCodes = {
   E_PLATFORM: "the image has no variant for the platform that was asked for",
   E_LAYER: "a layer is not a valid archive",
   E_LIMIT: "an image is larger or deeper than the limits allow",
+  E_SHADOW: "root's password cannot be set in this image",
   E_CDI: "a spec of the Container Device Interface cannot be understood",
   E_HOOK: "a hook or a configuration script failed",
   E_SPACE: "a file system is full",

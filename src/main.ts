@@ -1,13 +1,13 @@
 /** What users start, by way of entry.ts: from words to a command, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
-import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure, systemFailure } from "./base/errors.ts";
+import { EXIT_USAGE, errnoOf, Failure, fileFailure, systemFailure } from "./base/errors.ts";
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
-import { type Name, nameOf, type Program, programOf, wordsOf } from "./base/settings-places.ts";
+import { failureStatus, type Name, nameOf, type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli } from "./commands/cli.ts";
 import { commands } from "./commands/table.ts";
@@ -131,11 +131,12 @@ function makeCli(): Cli & { status(): number } {
   };
 }
 
-/** enroot ends with 1 whatever went wrong; virt-bootstrap too, but for words that it does not know. */
 function statusOf(error: unknown): number {
-  const own = error instanceof Failure ? error.exitStatus : EXIT_FAILURE;
-  if (ourName === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED")) return own;
-  return ourName === "virt-bootstrap" && own === EXIT_USAGE ? own : 1;
+  const failure = failureStatus(ourName);
+  if (!(error instanceof Failure)) return failure;
+  if (ourName === "rootling" || error.code === "E_INTERRUPTED") return error.exitStatus;
+  // Words that argparse refuses.
+  return ourName === "virt-bootstrap" && error.exitStatus === EXIT_USAGE ? EXIT_USAGE : failure;
 }
 
 /** The nearest name by edit distance, if near enough to be meant. */
@@ -191,7 +192,9 @@ const isHelp = (word: string | undefined): boolean => word === "help" || word ==
 async function main(words: readonly string[]): Promise<number> {
   mark("words");
   checkNode();
-  if (ourName === "rootling") return rootling(words);
+  // Words for the executor, which starts it under our name.
+  const ours = commands[words[0] ?? ""]?.hidden === true;
+  if (ourName === "rootling" || ours) return rootling(words);
   const cli = makeCli();
   if (ourName === "enroot") await (await import("./compat/enroot.ts")).enroot(cli, words);
   else await (await import("./compat/virt-bootstrap.ts")).virtBootstrap(cli, words);

@@ -22,11 +22,14 @@ export const temporaryName = (path: string): string =>
 
 const TEMPORARY_END = ".tmp";
 
+/** What removes a tree; `removeTree` has only power over files of the caller's own. */
+export type Remove = (path: string) => Promise<void>;
+
 /**
  * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
  * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
  */
-export async function clearTemporaries(path: string): Promise<void> {
+export async function clearTemporaries(path: string, remove: Remove = removeTree): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await promises.readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
@@ -36,7 +39,7 @@ export async function clearTemporaries(path: string): Promise<void> {
       ({ uid }) => uid,
       () => undefined,
     );
-    if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
+    if (owner === process.geteuid?.()) await remove(left).catch(() => {});
   }
 }
 
@@ -83,10 +86,15 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
  * Gives a finished temporary file or directory its final name. Without `force` what exists is left alone, unless it is
  * an empty directory, and E_EXISTS thrown; with it the old one is removed once the new one is in place.
  */
-export async function moveIntoPlace(temporary: string, path: string, force: boolean): Promise<void> {
+export async function moveIntoPlace(
+  temporary: string,
+  path: string,
+  force: boolean,
+  remove: Remove = removeTree,
+): Promise<void> {
   try {
     const isDirectory = (await promises.lstat(temporary)).isDirectory();
-    if (isDirectory) await moveDirectory(temporary, path, force);
+    if (isDirectory) await moveDirectory(temporary, path, force, remove);
     else if (force) await promises.rename(temporary, path);
     else await moveNewFile(temporary, path);
     await syncDirectory(dirname(path));
@@ -116,7 +124,7 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
   await promises.rm(temporary).catch(() => {});
 }
 
-async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {
+async function moveDirectory(temporary: string, path: string, force: boolean, remove: Remove): Promise<void> {
   if (!force) {
     // Of what is there, rename(2) replaces nothing but an empty directory.
     await promises.rename(temporary, path).catch((error: unknown) => {
@@ -130,7 +138,7 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
     () => false,
   );
   await promises.rename(temporary, path);
-  if (replaced) await removeTree(old);
+  if (replaced) await remove(old);
 }
 
 /**

@@ -44,7 +44,10 @@ export interface BootstrapOptions {
   platform?: Platform;
   /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
   rootPassword?: string | { readonly file: string };
-  /** Users that files get in place of the image's: for root only. Each id is translated once. */
+  /**
+   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
+   * translated once.
+   */
   uidMap?: readonly IdMapping[];
   /** The same for groups. */
   gidMap?: readonly IdMapping[];
@@ -77,7 +80,7 @@ export async function bootstrap(
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
-  if (process.geteuid?.() !== 0) {
+  if (process.geteuid?.() !== 0 && alterations.ids === undefined) {
     context.warn("without root's privileges all files belong to the caller");
   }
   const fetched = parseSource(source).kind === "docker";
@@ -130,17 +133,11 @@ async function destinationOf(text: string): Promise<string> {
   return realpath(path).catch(() => path);
 }
 
-/** Owners and root's password as they are to be. Throws E_USAGE, E_SUBUID and what reading a password file does. */
+/** Owners and root's password as they are to be. Throws E_USAGE and what reading a password file does. */
 async function alterationsOf(context: Context, options: BootstrapOptions): Promise<Alterations> {
   const { uidMap = [], gidMap = [], rootPassword } = options;
   const ids = { uids: rangesOf(uidMap, "uidMap"), gids: rangesOf(gidMap, "gidMap") };
   const mapped = uidMap.length + gidMap.length > 0;
-  if (mapped && process.geteuid?.() !== 0) {
-    throw new Failure("E_SUBUID", "only root can give the files of a directory to other users", {
-      where: "uidMap, gidMap",
-      mend: "become root, leave out the id maps, or make a disk or an archive instead",
-    });
-  }
   if (rootPassword === undefined) return mapped ? { ids } : {};
   const password =
     typeof rootPassword === "string" ? rootPassword : await firstLineOf(rootPassword.file, context.signal);

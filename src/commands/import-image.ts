@@ -6,7 +6,7 @@ import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
-import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
@@ -31,6 +31,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { ownersFor } from "./own-owners.ts";
 import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
@@ -151,7 +152,9 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = alteredSink(outputSink(options, context), options.alterations ?? {});
+  const { alterations = {} } = options;
+  const owners = options.format === "dir" ? await ownersFor(layout, alterations.ids) : undefined;
+  const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
     if (!options.enroot) return await buildImage(image, sink, context);
@@ -170,7 +173,7 @@ export function readEpoch(): string | undefined {
 }
 
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
-export function outputSink(options: FileImportOptions, context: Context): OpenSink {
+export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
@@ -181,7 +184,7 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
     case "oci":
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context);
+      if (comp === undefined) return directorySink(output, force, context, owners);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }
 }

@@ -1,6 +1,8 @@
 /** Id maps: which owners files get in place of those that the image gives them. */
+import { toText } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { overlap } from "../base/subids.ts";
+import { escapeText } from "../base/text.ts";
 import { mappedAttributes } from "./alter-attributes.ts";
 import type { Entry } from "./types.ts";
 
@@ -11,10 +13,12 @@ export interface IdRange {
   readonly count: number;
 }
 
-/** Ranges for users and for groups. Ids in none of them stay what they are. */
+/** Ranges for users and for groups. */
 export interface IdMaps {
   readonly uids: readonly IdRange[];
   readonly gids: readonly IdRange[];
+  /** Ids in no range are refused; by default they stay what they are. */
+  readonly complete?: boolean;
 }
 
 /** (uid_t) -1 means "no change" to chown(2), so the largest id is one less. */
@@ -52,25 +56,35 @@ export function checkedRanges(ranges: readonly IdRange[], where: string): readon
   return ranges;
 }
 
-/** What `id` becomes. */
-function translate(ranges: readonly IdRange[], id: number): number {
+const find = (ranges: readonly IdRange[], id: number): number | undefined => {
   for (const { start, target, count } of ranges) if (id >= start && id < start + count) return target + id - start;
-  return id;
-}
+  return undefined;
+};
 
 /**
  * The entry with the owners that the maps give it, and with attributes that name ids rewritten. A new one, unless
- * nothing changes: the merge names the same entry again when it comes to its hard links.
+ * nothing changes: the merge names the same entry again when it comes to its hard links. Throws E_SUBUID for an id that
+ * complete maps do not hold.
  */
 export function withMappedIds(entry: Entry, maps: IdMaps): Entry {
-  const uid = translate(maps.uids, entry.uid);
-  const gid = translate(maps.gids, entry.gid);
-  const xattrs =
-    entry.xattrs &&
-    mappedAttributes(entry.xattrs, {
-      uid: (id) => translate(maps.uids, id),
-      gid: (id) => translate(maps.gids, id),
-    });
+  const moved = (kind: "user" | "group", ranges: readonly IdRange[], id: number): number => {
+    const found = find(ranges, id);
+    if (found === undefined && maps.complete) throw notHeld(kind, id, entry);
+    return found ?? id;
+  };
+  const moves = {
+    uid: (id: number) => moved("user", maps.uids, id),
+    gid: (id: number) => moved("group", maps.gids, id),
+  };
+  const uid = moves.uid(entry.uid);
+  const gid = moves.gid(entry.gid);
+  const xattrs = entry.xattrs && mappedAttributes(entry.xattrs, moves);
   if (uid === entry.uid && gid === entry.gid && xattrs === entry.xattrs) return entry;
   return { ...entry, uid, gid, ...(xattrs === undefined ? {} : { xattrs }) };
 }
+
+const notHeld = (kind: string, id: number, { path }: Entry): Failure =>
+  new Failure("E_SUBUID", `there are files of ${kind} ${id}, who is none of those that you may give files to`, {
+    where: escapeText(toText(path)),
+    mend: "map all ids of the image to your own and to subordinate ones: see /etc/subuid and /etc/subgid",
+  });

@@ -71,7 +71,7 @@ describe("the usage examples", () => {
     assert.deepEqual(secretsIn(said), []);
   });
 
-  test("other users and groups for files: for root", async () => {
+  test("other users and groups for files", async () => {
     const dest = place();
     const work = bootstrap({
       uri: "docker://ubuntu",

@@ -10,7 +10,7 @@ import { type ByteString, fromText } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { checkOutput, contentOf } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, removeTree, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, type Remove, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
@@ -26,15 +26,24 @@ export interface DirectoryOptions {
   /** Whether owners and devices can be made; by default for root. */
   privileged?: boolean;
   /** Owners are made inside a user namespace. */
-  mapped?: Mapped;
+  mapped?: Mapped | undefined;
+  /** Says so where files do not get the owners that the image gives them. */
+  tellsOwners?: boolean;
 }
 
 /** A user namespace whose root unpacks. */
 export interface Mapped {
   /** Runs programs in it. */
   readonly enter: Enter;
-  /** Whether it has these ids. */
-  holds(uid: number, gid: number): boolean;
+  /** The entry with its ids as they are called there. Throws E_SUBUID for those that it has not. */
+  inside(entry: Entry): Entry;
+}
+
+/** How a directory of one's own is made, whose files may be others'. */
+export interface Owners {
+  readonly mapped?: Mapped | undefined;
+  /** Removes what such files are in. */
+  readonly remove: Remove;
 }
 
 /** A sink that fills an existing empty directory. Its content is durable after commit. */
@@ -42,7 +51,7 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
   return async () => {
     requireProgram("tar", "tar");
     const privileged = options.mapped ?? options.privileged ?? process.geteuid?.() === 0;
-    return new DirectorySink(options.directory, privileged, context);
+    return new DirectorySink(options, privileged, context);
   };
 }
 
@@ -50,30 +59,31 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
  * A sink that makes the directory `output` with the tree in it. An empty one where a file system is mounted cannot be
  * replaced, and need not be: it is filled in place.
  */
-export function directorySink(output: string, force: boolean, context: Context): OpenSink {
+export function directorySink(
+  output: string,
+  force: boolean,
+  context: Context,
+  { mapped, remove }: Owners = { remove: removeTree },
+): OpenSink {
   return async (image, root) => {
-    if ((await checkOutput(output, "tree", force)) === "in place") return fillMountPoint(output, context)(image, root);
-    await clearTemporaries(output);
+    const fill = (directory: string) =>
+      fillDirectorySink({ directory, mapped, tellsOwners: true }, context)(image, root);
+    if ((await checkOutput(output, "tree", force)) === "in place") {
+      return wrapped(await fill(output), {
+        committed: async () => {},
+        aborted: async () => {
+          for (const name of await contentOf(output)) await remove(join(output, name));
+        },
+      });
+    }
+    await clearTemporaries(output, remove);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
       throw fileFailure(error, "making the output directory", directory);
     });
-    const sink = await fillDirectorySink({ directory }, context)(image, root);
-    return wrapped(sink, {
-      committed: () => moveIntoPlace(directory, output, force),
-      aborted: () => removeTree(directory),
-    });
-  };
-}
-
-function fillMountPoint(output: string, context: Context): OpenSink {
-  return async (image, root) => {
-    const sink = await fillDirectorySink({ directory: output }, context)(image, root);
-    return wrapped(sink, {
-      committed: async () => {},
-      aborted: async () => {
-        for (const name of await contentOf(output)) await removeTree(join(output, name));
-      },
+    return wrapped(await fill(directory), {
+      committed: () => moveIntoPlace(directory, output, force, remove),
+      aborted: () => remove(directory),
     });
   };
 }
@@ -101,11 +111,15 @@ class DirectorySink implements Sink {
   readonly #stream: TarStream;
   readonly #samples = new XattrSamples();
   readonly #context: Context;
+  readonly #tellsOwners: boolean;
+  /** An owner that a file of the image does not get. */
+  #lostOwner: string | undefined;
   /** What tar said of an attribute that it could not set. */
   #lost: string | undefined;
 
-  constructor(directory: string, privileged: boolean | Mapped, context: Context) {
+  constructor({ directory, tellsOwners = false }: DirectoryOptions, privileged: boolean | Mapped, context: Context) {
     this.#directory = directory;
+    this.#tellsOwners = tellsOwners;
     this.#privileged = privileged;
     this.#context = context;
     const owner = privileged ? "--same-owner" : "--no-same-owner";
@@ -132,6 +146,8 @@ class DirectorySink implements Sink {
 
   entry(entry: Entry): void {
     const possible = asPossible(entry, this.#privileged);
+    if (this.#privileged === false && (entry.uid !== 0 || entry.gid !== 0))
+      this.#lostOwner ??= `${entry.uid}:${entry.gid}`;
     if (possible.xattrs !== undefined) this.#samples.add(possible);
     this.#stream.entry(possible);
   }
@@ -164,12 +180,22 @@ class DirectorySink implements Sink {
         const names = missing.map((name) => escapeText(name)).join(", ");
         this.#context.warn(`the file system does not keep extended attributes (${names}): ${this.#directory}`);
       }
+      if (this.#lostOwner !== undefined && this.#tellsOwners) {
+        this.#context.warn(
+          `all files are yours, also those of ${this.#lostOwner} and others: ${OWNER_NOTE} says whose they were`,
+        );
+      }
       this.entry({ ...root, path: fromText(".") });
       this.end();
       await this.#stream.commit();
       if (this.#lost !== undefined) throw new Failure("E_PROGRAM", escapeText(this.#lost));
       // One syncfs(2) for the whole tree: a sync of each file would take minutes.
-      await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
+      const [sync = "", ...words] = entered(this.#privileged, [
+        requireProgram("sync", "coreutils"),
+        "-f",
+        this.#directory,
+      ]);
+      await capture(sync, words);
     } catch (error) {
       throw programFailure(error, "unpacking the image", this.#directory);
     }
@@ -188,14 +214,9 @@ const asPossible = (entry: Entry, privileged: boolean | Mapped): Entry => {
   return asMapped(entry, privileged);
 };
 
-/** The entry as root of a user namespace can have it. Throws E_SUBUID for an owner that the map does not hold. */
-function asMapped(entry: Entry, map: Mapped): Entry {
-  if (!map.holds(entry.uid, entry.gid)) {
-    throw new Failure("E_SUBUID", `the image has files of ${entry.uid}:${entry.gid}, which the map does not hold`, {
-      where: escapeText(entry.path),
-      mend: "use a map of more ids: see /etc/subuid and /etc/subgid",
-    });
-  }
+/** The entry as root of a user namespace can have it. */
+function asMapped(given: Entry, map: Mapped): Entry {
+  const entry = map.inside(given);
   const { major, minor, xattrs, ...plain } = entry;
   const kept = new Map([...(xattrs ?? [])].filter(([name]) => /^user\.|^security\.capability$/.test(name)));
   const kind = entry.kind === "character" || entry.kind === "block" ? "file" : entry.kind;

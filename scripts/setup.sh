@@ -31,7 +31,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- zsh              zsh              completes words
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
--t- openssl          openssl          certificates of a registry with TLS
+-t- openssl          openssl          hashes passwords; certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot

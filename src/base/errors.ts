@@ -57,6 +57,7 @@ export const failureCodes = {
   E_LIMIT: "an image is larger or deeper than the limits allow",
   E_SHADOW: "root's password cannot be set in this image",
   E_CDI: "a spec of the Container Device Interface cannot be understood",
+  E_INIT: "init.yml cannot be understood",
   E_HOOK: "a hook or a configuration script failed",
   E_SPACE: "a file system is full",
   E_READ_ONLY: "a file system or directory cannot be written to",

@@ -3,6 +3,7 @@ import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync, writeF
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { capture, findProgram, startBeside } from "../base/process.ts";
+import { failureStatus, nameWords, programOf } from "../base/settings-places.ts";
 import type { Plan } from "./plan.ts";
 import { toWire } from "./wire.ts";
 
@@ -79,12 +80,15 @@ async function compileExecutor(cache: string): Promise<string> {
   return target;
 }
 
-/** How this very program is started: what puts the executor's failures into words. */
-const explainCommand = (): string[] => [process.execPath, process.argv[1] ?? "", "explain"];
+/** How this very program is started, under its name: what puts the executor's failures into words. */
+const explainCommand = (): string[] => [...process.argv.slice(0, 2), ...nameWords(process.argv), "explain"];
 
 function writeWire(plan: Plan, wire: string): void {
   try {
-    writeFileSync(wire, toWire(plan, explainCommand()), { mode: 0o600, flag: "wx" });
+    writeFileSync(wire, toWire(plan, explainCommand(), failureStatus(programOf(process.argv))), {
+      mode: 0o600,
+      flag: "wx",
+    });
   } catch (error) {
     throw fileFailure(error, "writing the plan", wire);
   }

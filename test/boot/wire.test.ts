@@ -41,7 +41,7 @@ test("a wire that is damaged anywhere is refused whole", async (t) => {
   const tries: [string, Buffer][] = [
     ["empty", Buffer.alloc(0)],
     ["magic", Buffer.from(whole.toString("latin1").replace("rootling-wire", "rootling-wine"), "latin1")],
-    ["version", Buffer.from(whole.toString("latin1").replace("\0" + "1\0", "\0" + "2\0"), "latin1")],
+    ["version", Buffer.from(whole.toString("latin1").replace("\0" + "2\0", "\0" + "1\0"), "latin1")],
     ["verb", Buffer.from(whole.toString("latin1").replace("propagation", "propaganda"), "latin1")],
     ["more", Buffer.concat([whole, Buffer.from("more\0")])],
     ["without exec", toWire(plan(namespaces), [])],

@@ -15,6 +15,7 @@ stb uidmap           newuidmap        id maps with subordinate ranges
 -tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
+stb libyaml-dev      /usr/include/yaml.h  reads init.yml in guests, without JavaScript
 stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor
 stb umoci            umoci            makes OCI images
 st- mmdebstrap       mmdebstrap       makes a Debian root file system

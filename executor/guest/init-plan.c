@@ -151,8 +151,9 @@ char *init_wire(const struct init_file *file, char **environment, size_t *size) 
   FILE *out = open_memstream(&wire, size);
   if (out == NULL) return NULL;
   field(out, "rootling-wire");
-  field(out, "1");
+  field(out, "2");
   field(out, "in-place");
+  field(out, "125");
   field(out, "0"); /* No program puts a failure into words here. */
   number(out, writer.count);
   fwrite(ops, 1, length, out);

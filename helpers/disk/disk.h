@@ -17,11 +17,15 @@
 /* Bytes of a block of the file system. */
 #define BLOCK 4096u
 
-/* Exit status where the virtual disk is too small; all other failures have status 1. */
+/* Exit statuses: the virtual disk is too small; the entries make no tree. All other failures have status 1. */
 #define TOO_SMALL 3
+#define NO_TREE 4
 
 /* Ends the program with one line on standard error. */
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same, where the image is to blame. */
+_Noreturn void fail_tree(const char *what, const char *name);
 
 /* Ends the program where `error` is one, of libext2fs or of the system; with TOO_SMALL where nothing is free. */
 void check(errcode_t error, const char *doing);

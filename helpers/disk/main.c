@@ -27,6 +27,12 @@ void fail(const char *format, ...)
   exit(1);
 }
 
+void fail_tree(const char *what, const char *name)
+{
+  fprintf(stderr, "%s: %s\n", what, name);
+  exit(NO_TREE);
+}
+
 static _Noreturn void too_small(const char *what)
 {
   fprintf(stderr, "the virtual disk is too small: no free %s\n", what);

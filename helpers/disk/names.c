@@ -204,7 +204,7 @@ void names_place(const struct entry *entry)
   if (entry->type == '1') {
     struct node *target = lookup(entry->target);
     if (target == NULL || target->type == EXT2_FT_DIR)
-      fail("a hard link without a file: %s", entry->path);
+      fail_tree("a hard link names a file that is not there", entry->path);
     ino = target->ino;
     type = target->type;
   } else {

@@ -4,7 +4,9 @@ import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { buildImage } from "../image/build.ts";
+import { buildLayered } from "../image/layered.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
@@ -94,6 +96,8 @@ export const outputFormats = {
   dir: "a directory",
   tar: "a tar file",
   oci: "an OCI image layout of one layer",
+  qcow2: "a disk, one file a layer",
+  raw: "a disk in one file",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
@@ -112,6 +116,12 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+/** What a disk is to be like. */
+export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
+  /** One qcow2 file in place of one for each layer. */
+  flatten?: boolean;
+}
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
@@ -119,6 +129,7 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  disk?: DiskWishes;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -134,6 +145,9 @@ export async function importToFile(
   const sink = outputSink(options, context);
   const image = await openImage(context, layout, sourceText, options);
   try {
+    if (options.format === "qcow2" && !options.disk?.flatten && !options.enroot) {
+      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context);
+    }
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
@@ -161,9 +175,23 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
     case "oci":
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context);
-      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+      checkNoCompression(comp, "a directory");
+      return directorySink(output, force, context);
+    case "qcow2":
+    case "raw":
+      return diskSink(diskOptions(options, options.format), context);
   }
+}
+
+function diskOptions(options: FileImportOptions, format: DiskOptions["format"]): DiskOptions {
+  checkNoCompression(options.comp, "a disk");
+  const { output, force = false, disk: { size, fileSystem } = {} } = options;
+  return { output, format, force, size, fileSystem };
+}
+
+function checkNoCompression(comp: string | undefined, what: string): void {
+  if (comp === undefined) return;
+  throw new Failure("E_USAGE", `${what} is not compressed`, { where: "--comp", mend: "leave it out" });
 }
 
 function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {

@@ -49,6 +49,17 @@ export function encodeEntry(entry: Entry): Buffer {
   return Buffer.concat([paxHeader, body, paddingAfter(body.length) ?? Buffer.alloc(0), header]);
 }
 
+/** Records that no tar has, for a reader of ours: what hides a name, what hides a directory's content, the next layer. */
+const marks = { hide: "W", hideContent: "O", nextLayer: "N" } as const;
+
+/** A record of these, with the name it is about. */
+export function encodeMark(mark: keyof typeof marks, path = "" as ByteString): Buffer {
+  const encoded = encodeEntry({ path, kind: "file", mode: 0, uid: 0, gid: 0, size: 0, mtime: 0 });
+  const header = encoded.subarray(encoded.length - BLOCK);
+  header.write(marks[mark], 156, "latin1");
+  return encoded;
+}
+
 /** Prefix and name of ustar's two fields; undefined where the name does not fit. */
 function splitName(name: ByteString): [string, string] | undefined {
   if (name.length <= 100) return ["", name];

@@ -30,6 +30,11 @@ export class TarStream implements EntrySink {
     this.#size = entry.size;
   }
 
+  /** A record of ours, between entries. */
+  mark(record: Buffer): void {
+    this.#parts.push(record);
+  }
+
   data(slice: Buffer): void {
     this.#parts.push(slice);
   }

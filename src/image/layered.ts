@@ -1,0 +1,108 @@
+/** An image layer by layer, lowest first, for sinks that keep apart what each of them changes. */
+import { type Context, throwIfAborted } from "../base/context.ts";
+import { type BuildResult, layerTask } from "./build.ts";
+import { indexLayer } from "./index-layer.ts";
+import { newVolume, readLayer, type Volume } from "./layer.ts";
+import { type Below, Merge, RepeatedName, type Superseded } from "./merge.ts";
+import { type EntrySink, TooSmall } from "./sinks/sink.ts";
+import type { SourceImage } from "./types.ts";
+
+/**
+ * Takes the entries of each layer. What a layer hides, it hides of the layers below only, whether its own entries of
+ * the same names come before or after. An entry takes the place of what had its name; directories that already are
+ * there get other metadata. A link names a file that is there by then.
+ */
+export interface LayeredSink extends EntrySink, Below {
+  /** What comes from here on is the next layer's. */
+  nextLayer(): void;
+  flush(): Promise<void> | undefined;
+  commit(): Promise<void>;
+  /** Never rejects. */
+  abort(): Promise<void>;
+}
+
+/** Begins a sink for so many layers. */
+export type OpenLayeredSink = (image: SourceImage, layers: number) => Promise<LayeredSink>;
+
+/** As buildImage: either the sink is committed, all bytes verified, or nothing is left. */
+export async function buildLayered(
+  image: SourceImage,
+  openSink: OpenLayeredSink,
+  context: Context,
+): Promise<BuildResult> {
+  const superseded = new Map<number, Superseded>();
+  for (;;) {
+    const sink = await openSink(image, Math.max(1, image.layers.length));
+    try {
+      const size = await attempt(image, sink, superseded, context);
+      return { size, digest: image.digest };
+    } catch (error) {
+      await sink.abort();
+      throwIfAborted(context.signal);
+      await learn(error, image, superseded, context);
+    }
+  }
+}
+
+async function attempt(
+  image: SourceImage,
+  sink: LayeredSink,
+  superseded: ReadonlyMap<number, Superseded>,
+  context: Context,
+): Promise<number> {
+  const volume = newVolume();
+  image.expect?.(image.layers);
+  context.progress.expect(image.layers.reduce((sum, { size = 0 }) => sum + size, 0));
+  let bytes = 0;
+  let entries = 0;
+  for (const index of image.layers.keys()) {
+    if (index > 0) sink.nextLayer();
+    const maxEntries = context.settings.MAX_ENTRIES - entries;
+    const merge = new Merge(sink, { maxEntries, warn: (message) => context.warn(message), below: sink });
+    await mergeLayer(image, index, merge, sink, superseded.get(index), volume, context);
+    bytes += merge.bytes;
+    entries += merge.entries;
+  }
+  const task = context.progress.task("write", "write to disk");
+  await sink.flush();
+  throwIfAborted(context.signal);
+  void image.digest;
+  await sink.commit();
+  task.done();
+  return bytes;
+}
+
+async function mergeLayer(
+  image: SourceImage,
+  index: number,
+  merge: Merge,
+  sink: LayeredSink,
+  superseded: Superseded | undefined,
+  volume: Volume,
+  context: Context,
+): Promise<void> {
+  const layer = image.layers[index];
+  if (layer === undefined) return;
+  const task = layerTask(layer, context);
+  const room = () => sink.flush();
+  await readLayer(layer, merge.layer(index, layer.label, superseded, undefined), context, task, room, volume);
+  const missed = merge.endLayer();
+  if (missed.size > 0) await readLayer(layer, merge.again(missed, layer.label), context, task, room, volume);
+  merge.finish();
+  task.done();
+}
+
+/** Takes in why an attempt had to stop, or throws it on. */
+async function learn(
+  error: unknown,
+  image: SourceImage,
+  superseded: Map<number, Superseded>,
+  context: Context,
+): Promise<void> {
+  if (error instanceof TooSmall) return;
+  const layer = error instanceof RepeatedName ? image.layers[error.layer] : undefined;
+  if (!(error instanceof RepeatedName) || layer === undefined || superseded.has(error.layer)) throw error;
+  const task = layerTask(layer, context);
+  superseded.set(error.layer, await indexLayer(layer, context, task));
+  task.done();
+}

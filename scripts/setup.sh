@@ -16,6 +16,7 @@ stb uidmap           newuidmap        id maps with subordinate ranges
 -tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
+stb libyaml-dev      /usr/include/yaml.h  reads init.yml in guests, without JavaScript
 stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor
 stb umoci            umoci            makes OCI images
 st- mmdebstrap       mmdebstrap       makes a Debian root file system
@@ -32,7 +33,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- zsh              zsh              completes words
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
--t- openssl          openssl          certificates of a registry with TLS
+-t- openssl          openssl          hashes passwords; certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
 -t- qemu-utils       qemu-img         checks them as well
 -t- chromium         chromium         shows the page of inspect

@@ -102,6 +102,9 @@ ext2_ino_t inode_new(const struct entry *entry);
 /* The content of a file, from the stream. */
 void inode_content(ext2_ino_t ino, uint64_t size);
 
+/* Takes the content of a file away. */
+void inode_empty(ext2_ino_t ino);
+
 /* Gives an inode other metadata; kind, content and names stay. */
 void inode_describe(ext2_ino_t ino, const struct entry *entry);
 
@@ -118,6 +121,9 @@ void names_open(ext2_filsys fs);
 
 /* Puts an entry into its place: what had the name is gone, directories above it are made. Reads content. */
 void names_place(const struct entry *entry);
+
+/* Gives what has the entry's name its metadata, and its content, if any. */
+void names_describe(const struct entry *entry);
 
 /* Notes what is hidden of the layers below: a name, or what is in a directory. */
 void names_hide(const char *path, bool content);

@@ -326,6 +326,15 @@ void inode_content(ext2_ino_t ino, uint64_t size)
   store(ino, &inode);
 }
 
+void inode_empty(ext2_ino_t ino)
+{
+  union inode inode;
+  load(ino, &inode);
+  free_content(ino, &inode);
+  map_content(ino, &inode, 0);
+  store(ino, &inode);
+}
+
 void inode_describe(ext2_ino_t ino, const struct entry *entry)
 {
   union inode inode;

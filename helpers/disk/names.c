@@ -223,6 +223,21 @@ void names_place(const struct entry *entry)
   add(parent, name, strlen(name), ino, type)->layer = layer;
 }
 
+void names_describe(const struct entry *entry)
+{
+  const struct node *node = lookup(entry->path);
+  if (node == NULL)
+    fail_tree("nothing has a name that is to be described", entry->path);
+  inode_describe(node->ino, entry);
+  if (entry->size == 0)
+    return;
+  if (node->type != EXT2_FT_REG_FILE)
+    fail_tree("what is no file would get content", entry->path);
+  inode_empty(node->ino);
+  inode_content(node->ino, entry->size);
+  stream_skip_padding(entry->size);
+}
+
 void names_hide(const char *path, bool content)
 {
   hidden = need_more(hidden, (hidden_count + 1) * sizeof *hidden);

@@ -1,11 +1,13 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
+import { checkOutput, type OutputKind } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
+import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
 import { buildLayered } from "../image/layered.ts";
-import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
 import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
@@ -31,6 +33,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { ownersFor } from "./own-owners.ts";
 import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
@@ -116,6 +119,25 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
+  squashfs: "file",
+  dir: "tree",
+  tar: "file",
+  oci: "directory",
+  qcow2: "directory",
+  raw: "file",
+};
+
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. `flatten`: a disk in one file. */
+export const checkPlace = async (
+  output: string,
+  format: OutputFormat,
+  force = false,
+  flatten = false,
+): Promise<void> => {
+  await checkOutput(output, flatten ? "file" : kinds[format], force);
+};
+
 /** What a disk is to be like. */
 export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
   /** One qcow2 file in place of one for each layer. */
@@ -130,6 +152,8 @@ export interface FileImportOptions {
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
   disk?: DiskWishes;
+  /** Owners and a password other than the image's. */
+  alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
@@ -142,11 +166,13 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = outputSink(options, context);
+  const { alterations = {} } = options;
+  const owners = options.format === "dir" ? await ownersFor(layout, alterations.ids) : undefined;
+  const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
-    if (options.format === "qcow2" && !options.disk?.flatten && !options.enroot) {
-      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context);
+    if (options.format === "qcow2" && !options.disk?.flatten) {
+      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context, alterations);
     }
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
@@ -164,7 +190,7 @@ export function readEpoch(): string | undefined {
 }
 
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
-export function outputSink(options: FileImportOptions, context: Context): OpenSink {
+export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
@@ -176,7 +202,7 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
       checkNoCompression(comp, "a directory");
-      return directorySink(output, force, context);
+      return directorySink(output, force, context, owners);
     case "qcow2":
     case "raw":
       return diskSink(diskOptions(options, options.format), context);

@@ -147,7 +147,7 @@ async function mergeListed(one: Attempt, index: number, layer: LayerRef, listing
 }
 
 /** Entries of a listing, after which the sink is asked for room. */
-const ROOM_AFTER = 1024;
+export const ROOM_AFTER = 1024;
 
 async function endLayer(merge: Merge, layer: LayerRef, read: (handler: TarHandler) => Promise<void>): Promise<void> {
   const missed = merge.endLayer();

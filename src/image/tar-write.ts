@@ -23,8 +23,11 @@ export const END_OF_ARCHIVE = Buffer.alloc(2 * BLOCK);
 export const paddingAfter = (size: number): Buffer | undefined =>
   size % BLOCK === 0 ? undefined : ZEROS.subarray(size % BLOCK);
 
-/** The header of an entry, with a PAX header before it where ustar cannot say everything. */
-export function encodeEntry(entry: Entry): Buffer {
+/**
+ * The header of an entry, with a PAX header before it where ustar cannot say everything. `type`: the typeflag, for
+ * records of other kinds.
+ */
+export function encodeEntry(entry: Entry, type = types[entry.kind]): Buffer {
   const name = (entry.kind === "directory" ? `${entry.path}/` : entry.path) as ByteString;
   const records: Buffer[] = [];
   const add = (key: string, value: Buffer | string) =>
@@ -41,23 +44,12 @@ export function encodeEntry(entry: Entry): Buffer {
   for (const [key, value] of entry.xattrs ?? []) add(`SCHILY.xattr.${key}`, value);
 
   const [prefix, base] = split ?? ["", name.slice(0, 100)];
-  const header = encodeBlock(entry, base as ByteString, prefix as ByteString, types[entry.kind]);
+  const header = encodeBlock(entry, base as ByteString, prefix as ByteString, type);
   if (records.length === 0) return header;
   const body = Buffer.concat(records);
   const paxEntry: Entry = { path: entry.path, kind: "file", mode: 0o644, uid: 0, gid: 0, size: body.length, mtime: 0 };
   const paxHeader = encodeBlock(paxEntry, "PaxHeaders/entry" as ByteString, "" as ByteString, "x");
   return Buffer.concat([paxHeader, body, paddingAfter(body.length) ?? Buffer.alloc(0), header]);
-}
-
-/** Records that no tar has, for a reader of ours: what hides a name, what hides a directory's content, the next layer. */
-const marks = { hide: "W", hideContent: "O", nextLayer: "N" } as const;
-
-/** A record of these, with the name it is about. */
-export function encodeMark(mark: keyof typeof marks, path = "" as ByteString): Buffer {
-  const encoded = encodeEntry({ path, kind: "file", mode: 0, uid: 0, gid: 0, size: 0, mtime: 0 });
-  const header = encoded.subarray(encoded.length - BLOCK);
-  header.write(marks[mark], 156, "latin1");
-  return encoded;
 }
 
 /** Prefix and name of ustar's two fields; undefined where the name does not fit. */

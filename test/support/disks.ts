@@ -31,15 +31,19 @@ async function withRaw<T>(file: string, use: (raw: string, scratch: string) => P
 /** Checks a disk: nothing is wrong in the file and in the file system. */
 export const checkDisk = (file: string): Promise<void> => withRaw(file, async () => {});
 
-/** The tree of a disk, as describeTree has it, without what each ext4 has. */
-export const treeOfDisk = (file: string): Promise<string[]> =>
+/** Calls `use` with the directory where a disk is mounted, after the same checks. */
+export const withMounted = <T>(file: string, use: (mounted: string) => Promise<T>): Promise<T> =>
   withRaw(file, async (raw, scratch) => {
     const mounted = join(scratch, "mounted");
     mkdirSync(mounted);
     await capture("mount", ["-o", "loop,ro,noload", raw, mounted]);
     try {
-      return (await describeTree(mounted)).filter((line) => !line.startsWith("lost+found|"));
+      return await use(mounted);
     } finally {
       await capture("umount", [mounted]);
     }
   });
+
+/** The tree of a disk, as describeTree has it, without what each ext4 has. */
+export const treeOfDisk = (file: string): Promise<string[]> =>
+  withMounted(file, async (mounted) => (await describeTree(mounted)).filter((line) => !line.startsWith("lost+found|")));

@@ -7,19 +7,12 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ByteString } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
+import { checkOutput, type OutputKind } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import {
-  clearTemporaries,
-  moveIntoPlace,
-  refuseExisting,
-  removeTree,
-  syncDirectory,
-  temporaryName,
-} from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, removeTree, syncDirectory, temporaryName } from "../../base/files.ts";
 import { type Running, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { LayeredSink, OpenLayeredSink } from "../layered.ts";
-import { encodeMark } from "../tar-write.ts";
 import type { Entry, SourceImage } from "../types.ts";
 import { programFailure } from "./program.ts";
 import { type OpenSink, type Sink, TooSmall } from "./sink.ts";
@@ -58,7 +51,7 @@ export function diskSink(options: DiskOptions, context: Context): OpenSink {
   const growing = growingDisk(options);
   return async (image) => {
     const program = findHelper();
-    const temporary = await prepare(options);
+    const temporary = await prepare(options, "file");
     const files = [temporary];
     return new DiskSink(program, growing(image), temporary, files, options, context);
   };
@@ -69,7 +62,7 @@ export function diskChainSink(options: DiskOptions, context: Context): OpenLayer
   const growing = growingDisk(options);
   return async (image, layers) => {
     const program = findHelper();
-    const directory = await prepare(options);
+    const directory = await prepare(options, "directory");
     await mkdir(directory).catch((error: unknown) => {
       throw fileFailure(error, "making the output directory", directory);
     });
@@ -87,8 +80,8 @@ function growingDisk({ size }: DiskOptions): (image: SourceImage) => number {
   };
 }
 
-async function prepare({ output, force }: DiskOptions): Promise<string> {
-  if (!force) await refuseExisting(output);
+async function prepare({ output, force }: DiskOptions, kind: OutputKind): Promise<string> {
+  await checkOutput(output, kind, force);
   await clearTemporaries(output);
   return temporaryName(output);
 }
@@ -115,6 +108,14 @@ function findHelper(): string {
 /** Exit statuses of the program: helpers/disk/disk.h. */
 const TOO_SMALL = 3;
 const NO_TREE = 4;
+
+/** Typeflags of records that no tar has: helpers/disk/main.c. */
+const HIDE = "W";
+const HIDE_CONTENT = "O";
+const NEXT_LAYER = "N";
+const DESCRIBE = "M";
+
+const NAMELESS = "" as ByteString;
 
 class DiskSink implements Sink, LayeredSink {
   readonly #running: Running;
@@ -162,15 +163,19 @@ class DiskSink implements Sink, LayeredSink {
   }
 
   hide(path: ByteString): void {
-    this.#stream.mark(encodeMark("hide", path));
+    this.#mark(HIDE, path);
   }
 
   hideContent(path: ByteString): void {
-    this.#stream.mark(encodeMark("hideContent", path));
+    this.#mark(HIDE_CONTENT, path);
+  }
+
+  describe(entry: Entry): void {
+    this.#stream.entry(entry, DESCRIBE);
   }
 
   nextLayer(): void {
-    this.#stream.mark(encodeMark("nextLayer"));
+    this.#mark(NEXT_LAYER, NAMELESS);
   }
 
   flush(): Promise<void> | undefined {
@@ -197,6 +202,10 @@ class DiskSink implements Sink, LayeredSink {
     await this.#running.kill();
     if (this.#files[0] === this.#temporary) await rm(this.#temporary, { force: true }).catch(() => {});
     else await removeTree(this.#temporary).catch(() => {});
+  }
+
+  #mark(type: string, path: ByteString): void {
+    this.#stream.entry({ path, kind: "file", mode: 0, uid: 0, gid: 0, size: 0, mtime: 0 }, type);
   }
 
   #explain(error: unknown): unknown {

@@ -25,14 +25,10 @@ export class TarStream implements EntrySink {
     finished.catch(() => (this.#failed = true));
   }
 
-  entry(entry: Entry): void {
-    this.#parts.push(encodeEntry(entry));
+  /** `type`: the typeflag, for records of other kinds. */
+  entry(entry: Entry, type?: string): void {
+    this.#parts.push(encodeEntry(entry, type));
     this.#size = entry.size;
-  }
-
-  /** A record of ours, between entries. */
-  mark(record: Buffer): void {
-    this.#parts.push(record);
   }
 
   data(slice: Buffer): void {

@@ -65,7 +65,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
 
 function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
   const parts: Buffer[] = [];
-  const add = (path: string, about: Partial<Entry> & Pick<Entry, "kind">, content = Buffer.alloc(0)) => {
+  const add = (path: string, about: Partial<Entry> & Pick<Entry, "kind">, content: Buffer = Buffer.alloc(0)) => {
     const entry: Entry = {
       path: fromText(path),
       mode: 0o755,

@@ -171,7 +171,7 @@ class DiskSink implements Sink, LayeredSink {
   }
 
   describe(entry: Entry): void {
-    this.#stream.entry(entry, DESCRIBE);
+    this.#stream.record(entry, DESCRIBE);
   }
 
   nextLayer(): void {
@@ -205,7 +205,7 @@ class DiskSink implements Sink, LayeredSink {
   }
 
   #mark(type: string, path: ByteString): void {
-    this.#stream.entry({ path, kind: "file", mode: 0, uid: 0, gid: 0, size: 0, mtime: 0 }, type);
+    this.#stream.record({ path, kind: "file", mode: 0, uid: 0, gid: 0, size: 0, mtime: 0 }, type);
   }
 
   #explain(error: unknown): unknown {

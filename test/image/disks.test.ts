@@ -8,7 +8,8 @@ import { importToFile } from "../../src/commands/import-image.ts";
 import { buildImage } from "../../src/image/build.ts";
 import { type Sink, TooSmall } from "../../src/image/sinks/sink.ts";
 import type { SourceImage } from "../../src/image/types.ts";
-import { checkDisk, filesOfChain, treeOfDisk } from "../support/disks.ts";
+import { bootstrap } from "../../src/index.ts";
+import { checkDisk, filesOfChain, treeOfDisk, withMounted } from "../support/disks.ts";
 import { importWords, preparedImage } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import {
@@ -199,6 +200,27 @@ test("a disk has the size that was asked for, or the image does not fit", async 
   await checkDisk(output);
   const { "virtual-size": size } = JSON.parse(await capture("qemu-img", ["info", "--output=json", output]));
   assert.ok(size > 49_990_000 && size <= 50_000_000, String(size));
+});
+
+test("bootstrap makes a chain, with root's password as its last disk", async (t) => {
+  const { directory } = preparedImage(t, []);
+  writeFileSync(join(directory, "root.tar"), tarOf([{ path: "etc/shadow", content: "root:*:1\n", mode: 0o600 }]));
+  const env = {
+    ...process.env,
+    ROOTLING_CACHE_PATH: join(directory, "cache"),
+    ROOTLING_DATA_PATH: join(directory, "data"),
+  };
+  const dest = join(directory, "disks");
+  const said: string[] = [];
+  const onProgress = ({ status }: { status: string }) => said.push(status);
+  await bootstrap({ uri: join(directory, "root.tar"), dest, format: "qcow2", rootPassword: "secret", env, onProgress });
+  const files = filesOfChain(dest);
+  assert.deepEqual(files, [join(dest, "layer-0.qcow2"), join(dest, "layer-1.qcow2")]);
+  const shadow = (file: string) =>
+    withMounted(file, async (mounted) => readFileSync(join(mounted, "etc/shadow"), "utf8"));
+  assert.equal(await shadow(files[0] ?? ""), "root:*:1\n");
+  assert.match(await shadow(files[1] ?? ""), /^root:\$6\$[^:]{50,}:1\n$/);
+  assert.ok(said.includes("Extracting files into qcow2 image"), said.join("; "));
 });
 
 test("an attempt that was too small is followed by another one", async (t) => {

@@ -41,7 +41,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
   const cabling = lowerCables(intent, facts);
-  const { early, late } = namespaces(who, facts);
+  const { early, late, last } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
@@ -78,6 +78,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
+    ...last,
     ...hostname(intent),
     ...withTerminal(
       intent,

@@ -148,11 +148,15 @@ describe("cables", { skip: !amRoot && "only root lays cables" }, () => {
   test("a bridge on demand, with translation, ports and a name server", async () => {
     const said = await start(
       "web",
-      ["--cable", cableTo(2, "nat", "mtu=1400"), "--publish", "18080:8080", "--publish", "0.0.0.0:18081:8080"],
+      [
+        // Ids of its own, and root of none of the machine's.
+        "--map=0:100000:65536",
+        ...["--cable", cableTo(2, "nat", "mtu=1400"), "--publish", "18080:8080", "--publish", "0.0.0.0:18081:8080"],
+      ],
       ["busybox", "nc", "-ll", "-p", "8080", "-e", "echo", "web"],
     );
     assert.match(said, /net\.ipv4\.ip_forward/);
-    await start("db", ["--cable", cableTo(3, "resolver=10.9.0.1")]);
+    await start("db", ["--isolate", "--cable", cableTo(3, "resolver=10.9.0.1")]);
     assert.equal(await within("db", pings("10.9.0.2")), "reached");
     // Only by the host's address: the world has no way back to the network of the bridge.
     assert.equal(await within("web", pings("10.99.0.1")), "reached");

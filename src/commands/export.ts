@@ -22,7 +22,7 @@ interface Options {
 }
 
 /** What the output is called if nobody says. */
-const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", dir: "" } as const;
+const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", initramfs: ".img", dir: "" } as const;
 
 export const define = (cli: Cli) =>
   withProgress(

@@ -11,7 +11,7 @@ import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
-import { tarSink } from "../image/sinks/tar.ts";
+import { initramfsSink, tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
@@ -99,6 +99,7 @@ export const outputFormats = {
   dir: "a directory",
   tar: "a tar file",
   oci: "an OCI image layout of one layer",
+  initramfs: "an initial RAM file system",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
@@ -122,6 +123,7 @@ const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   dir: "tree",
   tar: "file",
   oci: "directory",
+  initramfs: "file",
 };
 
 /** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
@@ -181,6 +183,8 @@ export function outputSink(options: FileImportOptions, context: Context, owners?
       return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
+    case "initramfs":
+      return initramfsSink({ output, comp: comp ?? "gzip", force });
     case "oci":
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":

@@ -9,7 +9,7 @@ import { getContainer } from "../store/containers.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { type ExportOptions, exportContainer, exportDirectory } from "./export-container.ts";
-import { FORMATS, formatOf } from "./import-image.ts";
+import { FORMATS, formatOf, isOci } from "./import-image.ts";
 
 interface Options {
   output?: string;
@@ -23,7 +23,7 @@ interface Options {
 }
 
 /** What the output is called if nobody says. */
-const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", dir: "" } as const;
+const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", "oci-archive": ".oci.tar", dir: "" } as const;
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -40,7 +40,7 @@ export const define = (cli: Cli) =>
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
     )
     .option("--enroot", "as enroot does: all files root's, without /dev's content and what was made to mount on")
     .option("-f, --force", "replace the output if it exists")
@@ -50,7 +50,7 @@ export const define = (cli: Cli) =>
       const container = directory === undefined ? getContainer(cli.layout, name) : undefined;
       const shown = directory === undefined ? name : basename(directory);
       const format = formatOf(options.format);
-      if (options.enroot && format === "oci") {
+      if (options.enroot && isOci(format)) {
         throw new Failure("E_USAGE", "an OCI image has its configuration, not enroot's files", {
           where: "--enroot",
           mend: "leave it out",

@@ -4,6 +4,7 @@ import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { buildImage } from "../image/build.ts";
+import { copyImage } from "../image/copy.ts";
 import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
@@ -93,13 +94,16 @@ export const outputFormats = {
   squashfs: "a squashfs file",
   dir: "a directory",
   tar: "a tar file",
-  oci: "an OCI image layout of one layer",
+  oci: "an OCI image layout",
+  "oci-archive": "a tar of an OCI image layout",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
 
 /** The same for help texts: `squashfs (a squashfs file)`. */
 export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+export const isOci = (format: OutputFormat): boolean => format === "oci" || format === "oci-archive";
 
 const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
 
@@ -112,9 +116,23 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+/** How many layers an OCI image gets: those that its source has, or one with the merged tree. */
+export type LayerChoice = "keep" | "one";
+
+/** The choice of `--layers`. Throws E_USAGE, also where the format has none. */
+export function layersOf(text: string | undefined, format: OutputFormat): LayerChoice {
+  if (text === undefined) return "one";
+  const usage = (what: string, mend: string) => new Failure("E_USAGE", what, { where: "--layers", mend });
+  if (text !== "keep" && text !== "one") throw usage("not a choice of layers", "use keep or one");
+  if (isOci(format)) return text;
+  throw usage(`${format} has no layers`, "use --format oci or oci-archive, or leave it out");
+}
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
+  /** Of OCI images; one if not given. */
+  layers?: LayerChoice;
   /** Compression, such as `zstd:3`; each format has a default, that of squashfs is the setting SQUASH_OPTIONS. */
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
@@ -134,6 +152,7 @@ export async function importToFile(
   const sink = outputSink(options, context);
   const image = await openImage(context, layout, sourceText, options);
   try {
+    if (options.layers === "keep") return await copyImage(image, copyOptions(options), context);
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
@@ -149,6 +168,12 @@ export function readEpoch(): string | undefined {
   throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
 }
 
+const copyOptions = ({ output, force = false, format, comp }: FileImportOptions) => ({
+  ...{ output, force, comp, form: ociForm(format), sourceDateEpoch: readEpoch() },
+});
+
+const ociForm = (format: OutputFormat): "archive" | "directory" => (format === "oci-archive" ? "archive" : "directory");
+
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
 export function outputSink(options: FileImportOptions, context: Context): OpenSink {
   const { output, force = false, comp } = options;
@@ -159,7 +184,8 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
     case "oci":
-      return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
+    case "oci-archive":
+      return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
       if (comp === undefined) return directorySink(output, force, context);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });

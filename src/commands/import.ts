@@ -11,7 +11,7 @@ import { from } from "../boot/intent.ts";
 import { checkRef } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { FORMATS, formatOf, importImage, importToFile, isOci, layersOf } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -19,6 +19,7 @@ interface Options extends RegistryFlags, PlatformFlags {
   output?: string;
   format?: string;
   comp?: string;
+  layers?: string;
   name?: string;
   force?: boolean;
   enroot?: boolean;
@@ -36,6 +37,7 @@ export const define = (cli: Cli) =>
           "rootling import docker://debian:12",
           "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
           "rootling import oci:./layout:latest -o app.sqsh",
+          "rootling import docker://debian:12 -o debian.tar --format oci-archive --layers keep",
           "rootling import rootfs.tar.gz -o rootfs --format dir",
           "rootling import podman://localhost/app:1 -o app.sqsh",
           "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
@@ -53,7 +55,11 @@ export const define = (cli: Cli) =>
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
+    )
+    .option(
+      "--layers <how>",
+      "of an OCI image: one with the merged tree (one), or those of the source (keep); one if not given",
     )
     .option(
       "--enroot",
@@ -77,7 +83,7 @@ const chosen = (options: Options) => {
 };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force", "comp", "enroot"] as const) {
+  for (const flag of ["format", "force", "comp", "layers", "enroot"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
   }
@@ -108,7 +114,8 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   }
   const output = resolve(path);
   const format = formatOf(options.format);
-  if (options.enroot && format === "oci") {
+  const layers = layersOf(options.layers, format);
+  if (options.enroot && isOci(format)) {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }
   const context = cli.context(options.progress);
@@ -124,7 +131,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
     registry: registryOptions(options, context),
-    format,
+    ...{ format, layers },
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...chosen(options),
     ...(options.force ? { force: true } : {}),

@@ -121,7 +121,10 @@ export class Authorizer {
     const { connections, retries, signal, scopes } = this.#options;
     // In a URL each scope is a field of its own; in OAuth's form they are one (RFC 6749, 3.3).
     const apart = credentials?.kind === "identity" ? [scopes.join(" ")] : scopes;
-    const fields = [...apart.map((scope) => ["scope", scope]), ...(service === undefined ? [] : [["service", service]])];
+    const fields = [
+      ...apart.map((scope) => ["scope", scope]),
+      ...(service === undefined ? [] : [["service", service]]),
+    ];
     const given = new URLSearchParams(fields);
     return retries.run(async () => {
       const answer = await connections.send(url, { headers: {}, signal, ...tokenRequest(url, given, credentials) });

@@ -28,6 +28,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   images: { about: "list stored images", load: () => import("./images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./inspect.ts") },
   export: { about: "write a container as an image file", load: () => import("./export.ts") },
+  push: { about: "put an image into a registry", load: () => import("./push.ts") },
   bundle: { about: "write an image as one file that runs itself", load: () => import("./bundle.ts") },
   importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./importer.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./digest.ts") },

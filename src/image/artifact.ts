@@ -12,7 +12,6 @@ import {
   configOf,
   type Descriptor,
   type Document,
-  documentOf,
   layerType,
   manifestOf,
   mediaTypes,
@@ -138,14 +137,4 @@ async function create(path: string): Promise<void> {
   } catch (error) {
     throw fileFailure(error, "compressing a layer", path);
   }
-}
-
-/** An image that has one layer more than `below`, with the configuration `config` of all. */
-export function withLayer(
-  below: Artifact,
-  layer: Descriptor,
-  config: object,
-): { manifest: Document; config: Document } {
-  const document = documentOf(mediaTypes.config, config);
-  return { config: document, manifest: manifestOf(document, [...below.layers, layer]) };
 }

@@ -9,6 +9,7 @@ import { buildImage } from "../image/build.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { temporaryPath } from "../image/sources/files.ts";
+import { parseSource } from "../image/sources/reference.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { findImage, type StoredImage } from "../store/images.ts";
 import type { Cli } from "./cli.ts";
@@ -20,6 +21,8 @@ export interface ArtifactWish {
   /** Compresses the layers anew. */
   comp?: string | undefined;
   platform?: Platform | undefined;
+  /** With OCI's media types, whatever the source has. */
+  oci?: boolean;
   /** How the registry of a source is spoken to. */
   registry: RegistryOptions;
 }
@@ -28,6 +31,8 @@ export interface OpenArtifact {
   readonly artifact: Artifact;
   /** The image that its layers are read from. */
   readonly image: SourceImage;
+  /** A directory for more files of the artifact, which goes when it is closed. */
+  scratch(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -55,8 +60,8 @@ export async function openArtifact(
       image = await flattened(cli, context, image, wish, join(await directory(), "layout"));
     }
     const comp = wish.layers === "one" ? undefined : wish.comp;
-    const how = { comp, oci: false, scratch: directory, sourceDateEpoch: readEpoch() };
-    return { artifact: await artifactOf(image, how, context), image, close };
+    const how = { comp, oci: wish.oci ?? false, scratch: directory, sourceDateEpoch: readEpoch() };
+    return { artifact: await artifactOf(image, how, context), image, scratch: directory, close };
   } catch (error) {
     await close();
     throw error;
@@ -80,6 +85,9 @@ const openAt = (
   output: string,
 ): Promise<SourceImage> => openImage(context, cli.layout, source, { registry, output, ...(platform && { platform }) });
 
+/** Sources whose images have layers of their own, which can be looked at again. */
+const LAYERED = ["docker", "dockerd", "podman", "oci", "oci-archive", "docker-archive", "cached"];
+
 /** Failures after which a stored image's layers are looked for no further. */
 const GONE: readonly string[] = ["E_NOT_FOUND", "E_NETWORK", "E_DENIED", "E_REGISTRY", "E_SOURCE", "E_MANIFEST"];
 
@@ -95,17 +103,17 @@ async function openWithLayers(
   output: string,
 ): Promise<SourceImage | undefined> {
   const { source, platform } = stored;
+  if (wish.layers === "one" || !LAYERED.includes(parseSource(source).kind)) return undefined;
   let why = "it is another image now";
   try {
     const image = await openAt(cli, context, source, { platform, registry: wish.registry }, output);
-    if (image.manifest !== undefined && image.digest === stored.digest) return image;
+    if (image.digest === stored.digest) return image;
     await image.close();
-    if (image.manifest === undefined) return undefined;
   } catch (error) {
     if (!(error instanceof Failure && GONE.includes(error.code))) throw error;
     why = error.what;
   }
-  if (wish.layers === "keep") context.warn(`it gets one layer, since its own cannot be had from ${source}: ${why}`);
+  context.warn(`it gets one layer, since its own cannot be had from ${source}: ${why}`);
   return undefined;
 }
 

@@ -27,6 +27,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   reset: { about: "take a container back to its image", load: () => import("./reset.ts") },
   images: { about: "list stored images", load: () => import("./images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./inspect.ts") },
+  commit: { about: "make an image of what a container changed", load: () => import("./commit.ts") },
   export: { about: "write a container as an image file", load: () => import("./export.ts") },
   push: { about: "put an image into a registry", load: () => import("./push.ts") },
   bundle: { about: "write an image as one file that runs itself", load: () => import("./bundle.ts") },

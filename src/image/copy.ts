@@ -1,6 +1,6 @@
 /** An image into a layout with the layers that it has: nothing is merged, nothing unpacked. */
 import type { Context } from "../base/context.ts";
-import { artifactOf } from "./artifact.ts";
+import { type Artifact, artifactOf } from "./artifact.ts";
 import { tagOf } from "./oci-documents.ts";
 import { type LayoutOptions, type LayoutOutput, openLayoutOutput } from "./sinks/layout-output.ts";
 import type { Digest, SourceImage } from "./types.ts";
@@ -19,25 +19,40 @@ export async function copyImage(
 ): Promise<{ digest: Digest; size: number }> {
   const layout = await openLayoutOutput(options);
   try {
-    return await copyInto(layout, image, { comp, sourceDateEpoch }, context);
+    const how = { comp, sourceDateEpoch, oci: true, scratch: async () => layout.scratch };
+    return await writeInto(layout, await artifactOf(image, how, context), tagOf(image.name), context);
   } catch (error) {
     await layout.abort();
     throw error;
   }
 }
 
-async function copyInto(
+/** Writes what is an image already, with OCI's media types. */
+export async function writeArtifact(
+  artifact: Artifact,
+  tag: string,
+  options: LayoutOptions,
+  context: Context,
+): Promise<void> {
+  const layout = await openLayoutOutput(options);
+  try {
+    await writeInto(layout, artifact, tag, context);
+  } catch (error) {
+    await layout.abort();
+    throw error;
+  }
+}
+
+async function writeInto(
   layout: LayoutOutput,
-  image: SourceImage,
-  options: Pick<CopyOptions, "comp" | "sourceDateEpoch">,
+  { manifest, config, layers }: Artifact,
+  tag: string,
   context: Context,
 ): Promise<{ digest: Digest; size: number }> {
-  const how = { ...options, oci: true, scratch: async () => layout.scratch };
-  const { manifest, config, layers } = await artifactOf(image, how, context);
   context.progress.expect(layers.reduce((sum, { file, size }) => sum + (file === undefined ? size : 0), 0));
   // The uppermost first, as sources fetch them.
   for (const layer of [...layers].reverse()) {
-    if (layer.file !== undefined) {
+    if (layer.file?.startsWith(`${layout.scratch}/`)) {
       await layout.adopt(layer, layer.file);
       continue;
     }
@@ -47,7 +62,7 @@ async function copyInto(
   }
   await layout.document(config);
   await layout.document(manifest);
-  await layout.commit(manifest, tagOf(image.name));
+  await layout.commit(manifest, tag);
   return { digest: manifest.digest, size: layers.reduce((sum, { size }) => sum + size, 0) };
 }
 

@@ -27,7 +27,7 @@ for (const kind of userKinds) {
 
     const container = map.length > 0 ? "mapped" : "box";
     const inside = (name: string, script: string) =>
-      box.must(["start", "--rw", "--root", name, "sh", "-c", script], { timeout: 60_000 });
+      box.must(["start", "--rw", ...(map.length > 0 ? [] : ["--root"]), name, "sh", "-c", script]);
     const find = (kind: string) =>
       `find . -xdev ${kind} ! -name . ! -path './dev*' ! -path './proc*' ! -path './sys*' ! -name hosts ! -name resolv.conf`;
     // A start makes mount points, which gives directories new times.
@@ -63,7 +63,8 @@ for (const kind of userKinds) {
       await box.must(["export", container, "-o", layout("one"), "--format", "oci"]);
       const kept = await unpacked(`${layout("kept")}:2`);
       const one = await unpacked(`${layout("one")}:latest`);
-      const without = (lines: string[]) => lines.filter((line) => !/^(dev|proc|sys)?\|/.test(line));
+      const without = (lines: string[]) =>
+        lines.filter((line) => !/^(dev|proc|sys|etc\/hosts|etc\/resolv.conf)?\|/.test(line));
       assert.deepEqual(without(kept), without(one));
       assert.ok(!kept.some((line) => /^bin\/ls\||^home\/demo|\.wh\./.test(line)));
       const index = JSON.parse(readFileSync(join(layout("kept"), "index.json"), "utf8"));
@@ -83,6 +84,7 @@ for (const kind of userKinds) {
       assert.equal(await box.must(["run", "app:3", "sh", "-c", "echo /new/*"]), "/new/d /new/h /new/l /new/p /new/z\n");
     });
 
+    if (kind !== "plain") return;
     test("a directory becomes a layer, SOURCE_DATE_EPOCH makes the same bytes, and nothing wrong is made", async () => {
       const files = join(box.user.home, "files");
       await box.user.run(["sh", "-c", `mkdir -p ${files}/srv; echo hi >${files}/srv/f; echo no >${files}/.wh.etc`]);
@@ -100,7 +102,7 @@ for (const kind of userKinds) {
       assert.ok(a !== undefined && b !== undefined && a.equals(b));
       await box.must(["import", `oci-archive:${outputs[0]}`, "--name", "app:1"]);
       assert.equal(await box.must(["run", "app:1", "cat", "/srv/f"]), "hi\n");
-      assert.equal(await box.must(["run", "app:1", "stat", "-c", "%u:%g", "/srv/f"]), "0:0\n");
+      assert.equal(await box.must(["run", "--root", "app:1", "stat", "-c", "%u:%g", "/srv/f"]), "0:0\n");
       for (const [words, code] of [
         [["commit", "none"], "E_NOT_FOUND"],
         [["commit", `dir:${files}`, "x"], "E_USAGE"],

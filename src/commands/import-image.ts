@@ -1,11 +1,13 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
+import { checkOutput, type OutputKind } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
+import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
 import { copyImage } from "../image/copy.ts";
-import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
@@ -30,6 +32,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { ownersFor } from "./own-owners.ts";
 import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
@@ -40,6 +43,8 @@ export interface ImportOptions {
   registry?: RegistryOptions;
   /** The image is unpacked for this id map as well. */
   map?: MapFor;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -128,6 +133,19 @@ export function layersOf(text: string | undefined, format: OutputFormat): LayerC
   throw usage(`${format} has no layers`, "use --format oci or oci-archive, or leave it out");
 }
 
+const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
+  squashfs: "file",
+  dir: "tree",
+  tar: "file",
+  oci: "directory",
+  "oci-archive": "file",
+};
+
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
+export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
+  await checkOutput(output, kinds[format], force);
+};
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
@@ -137,9 +155,13 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  /** Owners and a password other than the image's. */
+  alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -149,7 +171,9 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = outputSink(options, context);
+  const { alterations = {} } = options;
+  const owners = options.format === "dir" ? await ownersFor(layout, alterations.ids) : undefined;
+  const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
     if (options.layers === "keep") return await copyImage(image, copyOptions(options), context);
@@ -175,7 +199,7 @@ const copyOptions = ({ output, force = false, format, comp }: FileImportOptions)
 const ociForm = (format: OutputFormat): "archive" | "directory" => (format === "oci-archive" ? "archive" : "directory");
 
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
-export function outputSink(options: FileImportOptions, context: Context): OpenSink {
+export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
@@ -187,7 +211,7 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
     case "oci-archive":
       return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context);
+      if (comp === undefined) return directorySink(output, force, context, owners);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }
 }
@@ -197,7 +221,7 @@ function compressionOf(comp: string | undefined, { settings }: Context): Pick<Sq
   return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
-type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+type OpenOptions = Pick<ImportOptions, "platform" | "registry" | "opened"> & {
   /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
   output?: string;
 };
@@ -214,12 +238,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  let image: SourceImage | undefined;
   try {
-    const image = await openSource(text, opening, context);
+    image = await openSource(text, opening, context);
     task.done();
+    options.opened?.(image);
     return image;
   } catch (error) {
     // Nobody has an image whose end would do this.
+    await image?.close();
     context.progress.close();
     throw error;
   }

@@ -1,8 +1,8 @@
 /** `rootling push`: a stored image, or any SOURCE, into a registry. */
 import { resolve } from "node:path";
 import type { Context } from "../base/context.ts";
+import { checkOutput } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
-import { refuseExisting } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { writeArtifact } from "../image/copy.ts";
@@ -109,7 +109,7 @@ async function toLayout(
   const output = resolve(place.kind === "oci" ? place.directory : place.file);
   const form = place.kind === "oci" ? ("directory" as const) : ("archive" as const);
   if (options.dryRun) {
-    await refuseExisting(output);
+    await checkOutput(output, form === "archive" ? "file" : "directory", false);
     return showSteps(cli, [step("read", `image ${image}`), step("write", `${place.kind} ${output}`)], options.json);
   }
   const { artifact, close } = await openArtifact(cli, context, image, wishOf(options, true));

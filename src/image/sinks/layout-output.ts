@@ -4,11 +4,11 @@ import { mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { fromText } from "../../base/bytes.ts";
+import { checkOutput } from "../../base/destination.ts";
 import { fileFailure } from "../../base/errors.ts";
 import {
   clearTemporaries,
   moveIntoPlace,
-  refuseExisting,
   removeTree,
   syncDirectory,
   syncFile,
@@ -48,7 +48,7 @@ const blobPath = (digest: Digest): string => `${BLOBS}/${digestHex(digest)}`;
 
 /** Begins a layout. Throws E_EXISTS and what making a directory beside the output throws. */
 export async function openLayoutOutput({ output, form, force }: LayoutOptions): Promise<LayoutOutput> {
-  if (!force) await refuseExisting(output);
+  await checkOutput(output, form === "archive" ? "file" : "directory", force);
   await clearTemporaries(output);
   const directory = temporaryName(output);
   try {

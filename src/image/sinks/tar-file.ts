@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
 import { fromText } from "../../base/bytes.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import type { Digest, Entry } from "../types.ts";
+import type { ArchiveFormat, Digest, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
 import { TarStream } from "./tar-stream.ts";
 
@@ -56,13 +56,14 @@ export class TarFile implements EntrySink {
    */
   readonly #directories: Entry[] = [];
 
-  /** Fills the file `path`, which must exist and be empty. */
-  constructor(path: string, compression: TarCompression) {
+  /** Fills the file `path`, which must exist and be empty; with a format, with an archive of another kind than tar. */
+  constructor(path: string, compression: TarCompression, format?: ArchiveFormat) {
     const input = new PassThrough({ highWaterMark: 1 << 20 });
     this.#writing = writeTarFile(path, input, compression, this.#stop.signal);
     this.#stream = new TarStream(
       input,
       this.#writing.then(() => {}),
+      format,
     );
   }
 

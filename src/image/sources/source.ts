@@ -2,6 +2,7 @@
 import type { Context } from "../../base/context.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
+import { openCached } from "./cached.ts";
 import { openDaemon } from "./daemon.ts";
 import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
@@ -62,6 +63,8 @@ export async function openSource(text: string, options: SourceOptions, context: 
       return openStandardInput(open);
     case "directory":
       return openDirectory(reference.directory, open);
+    case "cached":
+      return openCached(reference.digest, open);
     case "host":
       return openHost(open);
   }

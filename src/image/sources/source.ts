@@ -1,5 +1,6 @@
 /** The front of all sources: from a SOURCE text to an image. */
 import type { Context } from "../../base/context.ts";
+import { escapeText } from "../../base/text.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
 import { openDaemon } from "./daemon.ts";
@@ -8,6 +9,7 @@ import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
 import type { RegistryOptions } from "./environment.ts";
 import { openLayout } from "./layout.ts";
+import { checkLocal } from "./policy-check.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
 import { isSquashfs, openSquashfs } from "./squashfs.ts";
 import { openStandardInput, openTarball } from "./tarball.ts";
@@ -41,6 +43,7 @@ export async function openSource(text: string, options: SourceOptions, context: 
   const reference = parseSource(text);
   const { platform = hostPlatform(), cache, registry, once = false, output } = options;
   const open: OpenContext = { ...context, platform, cache, registry, once, output };
+  if (reference.kind !== "docker") checkLocal(reference, escapeText(text), open);
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);

@@ -4,6 +4,7 @@ import { escapeText } from "../../base/text.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
 import { openDaemon } from "./daemon.ts";
+import { openDebootstrap } from "./debootstrap.ts";
 import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
@@ -13,6 +14,7 @@ import { checkLocal } from "./policy-check.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
 import { isSquashfs, openSquashfs } from "./squashfs.ts";
 import { openStandardInput, openTarball } from "./tarball.ts";
+import { openVirtBuilder } from "./virt-builder.ts";
 
 export interface SourceOptions {
   /** The platform to choose; by default this machine's. */
@@ -64,6 +66,10 @@ export async function openSource(text: string, options: SourceOptions, context: 
       return openStandardInput(open);
     case "directory":
       return openDirectory(reference.directory, open);
+    case "debootstrap":
+      return openDebootstrap(reference, open);
+    case "virt-builder":
+      return openVirtBuilder(reference, open);
     case "host":
       return openHost(open);
   }

@@ -25,13 +25,23 @@ fi
 
 # Static, so that it runs inside any root. Not -static-pie: musl-gcc makes that a dynamic one without a word.
 # The kernel's headers come last: musl's own win where both have one.
-executor=dist/executor-$arch
-if stale "$executor" executor scripts/build.sh; then
-  musl-gcc -std=gnu17 -D_GNU_SOURCE -static -Os -o "$executor.new" executor/*.c \
+compile() {
+  musl-gcc -std=gnu17 -D_GNU_SOURCE -static -Os "$@" \
     -idirafter /usr/include -idirafter "/usr/include/$(uname -m)-linux-gnu" \
     -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes \
     -fstack-protector-strong -fstack-clash-protection -fno-strict-aliasing \
     -ffunction-sections -fdata-sections \
     -Wl,-z,noexecstack -Wl,-z,relro -Wl,-z,now -Wl,--gc-sections -Wl,--build-id=none -s
+}
+executor=dist/executor-$arch
+if stale "$executor" executor scripts/build.sh; then
+  compile -o "$executor.new" executor/*.c
   mv "$executor.new" "$executor"
+fi
+
+# The same with the tools of guests. libyaml is built for another C library: libyaml-glibc.c has what that one lends it.
+guest=dist/guest-$arch
+if stale "$guest" executor scripts/build.sh; then
+  compile -DROOTLING_GUEST -o "$guest.new" $(printf '%s\n' executor/*.c | grep -v /main.c) executor/guest/*.c "/usr/lib/$(uname -m)-linux-gnu/libyaml.a"
+  mv "$guest.new" "$guest"
 fi

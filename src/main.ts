@@ -1,13 +1,13 @@
 /** What users start, by way of entry.ts: from words to a command, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
-import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
+import { EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
-import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
+import { failureStatus, type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli } from "./commands/cli.ts";
 import { commands } from "./commands/table.ts";
@@ -135,10 +135,10 @@ function makeCli(): Cli & { status(): number } {
   };
 }
 
-/** enroot ends with 1 whatever went wrong. */
 function statusOf(error: unknown): number {
-  const own = error instanceof Failure ? error.exitStatus : EXIT_FAILURE;
-  return program === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED") ? own : 1;
+  const failure = failureStatus(program);
+  if (!(error instanceof Failure)) return failure;
+  return program === "rootling" || error.code === "E_INTERRUPTED" ? error.exitStatus : failure;
 }
 
 /** The nearest name by edit distance, if near enough to be meant. */
@@ -194,7 +194,9 @@ const isHelp = (word: string | undefined): boolean => word === "help" || word ==
 async function main(words: readonly string[]): Promise<number> {
   mark("words");
   checkNode();
-  if (program === "rootling") return rootling(words);
+  // Words for the executor, which starts it under our name.
+  const ours = commands[words[0] ?? ""]?.hidden === true;
+  if (program === "rootling" || ours) return rootling(words);
   const { enroot } = await import("./compat/enroot.ts");
   const cli = makeCli();
   await enroot(cli, words);

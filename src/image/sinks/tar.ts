@@ -1,7 +1,8 @@
 /** The tar sink: the merged tree as one archive, plain or compressed. The same image always gives the same bytes. */
 import { open, rm } from "node:fs/promises";
+import { checkOutput } from "../../base/destination.ts";
 import { fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, temporaryName } from "../../base/files.ts";
 import type { OpenSink } from "./sink.ts";
 import { parseTarCompression, TarFile } from "./tar-file.ts";
 
@@ -16,7 +17,7 @@ export interface TarOptions {
 export function tarSink({ output, comp, force }: TarOptions): OpenSink {
   const compression = parseTarCompression(comp);
   return async () => {
-    if (!force) await refuseExisting(output);
+    await checkOutput(output, "file", force);
     await clearTemporaries(output);
     const temporary = temporaryName(output);
     await createFile(temporary);

@@ -2,7 +2,8 @@
  * A Debian, or a relative of it, made of packages by mmdebstrap in namespaces of its own: an ordinary user needs
  * subordinate ids for it, and nothing else. What a package's scripts do stays in there.
  */
-import { chmod, mkdir } from "node:fs/promises";
+import { chmod, mkdir, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
 import { requireProgram } from "../../base/process.ts";
@@ -36,14 +37,7 @@ export async function openDebootstrap(reference: DebootstrapReference, context: 
   if (uid !== 0) requireIds(uid);
   const { suite } = reference;
   const mirrors = reference.mirrors.length > 0 ? reference.mirrors : aptMirrors(suite, context);
-  const scratch = await temporaryPath(context);
-  try {
-    await mkdir(scratch, { mode: 0o700 });
-    // mmdebstrap's own directory lies in it, which its subordinate ids have to reach, whatever the umask says.
-    await chmod(scratch, 0o711);
-  } catch (error) {
-    throw fileFailure(error, "making a temporary directory", scratch);
-  }
+  const scratch = await reachableScratch(context);
   const label = `debootstrap:${suite}`;
   const options: MakingOptions = {
     title: "mmdebstrap",
@@ -56,19 +50,43 @@ export async function openDebootstrap(reference: DebootstrapReference, context: 
     },
   };
   const making = new Making(program, wordsFor(reference, mirrors, context.platform), options, context);
-  const task = context.progress.task("make", `make ${suite}`);
   const close = async () => {
     await making.end();
     await removeTree(scratch).catch(() => {});
   };
   try {
-    const image = await openOnce({ name: suite, label, close }, making.output(), context);
-    task.done();
-    return image;
+    return await openOnce({ name: suite, label, close }, making.output(), context);
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Where everybody may make a directory, and reach it. */
+const FOR_ALL = "/var/tmp";
+
+/** A directory for mmdebstrap's own, which its subordinate ids have to reach: not below a directory of the user's. */
+async function reachableScratch(context: OpenContext): Promise<string> {
+  const { settings } = context;
+  const TEMP_PATH = (await openToAll(settings.TEMP_PATH)) ? settings.TEMP_PATH : FOR_ALL;
+  const scratch = await temporaryPath({ ...context, settings: { ...settings, TEMP_PATH } });
+  try {
+    await mkdir(scratch, { mode: 0o700 });
+    // Whatever the umask says.
+    await chmod(scratch, 0o711);
+  } catch (error) {
+    throw fileFailure(error, "making a temporary directory", scratch);
+  }
+  return scratch;
+}
+
+/** Whether each directory on the way lets everybody through. */
+async function openToAll(path: string): Promise<boolean> {
+  for (let at = resolve(path); at !== "/"; at = dirname(at)) {
+    const found = await stat(at).catch(() => undefined);
+    if (found === undefined || (found.mode & 0o001) === 0) return false;
+  }
+  return true;
 }
 
 /** Variables of apt's proxies, and what makes the same bytes again. */

@@ -1,7 +1,7 @@
 /** Programs that make an image now: what they write is read as it comes, and what they complain of is told. */
 import { throwIfAborted } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
-import { type Running, run } from "../../base/process.ts";
+import { type Running, run, signalGroup } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { OpenContext } from "./source.ts";
 
@@ -21,12 +21,15 @@ export interface MakingOptions {
   failure(said: string): Failure;
 }
 
-/** A program at work. It is asked to end, not killed: it may have mounts and files of other owners to remove. */
+/**
+ * A program at work. It is asked to end, not killed: it may have mounts and files of other owners to remove. With it
+ * what it has started, which it would wait for.
+ */
 export class Making {
   readonly #running: Running;
   readonly #options: MakingOptions;
   readonly #signal: AbortSignal;
-  readonly #stop = () => void this.#running.child.kill("SIGTERM");
+  readonly #stop = () => void signalGroup(this.#running, "SIGTERM");
   #said = "";
 
   constructor(program: string, words: readonly string[], options: MakingOptions, { signal }: OpenContext) {
@@ -34,7 +37,7 @@ export class Making {
     this.#options = options;
     this.#signal = signal;
     const onStderr = (chunk: string) => void (this.#said = (this.#said + chunk).slice(-SAID_BYTES));
-    this.#running = run(program, words, { stdout: "pipe", env: options.env, onStderr });
+    this.#running = run(program, words, { stdout: "pipe", env: options.env, session: true, onStderr });
     signal.addEventListener("abort", this.#stop, { once: true });
   }
 
@@ -70,7 +73,7 @@ export class Making {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.stdout?.destroy();
     this.#stop();
-    const late = setTimeout(() => void this.#running.kill(), PATIENCE_SECONDS * 1000);
+    const late = setTimeout(() => signalGroup(this.#running, "SIGKILL"), PATIENCE_SECONDS * 1000);
     await finished.catch(() => {});
     clearTimeout(late);
   }

@@ -36,35 +36,64 @@ export async function openVirtBuilder({ template }: VirtBuilderReference, contex
   } catch (error) {
     throw fileFailure(error, "making a temporary directory", scratch);
   }
-  const disk = join(scratch, "disk");
-  const env = passedOn(context.registry.env, scratch);
   const label = `virt-builder://${template}`;
-  const start = (file: string, words: readonly string[], more: Record<string, string> = {}) => {
-    const options: MakingOptions = {
-      title: basename(file),
-      env: { ...env, ...more },
-      complaint: /(?:^|: )error: |supermin: /,
-      failure: (said) => failed(said, label),
-    };
-    making = new Making(file, words, options, context);
-    return making;
-  };
-  let making: Making | undefined;
+  const guest = new Guest(label, passedOn(context.registry.env, scratch), context);
   const close = async () => {
-    await making?.end();
+    await guest.end();
     await removeTree(scratch).catch(() => {});
   };
-  const task = context.progress.task("make", `make ${template}`);
   try {
-    await start(builder, buildWords(template, disk, context.platform)).finished();
-    // The editor of guestfish's `edit` is a program of this machine, for a copy of the file.
-    const tar = start(reader, readingWords(disk), { EDITOR: "sed -i s/^/#/" }).output();
-    const image = await openOnce({ name: template, label, close }, tar, context);
-    task.done();
-    return image;
+    const disk = join(scratch, "disk");
+    await guest.build(builder, buildWords(template, disk, context.platform));
+    return await openOnce({ name: template, label, close }, guest.read(reader, readingWords(disk)), context);
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** libguestfs's programs at work: one after the other, each with a machine of its own. */
+class Guest {
+  readonly #label: string;
+  readonly #env: Record<string, string>;
+  readonly #context: OpenContext;
+  #making: Making | undefined;
+
+  constructor(label: string, env: Record<string, string>, context: OpenContext) {
+    this.#label = label;
+    this.#env = env;
+    this.#context = context;
+  }
+
+  async build(program: string, words: readonly string[]): Promise<void> {
+    try {
+      await this.#start(program, words).finished();
+    } catch (error) {
+      if (this.#env.LIBGUESTFS_BACKEND_SETTINGS !== undefined || !isLaunch(error)) throw error;
+      // A /dev/kvm that does not work, as in many a virtual machine: libguestfs does not find out by itself.
+      this.#context.warn("libguestfs cannot start its machine: trying again without KVM, which is slow");
+      this.#env.LIBGUESTFS_BACKEND_SETTINGS = "force_tcg";
+      await this.#start(program, words).finished();
+    }
+  }
+
+  read(program: string, words: readonly string[]): AsyncIterable<Buffer> {
+    // The editor of guestfish's `edit` is a program of this machine, for a copy of the file.
+    return this.#start(program, words, { EDITOR: "sed -i s/^/#/" }).output();
+  }
+
+  async end(): Promise<void> {
+    await this.#making?.end();
+  }
+
+  #start(program: string, words: readonly string[], more: Record<string, string> = {}): Making {
+    const options: MakingOptions = {
+      title: basename(program),
+      env: { ...this.#env, ...more },
+      complaint: /(?:^|: )error: |supermin: /,
+      failure: (said) => failed(said, this.#label),
+    };
+    return (this.#making = new Making(program, words, options, this.#context));
   }
 }
 
@@ -96,6 +125,8 @@ const readingWords = (disk: string): string[] => [
   ...["tar-out", "/", "-", "xattrs:true", "numericowner:true", "excludes:./dev/* ./boot/* ./lost+found"],
 ];
 
+const isLaunch = (error: unknown): boolean => error instanceof Failure && /guestfs_launch/.test(error.what);
+
 function failed(said: string, where: string): Failure {
   if (/cannot find os-version/.test(said)) {
     return new Failure("E_NOT_FOUND", "virt-builder has no such template", {
@@ -106,7 +137,7 @@ function failed(said: string, where: string): Failure {
   return new Failure("E_PROGRAM", said, {
     where,
     mend: /launch|supermin/.test(said)
-      ? "libguestfs needs a kernel in /boot that this user may read; where KVM does not work, set LIBGUESTFS_BACKEND_SETTINGS=force_tcg; see libguestfs-test-tool(1)"
+      ? "libguestfs starts a machine: it needs a kernel in /boot that this user may read; see libguestfs-test-tool(1)"
       : "see virt-builder(1)",
   });
 }

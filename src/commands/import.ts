@@ -45,6 +45,7 @@ export const define = (cli: Cli) =>
               "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
               "rootling import docker://debian:12 -o debian.qcow2 --format qcow2 --flatten --disk-size 20G",
               "rootling import podman://localhost/app:1 -o app.sqsh",
+              "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
               "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
               "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
               "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
@@ -57,7 +58,7 @@ export const define = (cli: Cli) =>
   )
     .argument(
       "<source>",
-      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], dockerd://NAME, podman://NAME, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, a tar or squashfs file, or - for a tar from standard input",
+      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], dockerd://NAME, podman://NAME, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, debootstrap:SUITE[?KEY=VALUE&…], virt-builder://TEMPLATE, a tar or squashfs file, or - for a tar from standard input",
     )
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)

@@ -3,10 +3,10 @@ import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { type Settings, settingsOf, variableOf } from "../base/settings.ts";
 import type { Program } from "../base/settings-places.ts";
-import { from, type Intent, type Value } from "../boot/intent.ts";
+import { from, type Intent, type Startup, type Value } from "../boot/intent.ts";
 import { readEnrootMount } from "../boot/read-enroot.ts";
 import { readStartup } from "../boot/startup-files.ts";
-import { scriptOf } from "../image/enroot-files.ts";
+import { mountsOf, scriptOf } from "../image/enroot-files.ts";
 import type { RunConfig } from "../image/types.ts";
 import type { Cli } from "./cli.ts";
 
@@ -82,6 +82,13 @@ function localScript({ value: root }: Intent["root"], run: RunConfig | undefined
   return from(scriptOf(run), "image config");
 }
 
+/** The volumes of an image, which are writable in every start: lines as in the /etc/fstab that enroot would have made. */
+const volumeLines = (run: RunConfig): Startup["lines"] =>
+  mountsOf(run)
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => ({ line, pass: 0, origin: "image config" }));
+
 /** What every container of enroot has: the host's devices, and a cgroup namespace, which pyxis joins with the others. */
 const enrootParts = ({ namespaces }: Intent): Pick<Intent, "devices" | "namespaces"> => ({
   devices: from("host", "enroot"),
@@ -118,12 +125,17 @@ export function withStartup(
   });
   const ofImage = intent.environment.filter(({ origin }) => origin === "image config");
   const asked = intent.environment.filter(({ origin }) => origin === "--env");
+  const volumes = enrootFiles && ownFiles === undefined && run !== undefined ? volumeLines(run) : [];
   return {
     ...intent,
     // The image's own command runs without a script; of nothing at all, the shell.
     command: intent.command.origin === "rootling" ? from([], "rootling") : intent.command,
     environment: asked,
     ...(program === "enroot" ? enrootParts(intent) : {}),
-    startup: { ...startup, environment: [...ofImage, ...startup.environment] },
+    startup: {
+      ...startup,
+      environment: [...ofImage, ...startup.environment],
+      lines: [...volumes, ...startup.lines],
+    },
   };
 }

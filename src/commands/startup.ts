@@ -38,11 +38,16 @@ function hookVariables(settings: Settings, { root, map, rw }: StartupFlags): Rec
     if (text === "") continue;
     for (const program of ["enroot", "rootling"] as const) variables[variableOf(program, name)] = text;
   }
+  const library = shipped();
+  if (library !== undefined && !existsSync(join(settings.LIBRARY_PATH, "common.sh")))
+    variables.ENROOT_LIBRARY_PATH = variables.ROOTLING_LIBRARY_PATH = join(library, "library");
   return variables;
 }
 
 /** What the package ships: from the bundle, and from the sources. */
 const SHIPPED = [join(import.meta.dirname, "../share/enroot"), join(import.meta.dirname, "../../share/enroot")];
+
+const shipped = (): string | undefined => SHIPPED.find((directory) => existsSync(directory));
 
 const PARTS = ["environ.d", "mounts.d", "hooks.d"];
 
@@ -51,9 +56,8 @@ export function directoriesOf(
   { SYSCONF_PATH, CONFIG_PATH }: Settings,
   users: boolean,
 ): { part: string; directory: string }[] {
-  const shipped = SHIPPED.find((directory) => existsSync(directory));
   return PARTS.flatMap((part) => {
-    const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped;
+    const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped();
     const all = [...(own === undefined ? [] : [own]), ...(users ? [CONFIG_PATH] : [])];
     return all.map((directory) => ({ part, directory }));
   });

@@ -182,12 +182,18 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await write({
         "etc/passwd": `root:x:0:0::/etc:/bin/sh\nme:x:${box.user.uid}:0::/etc:/bin/sh\n`,
         "etc/profile": "PROFILE=read; export PROFILE\n",
-        "etc/login.defs": "MOTD_FILE\t/etc/motd\nHUSHLOGIN_FILE .hushlogin\n",
+        "etc/login.defs":
+          "MOTD_FILE\t/etc/motd\nHUSHLOGIN_FILE .hushlogin\nENV_SUPATH PATH=/bin:/root\nENV_PATH /bin:/user\n",
         "etc/motd": "welcome\n",
       });
-      const show = ["sh", "-c", 'echo "${PROFILE-unread} ${USER-nobody}"; pwd'];
-      assert.deepEqual(await lines(["box", ...show]), [`read ${kind === "root" ? "root" : "me"}`, "/etc"]);
-      assert.deepEqual(await lines(["box", ...show], { ENROOT_LOGIN_SHELL: "no" }), ["unread nobody", "/"]);
+      const show = ["sh", "-c", 'echo "${PROFILE-unread} ${USER-nobody} $PATH"; pwd'];
+      assert.deepEqual(await lines(["box", ...show]), [
+        `read ${kind === "root" ? "root /bin:/root" : "me /bin:/user"}`,
+        "/etc",
+      ]);
+      const [plain, where] = await lines(["box", ...show], { ENROOT_LOGIN_SHELL: "no" });
+      assert.match(plain ?? "", /^unread nobody (?!\/bin:)/);
+      assert.equal(where, "/");
       const rc = 'echo "$0 $PROFILE $PWD $*"; tr "\\0" " " </proc/$$/cmdline';
       const script = 'printf %s "$RC" | "$@" --rc /proc/self/fd/0 box a b';
       const pipe = ["sh", "-c", script, "sh", ...enrootWords("start")];

@@ -63,7 +63,10 @@ export const define = (cli: Cli) =>
       "make the output as enroot does: all files root's, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration",
     )
     .option("-n, --name <name>", "name of the stored image")
-    .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
+    .option(
+      "--map <ids>",
+      "also unpack it with the owners of this id map, as of `run`; with --output: a directory of them",
+    )
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
     .action(async (source: string, options: Options) => {
@@ -108,16 +111,16 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
 }
 
 async function intoFile(cli: Cli, source: string, path: string, options: Options): Promise<void> {
-  for (const flag of ["name", "map"] as const) {
-    if (options[flag] !== undefined)
-      throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
-  }
+  if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
   const output = resolve(path);
   const format = formatOf(options.format);
   if (options.enroot && format === "oci") {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }
-  if (options.enroot && (options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
+  if (options.map !== undefined && format !== "dir") {
+    throw usage("--map is for stored images and directories", "--map", "use --idmap, --uidmap and --gidmap");
+  }
+  if (options.enroot && (options.map ?? options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
     throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
   }
   const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;

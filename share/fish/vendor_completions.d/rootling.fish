@@ -111,7 +111,7 @@ complete -c rootling -n '__rootling_is import' -l format -r -d 'what to write: s
 complete -c rootling -n '__rootling_is import' -l comp -x -a 'gzip zstd none' -d 'squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none'
 complete -c rootling -n '__rootling_is import' -l enroot -d 'make the output as enroot does: all files root\'s, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration'
 complete -c rootling -n '__rootling_is import' -s n -l name -r -d 'name of the stored image'
-complete -c rootling -n '__rootling_is import' -l map -r -d 'also unpack it with the owners of this id map, as of `run`'
+complete -c rootling -n '__rootling_is import' -l map -r -d 'also unpack it with the owners of this id map, as of `run`; with --output: a directory of them'
 complete -c rootling -n '__rootling_is import' -s f -l force -d 'replace the output if it exists'
 complete -c rootling -n '__rootling_is import' -l json -d 'print what was made as JSON'
 complete -c rootling -n '__rootling_is import' -s h -l help -d 'show this help'

@@ -1,7 +1,7 @@
 /** The flags that change a tree on its way into a file: owners, and root's password, which no command line holds. */
 import { open } from "node:fs/promises";
 import type { Command } from "commander";
-import type { Context } from "../base/context.ts";
+import { type Context, throwIfAborted } from "../base/context.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { mapOf } from "../boot/boot.ts";
 import { type IdRange, parseMap } from "../boot/id-map.ts";
@@ -126,7 +126,7 @@ export async function firstLineOf(path: string, signal: AbortSignal): Promise<st
       if ((part as Buffer).includes("\n") || size > LONGEST_LINE) break;
     }
   } catch (error) {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     throw fileFailure(error, "reading the password", path);
   }
   const [line = ""] = Buffer.concat(parts).toString("utf8").split("\n");

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds dist: entry.cjs and its chunks from src, executor-ARCH from executor. What is newer than its sources stays.
+# Builds dist: entry.cjs and its chunks, index.js and its types from src, executor-ARCH from executor. What is newer than
+# its sources stays.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,11 +14,14 @@ stale() {
   [ ! -e "$made" ] || [ -n "$(find "$@" -newer "$made" -print -quit)" ]
 }
 
-if stale dist/entry.cjs src package-lock.json package.json scripts/build.sh scripts/bundle.config.mjs; then
+if stale dist/entry.cjs src package-lock.json package.json scripts/build.sh scripts/bundle.config.mjs scripts/types.mjs; then
   # A new directory takes the place of the old one, so that no chunk of an older build stays.
   rm -rf dist/.new
   "$node" node_modules/rolldown/bin/cli.mjs --config scripts/bundle.config.mjs --dir dist/.new >/dev/null
+  "$node" node_modules/typescript/bin/tsc --project scripts/library.tsconfig.json --outDir dist/.new/types
+  "$node" scripts/types.mjs dist/.new/types >dist/.new/index.d.ts
   find dist -maxdepth 1 -name '*.?js' -delete
+  mv dist/.new/index.js dist/.new/index.d.ts dist/
   find dist/.new -name '*.cjs' ! -name entry.cjs -exec mv {} dist/ \;
   mv dist/.new/entry.cjs dist/entry.cjs
   rm -rf dist/.new

@@ -42,6 +42,8 @@ export interface ImportOptions {
   registry?: RegistryOptions;
   /** The image is unpacked for this id map as well. */
   map?: MapFor;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -139,6 +141,8 @@ export interface FileImportOptions {
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -190,7 +194,7 @@ function compressionOf(comp: string | undefined, { settings }: Context): Pick<Sq
   return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
-type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+type OpenOptions = Pick<ImportOptions, "platform" | "registry" | "opened"> & {
   /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
   output?: string;
 };
@@ -207,12 +211,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  let image: SourceImage | undefined;
   try {
-    const image = await openSource(text, opening, context);
+    image = await openSource(text, opening, context);
     task.done();
+    options.opened?.(image);
     return image;
   } catch (error) {
     // Nobody has an image whose end would do this.
+    await image?.close();
     context.progress.close();
     throw error;
   }

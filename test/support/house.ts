@@ -94,9 +94,7 @@ const nothingIsLeftOver: Rule = (root) => {
       "docs/**/*.md",
       "*.md",
     ],
-    {
-      cwd: root,
-    },
+    { cwd: root, exclude: ["**/node_modules/**"] },
   ).flatMap((file) =>
     readFileSync(join(root, file), "utf8")
       .split("\n")

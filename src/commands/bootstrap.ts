@@ -83,9 +83,6 @@ export async function bootstrap(
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
-  if (format === "dir" && process.geteuid?.() !== 0 && alterations.ids === undefined) {
-    context.warn("without root's privileges all files belong to the caller");
-  }
   const fetched = parseSource(source).kind === "docker";
   const status = new Status(format, tell);
   const cache = await cacheOf(context, options.noCache === true);

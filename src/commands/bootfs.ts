@@ -58,7 +58,7 @@ async function build(cli: Cli, options: Options): Promise<void> {
   const output = resolve(options.output);
   const format = formatOf(options.format);
   if (options.dryRun) {
-    await checkPlace(output, format, options.force);
+    await checkPlace(output, format, options.force, true);
     return showSteps(cli, [step("write", `${format} ${output}`, "--output")], options.json);
   }
   const context = cli.context(options.progress);

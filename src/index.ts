@@ -10,7 +10,13 @@ import { packageVersion } from "./base/package.ts";
 import { silentProgress } from "./base/progress.ts";
 import { loadSettings } from "./base/settings-load.ts";
 import { beginWork, type Work } from "./base/work.ts";
-import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
+import {
+  type AlterOptions,
+  alterationsOf,
+  type BootstrapOptions,
+  type BootstrapResult,
+  bootstrap as doBootstrap,
+} from "./commands/bootstrap.ts";
 import {
   type DiskWishes,
   importImage as doImport,
@@ -30,6 +36,7 @@ import { layoutOf } from "./store/layout.ts";
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
 export type {
+  AlterOptions,
   AskPassword,
   BootstrapFormat,
   BootstrapOptions,
@@ -142,6 +149,7 @@ export function importToFile(
   source: string,
   output: string,
   options: SourceOptions &
+    AlterOptions &
     CommonOptions &
     ProgressOptions & {
       /** What is written; by default a squashfs file. */
@@ -162,6 +170,7 @@ export function importToFile(
       ...chosen,
       output: resolve(output),
       format,
+      alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
       ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),

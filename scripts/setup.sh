@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs what is missing: Debian packages (as root; an ordinary user is told their names) and npm packages.
-# usage: scripts/setup.sh start|test|bench|fuzz     what `npm start`, `npm test`, `npm run bench` or `npm run fuzz` needs
+# usage: scripts/setup.sh start|test|bench|fuzz|guestfs     what `npm start`, `npm test`, `npm run bench` and so on need
 set -eu
 cd "$(dirname "$0")/.."
 level=${1:-start}
 
-# Every system package: for what (s start, t test, b bench, f fuzz) · package · its sign (program or file) · why
+# Every system package: for what (s start, t test, b bench, f fuzz, g test:guestfs) · package · its sign (program or file) · why
 packages='
 stb squashfs-tools   mksquashfs       writes squashfs images
 stb tar              tar              unpacks trees with owners and xattrs
@@ -47,6 +47,10 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 --b bubblewrap       bwrap            peer: a sandbox
 ---f clang            clang            libFuzzer and the sanitizers
 ---f libclang-rt-dev  libclang-rt-dev  their libraries
+---g guestfs-tools    virt-builder     makes disks of templates
+---g guestfish        guestfish        reads them
+---g e2fsprogs        mke2fs           makes the disk of a template
+---g xz-utils         xz               compresses it
 '
 
 case $level in
@@ -54,8 +58,9 @@ case $level in
   test) column='?t*' ;;
   bench) column='??b*' ;;
   fuzz) column='*f' ;;
+  guestfs) column='*g' ;;
   *)
-    echo "setup.sh: unknown level '$level': start, test, bench or fuzz" >&2
+    echo "setup.sh: unknown level '$level': start, test, bench, fuzz or guestfs" >&2
     exit 2
     ;;
 esac

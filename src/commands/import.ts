@@ -12,7 +12,7 @@ import { type AlterFlags, alterationsOf, alterSteps, withAlterFlags } from "./al
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { type DiskFlags, diskWishes, withDiskFlags } from "./disk-words.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { checkPlace, FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, importImage, importToFile, isOci, layersOf } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -20,6 +20,7 @@ interface Options extends RegistryFlags, PlatformFlags, AlterFlags, DiskFlags {
   output?: string;
   format?: string;
   comp?: string;
+  layers?: string;
   name?: string;
   force?: boolean;
   enroot?: boolean;
@@ -39,10 +40,12 @@ export const define = (cli: Cli) =>
               "rootling import docker://debian:12",
               "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
               "rootling import oci:./layout:latest -o app.sqsh",
+              "rootling import docker://debian:12 -o debian.tar --format oci-archive --layers keep",
               "rootling import rootfs.tar.gz -o rootfs --format dir",
               "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
               "rootling import docker://debian:12 -o debian.qcow2 --format qcow2 --flatten --disk-size 20G",
               "rootling import podman://localhost/app:1 -o app.sqsh",
+              "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
               "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
               "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
               "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
@@ -55,13 +58,17 @@ export const define = (cli: Cli) =>
   )
     .argument(
       "<source>",
-      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], dockerd://NAME, podman://NAME, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, a tar or squashfs file, or - for a tar from standard input",
+      "docker://[REGISTRY/]NAME[:TAG][@DIGEST], dockerd://NAME, podman://NAME, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], dir:DIR, host:, debootstrap:SUITE[?KEY=VALUE&…], virt-builder://TEMPLATE, a tar or squashfs file, or - for a tar from standard input",
     )
     .option("-o, --output <path>", "write a file or directory instead of storing the image")
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
+    )
+    .option(
+      "--layers <how>",
+      "of an OCI image: one with the merged tree (one), or those of the source (keep); one if not given",
     )
     .option(
       "--enroot",
@@ -89,6 +96,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
     "format",
     "force",
     "comp",
+    "layers",
     "enroot",
     "diskSize",
     "fs",
@@ -130,8 +138,12 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   }
   const output = resolve(path);
   const format = formatOf(options.format);
-  if (options.enroot && format === "oci") {
+  const layers = layersOf(options.layers, format);
+  if (options.enroot && isOci(format)) {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
+  }
+  if (layers === "keep" && (options.idmap ?? options.uidmap ?? options.gidmap ?? options.rootPassword) !== undefined) {
+    throw usage("layers that are kept are not changed", "--layers", "use --layers one, or leave out the changes");
   }
   if (options.enroot && (options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
     throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
@@ -154,7 +166,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
     registry: registryOptions(options, context),
-    ...{ format, disk },
+    ...{ format, disk, layers },
     alterations: await alterationsOf(options, context, stdin),
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...chosen(options),

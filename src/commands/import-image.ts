@@ -225,7 +225,10 @@ export function outputSink(options: FileImportOptions, context: Context, owners?
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
+      return squashfsSink(
+        { output, ...compressionOf(comp, context), force, rootOwned: options.enroot, sourceDateEpoch },
+        context,
+      );
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
     case "oci":

@@ -66,7 +66,7 @@ async function treeOf(output: string, format: OutputFormat, directory: string): 
   return lines;
 }
 
-test("all sinks write the same tree", async (t) => {
+test("all sinks write the same tree", needsRoot("owners and devices"), async (t) => {
   for (const layers of [[entries], generateStack(3, 4), generateStack(8, 4)]) {
     const { directory, source, context, layout } = preparedImage(t, layers);
     const trees: string[][] = [];
@@ -81,7 +81,7 @@ test("all sinks write the same tree", async (t) => {
   }
 });
 
-test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs identical", async (t) => {
+test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs identical", needsRoot("devices"), async (t) => {
   const { directory, source, context, layout } = preparedImage(t, [entries]);
   process.env.SOURCE_DATE_EPOCH = "1700000000";
   t.after(() => delete process.env.SOURCE_DATE_EPOCH);
@@ -98,7 +98,7 @@ test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs ident
 });
 
 for (const format of FORMATS) {
-  test(`${format}: an existing output is left alone, or replaced when asked to`, async (t) => {
+  test(`${format}: an existing output is left alone, or replaced when asked to`, format === "dir" ? {} : needsRoot("owners and devices"), async (t) => {
     const { directory, source, context, layout } = preparedImage(t, [entries]);
     const output = join(directory, "out");
     if (isDirectory(format)) mkdirSync(output);
@@ -145,6 +145,7 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: what a killed import left goes with the next, and nothing else`, async (t) => {
+import { needsRoot } from "../support/users.ts";
     const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
     const { directory, source, context, layout } = preparedImage(t, [[{ path: "large", content }]]);
     const work = join(directory, "work");
@@ -162,7 +163,7 @@ for (const format of FORMATS) {
     assert.deepEqual(readdirSync(work).sort(), ["out", ...others].sort());
   });
 
-  test(`${format}: a full disk is told and leaves nothing behind`, async (t) => {
+  test(`${format}: a full disk is told and leaves nothing behind`, needsRoot("a small file system"), async (t) => {
     const { directory, source, context, layout } = preparedImage(t, [
       [
         {
@@ -201,7 +202,7 @@ for (const format of FORMATS) {
   });
 }
 
-test("dir: an empty mount point is filled in place, and empty again after a failure", async (t) => {
+test("dir: an empty mount point is filled in place, and empty again after a failure", needsRoot("a mount"), async (t) => {
   const good = preparedImage(t, [entries]);
   const bad = preparedImage(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
   const output = join(good.directory, "mounted");
@@ -225,7 +226,7 @@ test("dir: an empty mount point is filled in place, and empty again after a fail
   }
 });
 
-test("tar and oci: the same image makes the same bytes, in each compression", async (t) => {
+test("tar and oci: the same image makes the same bytes, in each compression", needsRoot("owners and devices"), async (t) => {
   const { directory, source, context, layout } = preparedImage(t, [
     entries,
     [{ path: "more", content: "x".repeat(9000) }],
@@ -342,7 +343,7 @@ test("oci: the configuration is kept, as far as it stays true", async (t) => {
   assert.match(shown, /1970-01-01T00:00:00Z.*rootling import/);
 });
 
-test("a file system without xattrs works, and is told of once", async (t) => {
+test("a file system without xattrs works, and is told of once", needsRoot("a mount"), async (t) => {
   const attributes = new Map([[bytes("user.note"), Buffer.from("x")]]);
   const { directory, source, context, layout, warnings } = preparedImage(t, [
     [

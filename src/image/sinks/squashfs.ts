@@ -21,6 +21,8 @@ export interface SquashfsOptions {
   /** Options of mksquashfs in place of those that `comp` stands for. */
   words?: readonly string[] | undefined;
   force: boolean;
+  /** Everything belongs to root: then the directory / does so too, which is else the caller's (see commit). */
+  rootOwned?: boolean | undefined;
   /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
   sourceDateEpoch?: string | undefined;
 }
@@ -107,7 +109,7 @@ class SquashfsSink implements Sink {
       [
         ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
         ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
-        ...["-root-mode", this.#rootMode.toString(8)],
+        ...["-root-mode", this.#rootMode.toString(8), ...(options.rootOwned ? ["-all-root"] : [])],
         ...compression,
       ],
       {

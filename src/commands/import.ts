@@ -42,7 +42,8 @@ export const define = (cli: Cli) =>
               "rootling import oci:./layout:latest -o app.sqsh",
               "rootling import docker://debian:12 -o debian.tar --format oci-archive --layers keep",
               "rootling import rootfs.tar.gz -o rootfs --format dir",
-              "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
+              "rootling import rootfs.tar.gz -o guest.tar --format tar --idmap 0:100000:65536",
+              "rootling import docker://debian:12 -o guest --format dir --root-password file:password",
               "rootling import docker://debian:12 -o debian.qcow2 --format qcow2 --flatten --disk-size 20G",
               "rootling import podman://localhost/app:1 -o app.sqsh",
               "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
@@ -75,7 +76,10 @@ export const define = (cli: Cli) =>
       "make the output as enroot does: all files root's, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration",
     )
     .option("-n, --name <name>", "name of the stored image")
-    .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
+    .option(
+      "--map <ids>",
+      "also unpack it with the owners of this id map, as of `run`; with --output: a directory of them",
+    )
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
     .action(async (source: string, options: Options) => {
@@ -132,10 +136,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
 }
 
 async function intoFile(cli: Cli, source: string, path: string, options: Options): Promise<void> {
-  for (const flag of ["name", "map"] as const) {
-    if (options[flag] !== undefined)
-      throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
-  }
+  if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
   const output = resolve(path);
   const format = formatOf(options.format);
   const layers = layersOf(options.layers, format);

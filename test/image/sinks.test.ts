@@ -1,4 +1,5 @@
 /** What every sink has to keep: the same tree, nothing half done, nothing replaced unasked. */
+
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -23,6 +24,7 @@ import {
   testContext,
   writeLayout,
 } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
 const FORMATS = Object.keys(outputFormats) as OutputFormat[];
 /** Formats that are directories. */
@@ -81,38 +83,46 @@ test("all sinks write the same tree", needsRoot("owners and devices"), async (t)
   }
 });
 
-test("a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs identical", needsRoot("devices"), async (t) => {
-  const { directory, source, context, layout } = preparedImage(t, [entries]);
-  process.env.SOURCE_DATE_EPOCH = "1700000000";
-  t.after(() => delete process.env.SOURCE_DATE_EPOCH);
-  const hashes = [];
-  for (const name of ["a", "b"]) {
-    const output = join(directory, name);
-    await importToFile(context, layout, source, { output, format: "squashfs", comp: "gzip:1" });
-    hashes.push(createHash("sha256").update(readFileSync(output)).digest("hex"));
-  }
-  assert.equal(hashes[0], hashes[1]);
-  await capture("unsquashfs", ["-d", join(directory, "un"), "-no-progress", join(directory, "a")]);
-  const config = JSON.parse(readFileSync(join(directory, "un/.rootling/config.json"), "utf8"));
-  assert.equal(config.rootfs.type, "layers");
-});
+test(
+  "a squashfs keeps the configuration, and SOURCE_DATE_EPOCH makes runs identical",
+  needsRoot("devices"),
+  async (t) => {
+    const { directory, source, context, layout } = preparedImage(t, [entries]);
+    process.env.SOURCE_DATE_EPOCH = "1700000000";
+    t.after(() => delete process.env.SOURCE_DATE_EPOCH);
+    const hashes = [];
+    for (const name of ["a", "b"]) {
+      const output = join(directory, name);
+      await importToFile(context, layout, source, { output, format: "squashfs", comp: "gzip:1" });
+      hashes.push(createHash("sha256").update(readFileSync(output)).digest("hex"));
+    }
+    assert.equal(hashes[0], hashes[1]);
+    await capture("unsquashfs", ["-d", join(directory, "un"), "-no-progress", join(directory, "a")]);
+    const config = JSON.parse(readFileSync(join(directory, "un/.rootling/config.json"), "utf8"));
+    assert.equal(config.rootfs.type, "layers");
+  },
+);
 
 for (const format of FORMATS) {
-  test(`${format}: an existing output is left alone, or replaced when asked to`, format === "dir" ? {} : needsRoot("owners and devices"), async (t) => {
-    const { directory, source, context, layout } = preparedImage(t, [entries]);
-    const output = join(directory, "out");
-    if (isDirectory(format)) mkdirSync(output);
-    const precious = isDirectory(format) ? join(output, "file") : output;
-    writeFileSync(precious, "precious");
-    await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_EXISTS"));
-    assert.equal(readFileSync(precious, "utf8"), "precious");
-    await importToFile(context, layout, source, { output, format, force: true });
-    assert.ok((await treeOf(output, format, directory)).length > 5);
-    assert.deepEqual(
-      readdirSync(directory).filter((name) => name.endsWith(".tmp")),
-      [],
-    );
-  });
+  test(
+    `${format}: an existing output is left alone, or replaced when asked to`,
+    format === "dir" ? {} : needsRoot("owners and devices"),
+    async (t) => {
+      const { directory, source, context, layout } = preparedImage(t, [entries]);
+      const output = join(directory, "out");
+      if (isDirectory(format)) mkdirSync(output);
+      const precious = isDirectory(format) ? join(output, "file") : output;
+      writeFileSync(precious, "precious");
+      await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_EXISTS"));
+      assert.equal(readFileSync(precious, "utf8"), "precious");
+      await importToFile(context, layout, source, { output, format, force: true });
+      assert.ok((await treeOf(output, format, directory)).length > 5);
+      assert.deepEqual(
+        readdirSync(directory).filter((name) => name.endsWith(".tmp")),
+        [],
+      );
+    },
+  );
 
   test(`${format}: a failure in the last layer leaves nothing behind`, async (t) => {
     const { directory, source, context, layout } = preparedImage(t, [
@@ -145,7 +155,6 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: what a killed import left goes with the next, and nothing else`, async (t) => {
-import { needsRoot } from "../support/users.ts";
     const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
     const { directory, source, context, layout } = preparedImage(t, [[{ path: "large", content }]]);
     const work = join(directory, "work");
@@ -202,69 +211,77 @@ import { needsRoot } from "../support/users.ts";
   });
 }
 
-test("dir: an empty mount point is filled in place, and empty again after a failure", needsRoot("a mount"), async (t) => {
-  const good = preparedImage(t, [entries]);
-  const bad = preparedImage(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
-  const output = join(good.directory, "mounted");
-  mkdirSync(output);
-  await capture("mount", ["-t", "tmpfs", "none", output]);
-  try {
-    mkdirSync(join(output, "lost+found"));
-    await assert.rejects(
-      importToFile(bad.context, bad.layout, bad.source, { output, format: "dir" }),
-      failsWith("E_LAYER"),
-    );
-    assert.deepEqual(readdirSync(output), ["lost+found"]);
-    await importToFile(good.context, good.layout, good.source, { output, format: "dir" });
-    assert.equal((await describeTree(output)).length, 10);
-    await assert.rejects(
-      importToFile(good.context, good.layout, good.source, { output, format: "dir", force: true }),
-      failsWith("E_EXISTS", /mount point/),
-    );
-  } finally {
-    await capture("umount", [output]);
-  }
-});
-
-test("tar and oci: the same image makes the same bytes, in each compression", needsRoot("owners and devices"), async (t) => {
-  const { directory, source, context, layout } = preparedImage(t, [
-    entries,
-    [{ path: "more", content: "x".repeat(9000) }],
-  ]);
-  process.env.SOURCE_DATE_EPOCH = "1700000000";
-  t.after(() => delete process.env.SOURCE_DATE_EPOCH);
-  const hash = async (path: string) =>
-    (await capture("sh", [
-      "-c",
-      'find "$1" -type f -exec sha256sum {} + | sed "s,/[ab]-,/," | sort',
-      "-",
-      path,
-    ])) as string;
-  let expected: string[] | undefined;
-  for (const comp of ["none", "gzip", "gzip:9", "zstd:5"]) {
-    for (const format of comp === "gzip" ? (["tar", "oci", "oci-archive"] as const) : (["tar", "oci"] as const)) {
-      const outputs = ["a", "b"].map((name) => join(directory, `${name}-${comp.replace(":", "")}-${format}`));
-      for (const output of outputs) await importToFile(context, layout, source, { output, format, comp });
-      assert.equal(await hash(outputs[0] ?? ""), await hash(outputs[1] ?? ""));
-      const again = join(directory, `again-${comp.replace(":", "")}-${format}`);
-      const from = `${format === "tar" ? "" : `${format}:`}${outputs[0]}`;
-      await importToFile(context, layout, from, { output: again, format: "dir" });
-      expected ??= await describeTree(again);
-      assert.deepEqual(await describeTree(again), expected, `${format} ${comp}`);
-      // umoci 0.4.7 knows no zstd, GNU tar tells it by itself.
-      if (format === "tar" || comp !== "zstd:5")
-        assert.deepEqual(await treeOf(outputs[0] ?? "", format, directory), expected);
+test(
+  "dir: an empty mount point is filled in place, and empty again after a failure",
+  needsRoot("a mount"),
+  async (t) => {
+    const good = preparedImage(t, [entries]);
+    const bad = preparedImage(t, [[{ path: "a", kind: "link", target: "b" }], entries]);
+    const output = join(good.directory, "mounted");
+    mkdirSync(output);
+    await capture("mount", ["-t", "tmpfs", "none", output]);
+    try {
+      mkdirSync(join(output, "lost+found"));
+      await assert.rejects(
+        importToFile(bad.context, bad.layout, bad.source, { output, format: "dir" }),
+        failsWith("E_LAYER"),
+      );
+      assert.deepEqual(readdirSync(output), ["lost+found"]);
+      await importToFile(good.context, good.layout, good.source, { output, format: "dir" });
+      assert.equal((await describeTree(output)).length, 10);
+      await assert.rejects(
+        importToFile(good.context, good.layout, good.source, { output, format: "dir", force: true }),
+        failsWith("E_EXISTS", /mount point/),
+      );
+    } finally {
+      await capture("umount", [output]);
     }
-  }
-  for (const comp of ["", "none:1", "gzip:0", "zstd:23", "lz4", "-x", "toString"]) {
-    const output = join(directory, "no");
-    await assert.rejects(
-      importToFile(context, layout, source, { output, format: "tar", comp }),
-      failsWith("E_USAGE"),
-      comp,
-    );
-  }
-});
+  },
+);
+
+test(
+  "tar and oci: the same image makes the same bytes, in each compression",
+  needsRoot("owners and devices"),
+  async (t) => {
+    const { directory, source, context, layout } = preparedImage(t, [
+      entries,
+      [{ path: "more", content: "x".repeat(9000) }],
+    ]);
+    process.env.SOURCE_DATE_EPOCH = "1700000000";
+    t.after(() => delete process.env.SOURCE_DATE_EPOCH);
+    const hash = async (path: string) =>
+      (await capture("sh", [
+        "-c",
+        'find "$1" -type f -exec sha256sum {} + | sed "s,/[ab]-,/," | sort',
+        "-",
+        path,
+      ])) as string;
+    let expected: string[] | undefined;
+    for (const comp of ["none", "gzip", "gzip:9", "zstd:5"]) {
+      for (const format of comp === "gzip" ? (["tar", "oci", "oci-archive"] as const) : (["tar", "oci"] as const)) {
+        const outputs = ["a", "b"].map((name) => join(directory, `${name}-${comp.replace(":", "")}-${format}`));
+        for (const output of outputs) await importToFile(context, layout, source, { output, format, comp });
+        assert.equal(await hash(outputs[0] ?? ""), await hash(outputs[1] ?? ""));
+        const again = join(directory, `again-${comp.replace(":", "")}-${format}`);
+        const from = `${format === "tar" ? "" : `${format}:`}${outputs[0]}`;
+        await importToFile(context, layout, from, { output: again, format: "dir" });
+        expected ??= await describeTree(again);
+        assert.deepEqual(await describeTree(again), expected, `${format} ${comp}`);
+        // umoci 0.4.7 knows no zstd, GNU tar tells it by itself.
+        if (format === "tar" || comp !== "zstd:5")
+          assert.deepEqual(await treeOf(outputs[0] ?? "", format, directory), expected);
+      }
+    }
+    for (const comp of ["", "none:1", "gzip:0", "zstd:23", "lz4", "-x", "toString"]) {
+      const output = join(directory, "no");
+      await assert.rejects(
+        importToFile(context, layout, source, { output, format: "tar", comp }),
+        failsWith("E_USAGE"),
+        comp,
+      );
+    }
+  },
+);
 
 test("oci: the layers of the source are kept as they are, in a directory and in an archive", async (t) => {
   const directory = scratch(t);

@@ -117,7 +117,7 @@ complete -c rootling -n '__rootling_is import' -l comp -x -a 'gzip zstd none' -d
 complete -c rootling -n '__rootling_is import' -l layers -r -d 'of an OCI image: one with the merged tree (one), or those of the source (keep); one if not given'
 complete -c rootling -n '__rootling_is import' -l enroot -d 'make the output as enroot does: all files root\'s, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration'
 complete -c rootling -n '__rootling_is import' -s n -l name -r -d 'name of the stored image'
-complete -c rootling -n '__rootling_is import' -l map -r -d 'also unpack it with the owners of this id map, as of `run`'
+complete -c rootling -n '__rootling_is import' -l map -r -d 'also unpack it with the owners of this id map, as of `run`; with --output: a directory of them'
 complete -c rootling -n '__rootling_is import' -s f -l force -d 'replace the output if it exists'
 complete -c rootling -n '__rootling_is import' -l json -d 'print what was made as JSON'
 complete -c rootling -n '__rootling_is import' -s h -l help -d 'show this help'

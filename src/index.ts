@@ -80,6 +80,24 @@ export interface SourceOptions {
   plainHttp?: boolean;
 }
 
+/** What `importImage` takes. */
+export interface ImportImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The name that the image gets; by default after its source. */
+  name?: string;
+}
+
+/** What `importToFile` takes. */
+export interface ImportToFileOptions extends SourceOptions, AlterOptions, CommonOptions, ProgressOptions {
+  /** What is written; by default a squashfs file. */
+  format?: OutputFormat;
+  /** Its compression, such as `zstd:3`. */
+  comp?: string;
+  /** What a disk is to be like: `qcow2` and `raw`. */
+  disk?: DiskWishes;
+  /** What has the name gives way. */
+  force?: boolean;
+}
+
 /** An image in the store. */
 export interface Image {
   /** The names that it has. */
@@ -131,10 +149,7 @@ export function bootstrap(options: BootstrapOptions & CommonOptions & ProgressOp
 }
 
 /** Imports an image into the store, or finds it there, and gives it a name: by default after its source. */
-export function importImage(
-  source: string,
-  options: SourceOptions & CommonOptions & ProgressOptions & { name?: string } = {},
-): ImageWork<Image> {
+export function importImage(source: string, options: ImportImageOptions = {}): ImageWork<Image> {
   return work(options, async (tell) => {
     const { context, status, chosen } = importOf(source, options, tell);
     const named: ImportOptions = { ...chosen, ...(options.name === undefined ? {} : { name: options.name }) };
@@ -148,19 +163,7 @@ export function importImage(
 export function importToFile(
   source: string,
   output: string,
-  options: SourceOptions &
-    AlterOptions &
-    CommonOptions &
-    ProgressOptions & {
-      /** What is written; by default a squashfs file. */
-      format?: OutputFormat;
-      /** Its compression, such as `zstd:3`. */
-      comp?: string;
-      /** What a disk is to be like: `qcow2` and `raw`. */
-      disk?: DiskWishes;
-      /** What has the name gives way. */
-      force?: boolean;
-    } = {},
+  options: ImportToFileOptions = {},
 ): ImageWork<WrittenImage> {
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");

@@ -85,6 +85,25 @@ for (const kind of userKinds) {
     });
 
     if (kind !== "plain") return;
+    test("of a container that is a copy only what differs becomes the layer", async () => {
+      await box.must(["create", "busybox", "--name", "copy"]);
+      // As create makes it where no overlay can be had.
+      const make = `cd "$ROOTLING_DATA_PATH/containers/copy" && sed -i 's/"shared"/"copied"/' container.json &&
+        hex=$(sed 's/.*"digest":"sha256:\\([0-9a-f]*\\)".*/\\1/' container.json) && cp -a ../../images/$hex/tree root &&
+        echo new >root/home/new && ln root/etc/group root/home/group && rm -r root/etc/passwd root/home/demo`;
+      const made = await box.user.run(["sh", "-c", make]);
+      assert.equal(made.status, 0, made.stderr);
+      const output = join(box.user.home, "copied");
+      const said = JSON.parse(await box.must(["commit", "copy", "-o", output, "--json"]));
+      const layer = join(output, "blobs/sha256", said.layer.digest.slice("sha256:".length));
+      const listed = (await must(["tar", "-tzf", layer])).trim().split("\n");
+      const names = ["./", ".wh.demo", ".wh.passwd", "etc/", "group", "group", "home/", "new"];
+      assert.deepEqual(listed.map((name) => name.replace(/^(etc|home)\/(?=.)/, "")).sort(), names.sort());
+      const tree = await unpacked(`${output}:latest`);
+      assert.equal(tree.filter((line) => /^(etc|home)\/group\|.*\|2\|/.test(line)).length, 2);
+      assert.ok(!tree.some((line) => /^(etc\/passwd|home\/demo)/.test(line)));
+    });
+
     test("a directory becomes a layer, SOURCE_DATE_EPOCH makes the same bytes, and nothing wrong is made", async () => {
       const files = join(box.user.home, "files");
       const make = (place: string, names: string) =>

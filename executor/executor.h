@@ -88,6 +88,9 @@ int remove_tree(const char *path);
 /* Functions of ops.def */
 #define OP(name, side, least, most, act, undo) int act(struct state *, struct op *);
 #include "ops.def"
+#ifdef ROOTLING_GUEST
+#include "guest/ops.def"
+#endif
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_temporary(struct state *, struct op *);

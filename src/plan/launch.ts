@@ -43,6 +43,15 @@ export async function executorFor(arch: string, cache: string): Promise<string> 
   });
 }
 
+/** The program of guests for a processor as Node names it: executor/guest. Throws E_EXECUTOR. */
+export function guestProgramFor(arch: string): string {
+  const found = DISTRIBUTIONS.map((directory) => join(directory, `guest-${arch}`)).find(isExecutable);
+  if (found !== undefined) return found;
+  throw new Failure("E_EXECUTOR", `there is no program of guests for ${arch}`, {
+    mend: "run `npm run build` in a checkout, on a machine of that kind with libyaml (Debian, Ubuntu: libyaml-dev)",
+  });
+}
+
 async function compileExecutor(cache: string): Promise<string> {
   const source = SOURCES.find((directory) => statSync(join(directory, "main.c"), { throwIfNoEntry: false }));
   const compiler = findProgram("musl-gcc") ?? findProgram("cc") ?? findProgram("gcc");
@@ -103,6 +112,10 @@ export function handOver(plan: Plan, executor: string, wire: string): never {
 /** A client of the terminal behind `socket`. */
 export const becomeClient = (executor: string, socket: string, keys: Uint8Array, role: "starter" | "guest"): never =>
   become(executor, ["--client", socket, Buffer.from(keys).toString("hex"), role]);
+
+/** One of the guests' tools, in our place. */
+export const becomeTool = (name: string, words: readonly string[]): never =>
+  become(guestProgramFor(process.arch), [name, ...words]);
 
 function become(executor: string, words: readonly string[]): never {
   if (process.execve === undefined) {

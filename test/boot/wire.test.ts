@@ -10,6 +10,7 @@ import { findExecutor } from "../../src/plan/launch.ts";
 import { type Op, op, type Plan, verbTable } from "../../src/plan/plan.ts";
 import { fromRecord, toWire } from "../../src/plan/wire.ts";
 import { command } from "../support/command.ts";
+import { guestProgram } from "../support/guest.ts";
 import { tempDirectory } from "../support/temp.ts";
 
 const executor = await findExecutor("/nonexistent");
@@ -20,7 +21,10 @@ const namespaces = op("namespaces", "test", "mount");
 const exec = op("exec", "test", "/bin/true");
 
 test("the executor's verbs are those of the plan, with the same fields", async () => {
-  const { stdout } = await command([executor, "--ops"]);
+  // The program of guests has all of the executor's, and its own.
+  const { stdout } = await command([guestProgram(), "--ops"]);
+  const executors = await command([executor, "--ops"]);
+  assert.ok(executors.stdout.split("\n").every((line) => stdout.includes(line)));
   const theirs = stdout
     .trim()
     .split("\n")

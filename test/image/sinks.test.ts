@@ -1,4 +1,5 @@
 /** What every sink has to keep: the same tree, nothing half done, nothing replaced unasked. */
+
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,6 +11,7 @@ import { capture } from "../../src/base/process.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "../../src/commands/import-image.ts";
 import { programFailure } from "../../src/image/sinks/program.ts";
 import { compressionOptions } from "../../src/image/sinks/squashfs.ts";
+import { filesOfChain, treeOfDisk } from "../support/disks.ts";
 import { importWords, preparedImage, startImport } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import {
@@ -26,7 +28,7 @@ import { needsRoot } from "../support/users.ts";
 
 const FORMATS = Object.keys(outputFormats) as OutputFormat[];
 /** Formats that are directories. */
-const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci";
+const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci" || format === "qcow2";
 
 const entries: Given[] = [
   { path: "./", kind: "directory", mode: 0o711 },
@@ -45,12 +47,18 @@ const entries: Given[] = [
 /** A tree written by a sink, as a directory. */
 async function treeOf(output: string, format: OutputFormat, directory: string): Promise<string[]> {
   if (format === "dir") return describeTree(output);
+  if (format === "raw") return treeOfDisk(output);
+  if (format === "qcow2") return treeOfDisk(filesOfChain(output).at(-1) ?? "");
   const unpacked = mkdtempSync(join(directory, "unpacked-"));
   const tree = join(unpacked, "rootfs");
   if (format === "squashfs") await capture("unsquashfs", ["-d", tree, "-no-progress", output]);
-  else if (format === "oci") {
+  else if (format === "oci" || format === "oci-archive") {
     rmSync(unpacked, { recursive: true });
-    await capture("umoci", ["unpack", "--image", `${output}:latest`, unpacked]);
+    const layout = format === "oci" ? output : `${unpacked}-layout`;
+    if (format === "oci-archive") {
+      await capture("skopeo", ["copy", "--insecure-policy", `oci-archive:${output}`, `oci:${layout}:latest`]);
+    }
+    await capture("umoci", ["unpack", "--image", `${layout}:latest`, unpacked]);
   } else {
     mkdirSync(tree);
     await capture("tar", ["-xf", output, "-C", tree, "-p", "-P", "--xattrs", "--xattrs-include=*", "--numeric-owner"]);
@@ -250,12 +258,12 @@ test(
       ])) as string;
     let expected: string[] | undefined;
     for (const comp of ["none", "gzip", "gzip:9", "zstd:5"]) {
-      for (const format of ["tar", "oci"] as const) {
+      for (const format of comp === "gzip" ? (["tar", "oci", "oci-archive"] as const) : (["tar", "oci"] as const)) {
         const outputs = ["a", "b"].map((name) => join(directory, `${name}-${comp.replace(":", "")}-${format}`));
         for (const output of outputs) await importToFile(context, layout, source, { output, format, comp });
         assert.equal(await hash(outputs[0] ?? ""), await hash(outputs[1] ?? ""));
         const again = join(directory, `again-${comp.replace(":", "")}-${format}`);
-        const from = format === "oci" ? `oci:${outputs[0]}` : (outputs[0] ?? "");
+        const from = `${format === "tar" ? "" : `${format}:`}${outputs[0]}`;
         await importToFile(context, layout, from, { output: again, format: "dir" });
         expected ??= await describeTree(again);
         assert.deepEqual(await describeTree(again), expected, `${format} ${comp}`);
@@ -274,6 +282,67 @@ test(
     }
   },
 );
+
+test("oci: the layers of the source are kept as they are, in a directory and in an archive", async (t) => {
+  const directory = scratch(t);
+  const layers = [
+    tarOf([{ path: "deep", kind: "directory" }, { path: "deep/er", kind: "directory" }, ...entries]),
+    tarOf([{ path: "deep/er/.wh.file" }, { path: "deep/er", kind: "directory" }, { path: "x" }]),
+  ];
+  const config = { Env: ["A=b"] };
+  const digest = writeLayout(join(directory, "layout"), layers, { config });
+  const { context, layout } = testContext(directory);
+  const source = `oci:${directory}/layout`;
+  const write = async (name: string, format: OutputFormat, comp?: string, from = source) => {
+    const output = join(directory, name);
+    const how = { output, format, layers: "keep" as const, ...(comp === undefined ? {} : { comp }) };
+    return { output, digest: (await importToFile(context, layout, from, how)).digest };
+  };
+  const kept = await write("kept", "oci");
+  const archive = await write("archive.tar", "oci-archive");
+  assert.deepEqual([kept.digest, archive.digest], [digest, digest]);
+  const inspect = ["inspect", "--format", "{{.Digest}}", `oci-archive:${archive.output}:latest`];
+  assert.equal((await capture("skopeo", inspect)).trim(), digest);
+  const expected = await treeOf(join(directory, "layout"), "oci", directory);
+  assert.deepEqual(await treeOf(kept.output, "oci", directory), expected);
+  assert.deepEqual(await treeOf(archive.output, "oci-archive", directory), expected);
+  // Compressed anew they are others, of the same content; Docker's archives and manifests get OCI's words.
+  const anew = await write("anew", "oci", "gzip:9");
+  assert.notEqual(anew.digest, digest);
+  assert.deepEqual(await treeOf(anew.output, "oci", directory), expected);
+  const saved = join(directory, "saved.tar");
+  await capture("skopeo", ["copy", "--insecure-policy", `${source}:latest`, `docker-archive:${saved}:a/b:latest`]);
+  const converted = await write("converted", "oci", undefined, `docker-archive:${saved}`);
+  assert.deepEqual(await treeOf(converted.output, "oci", directory), expected);
+  const again = await importImage(context, layout, `oci-archive:${archive.output}:latest`);
+  assert.deepEqual([again.digest, again.layers.length, again.run], [digest, 2, config]);
+});
+
+test("oci: nothing is left of a copy whose source is damaged", async (t) => {
+  const directory = scratch(t);
+  writeLayout(join(directory, "layout"), [tarOf(entries)], { compression: "none" });
+  const blobs = join(directory, "layout/blobs/sha256");
+  for (const name of readdirSync(blobs)) {
+    const path = join(blobs, name);
+    const bytes = readFileSync(path);
+    const damaged = Buffer.from(bytes);
+    damaged[bytes.length - 2] = (damaged[bytes.length - 2] ?? 0) ^ 1;
+    writeFileSync(path, damaged);
+    const { context, layout } = testContext(directory);
+    for (const format of ["oci", "oci-archive"] as const) {
+      const output = join(directory, "out");
+      writeFileSync(output, "old");
+      const how = { output, format, layers: "keep" as const, force: true };
+      await assert.rejects(importToFile(context, layout, `oci:${directory}/layout`, how));
+      assert.equal(readFileSync(output, "utf8"), "old");
+      assert.deepEqual(
+        readdirSync(directory).filter((file) => file.endsWith(".tmp")),
+        [],
+      );
+    }
+    writeFileSync(path, bytes);
+  }
+});
 
 test("oci: the configuration is kept, as far as it stays true", async (t) => {
   const directory = scratch(t);

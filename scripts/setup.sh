@@ -12,6 +12,7 @@ stb tar              tar              unpacks trees with owners and xattrs
 stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
 stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
+-tb libext2fs-dev    /usr/include/ext2fs/ext2fs.h  the library that disks are made with
 -tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
@@ -33,7 +34,8 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
 -t- openssl          openssl          hashes passwords; certificates of a registry with TLS
--t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
+-t- qemu-utils       qemu-img         checks them as well
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
 -t- slurmd           slurmd           the same: the daemon of a node

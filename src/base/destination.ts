@@ -1,7 +1,7 @@
 /** What an output may replace, and what is never replaced, whatever was asked for. */
-import { lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { access, constants, lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { unescapeOctal } from "./bytes.ts";
 import { Failure } from "./errors.ts";
 import { existing } from "./files.ts";
@@ -9,7 +9,7 @@ import { existing } from "./files.ts";
 /** A tree is a directory that can be filled where it is, an image layout one that is moved into place. */
 export type OutputKind = "file" | "directory" | "tree";
 
-/** How an output is made: beside its place and then moved there, or in a mount point, which cannot be moved. */
+/** How an output is made: beside its place and then moved there, or in a directory that cannot be replaced. */
 export type OutputWay = "beside" | "in place";
 
 /**
@@ -28,7 +28,18 @@ export async function checkOutput(path: string, kind: OutputKind, force: boolean
   if (kind === "file") await checkFile(path, force);
   else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
   else await checkDirectory(path, force);
-  return "beside";
+  return kind === "tree" && (await isAlone(path)) ? "in place" : "beside";
+}
+
+/** Whether the caller may fill this empty directory, but make nothing beside it. */
+async function isAlone(path: string): Promise<boolean> {
+  const may = (place: string) =>
+    access(place, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+  if (await may(dirname(path))) return false;
+  return (await may(path)) && (await readdir(path)).length === 0;
 }
 
 /** What a new ext4 has in it. */

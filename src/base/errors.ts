@@ -120,3 +120,10 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
       });
   }
 }
+
+/** What the system refused, a full disk say, is no defect of ours, wherever it was met. */
+export function systemFailure(error: unknown): unknown {
+  const { syscall, path } = (error ?? {}) as { syscall?: unknown; path?: unknown };
+  if (error instanceof Failure || errnoOf(error) === undefined || typeof syscall !== "string") return error;
+  return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
+}

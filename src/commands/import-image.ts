@@ -6,7 +6,9 @@ import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
+import { buildLayered } from "../image/layered.ts";
 import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
+import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
@@ -42,6 +44,8 @@ export interface ImportOptions {
   registry?: RegistryOptions;
   /** The image is unpacked for this id map as well. */
   map?: MapFor;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -97,6 +101,8 @@ export const outputFormats = {
   dir: "a directory",
   tar: "a tar file",
   oci: "an OCI image layout of one layer",
+  qcow2: "a disk, one file a layer",
+  raw: "a disk in one file",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
@@ -120,12 +126,25 @@ const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   dir: "tree",
   tar: "file",
   oci: "directory",
+  qcow2: "directory",
+  raw: "file",
 };
 
-/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
-export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
-  await checkOutput(output, kinds[format], force);
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. `flatten`: a disk in one file. */
+export const checkPlace = async (
+  output: string,
+  format: OutputFormat,
+  force = false,
+  flatten = false,
+): Promise<void> => {
+  await checkOutput(output, flatten ? "file" : kinds[format], force);
 };
+
+/** What a disk is to be like. */
+export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
+  /** One qcow2 file in place of one for each layer. */
+  flatten?: boolean;
+}
 
 export interface FileImportOptions {
   output: string;
@@ -134,11 +153,14 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  disk?: DiskWishes;
   /** Owners and a password other than the image's. */
   alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -153,6 +175,9 @@ export async function importToFile(
   const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
+    if (options.format === "qcow2" && !options.disk?.flatten) {
+      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context, alterations);
+    }
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
@@ -180,9 +205,23 @@ export function outputSink(options: FileImportOptions, context: Context, owners?
     case "oci":
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context, owners);
-      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+      checkNoCompression(comp, "a directory");
+      return directorySink(output, force, context, owners);
+    case "qcow2":
+    case "raw":
+      return diskSink(diskOptions(options, options.format), context);
   }
+}
+
+function diskOptions(options: FileImportOptions, format: DiskOptions["format"]): DiskOptions {
+  checkNoCompression(options.comp, "a disk");
+  const { output, force = false, disk: { size, fileSystem } = {} } = options;
+  return { output, format, force, size, fileSystem };
+}
+
+function checkNoCompression(comp: string | undefined, what: string): void {
+  if (comp === undefined) return;
+  throw new Failure("E_USAGE", `${what} is not compressed`, { where: "--comp", mend: "leave it out" });
 }
 
 function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {
@@ -190,7 +229,7 @@ function compressionOf(comp: string | undefined, { settings }: Context): Pick<Sq
   return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
-type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+type OpenOptions = Pick<ImportOptions, "platform" | "registry" | "opened"> & {
   /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
   output?: string;
 };
@@ -207,12 +246,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  let image: SourceImage | undefined;
   try {
-    const image = await openSource(text, opening, context);
+    image = await openSource(text, opening, context);
     task.done();
+    options.opened?.(image);
     return image;
   } catch (error) {
     // Nobody has an image whose end would do this.
+    await image?.close();
     context.progress.close();
     throw error;
   }

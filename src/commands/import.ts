@@ -10,12 +10,13 @@ import { from } from "../boot/intent.ts";
 import { checkRef } from "../store/images.ts";
 import { type AlterFlags, alterationsOf, alterSteps, withAlterFlags } from "./alter-words.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+import { type DiskFlags, diskWishes, withDiskFlags } from "./disk-words.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { checkPlace, FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
-interface Options extends RegistryFlags, PlatformFlags, AlterFlags {
+interface Options extends RegistryFlags, PlatformFlags, AlterFlags, DiskFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -31,21 +32,25 @@ interface Options extends RegistryFlags, PlatformFlags, AlterFlags {
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      withAlterFlags(
-        withSourceFlags(
-          newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-            "rootling import docker://debian:12",
-            "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-            "rootling import oci:./layout:latest -o app.sqsh",
-            "rootling import rootfs.tar.gz -o rootfs --format dir",
-            "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
-            "rootling import podman://localhost/app:1 -o app.sqsh",
-            "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
-            "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
-            "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
-            "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
-          ]),
+      withDiskFlags(
+        withAlterFlags(
+          withSourceFlags(
+            newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+              "rootling import docker://debian:12",
+              "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+              "rootling import oci:./layout:latest -o app.sqsh",
+              "rootling import rootfs.tar.gz -o rootfs --format dir",
+              "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
+              "rootling import docker://debian:12 -o debian.qcow2 --format qcow2 --flatten --disk-size 20G",
+              "rootling import podman://localhost/app:1 -o app.sqsh",
+              "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
+              "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
+              "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
+              "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
+            ]),
+          ),
         ),
+        true,
       ),
     ),
   )
@@ -81,9 +86,20 @@ const chosen = (options: Options) => {
 };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force", "comp", "enroot", "idmap", "uidmap", "gidmap"] as const) {
-    if (options[flag] !== undefined)
-      throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
+  for (const flag of [
+    "format",
+    "force",
+    "comp",
+    "enroot",
+    "diskSize",
+    "fs",
+    "flatten",
+    "idmap",
+    "uidmap",
+    "gidmap",
+  ] as const) {
+    const word = `--${flag === "diskSize" ? "disk-size" : flag}`;
+    if (options[flag] !== undefined) throw usage(`${word} is for files`, word, "add --output, or leave it out");
   }
   if (options.rootPassword !== undefined) {
     throw usage("a stored image keeps its password", "--root-password", "add --output, or leave it out");
@@ -122,9 +138,13 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
     throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
   }
   const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;
+  if (options.enroot && (format === "qcow2" || format === "raw")) {
+    throw usage("enroot starts no disks", "--enroot", "leave it out");
+  }
+  const disk = diskWishes(options, format);
   const context = cli.context(options.progress);
   if (options.dryRun) {
-    await checkPlace(output, format, options.force);
+    await checkPlace(output, format, options.force, options.flatten);
     const verb = options.force && existsSync(output) ? "replace" : "write";
     return showSteps(
       cli,
@@ -135,7 +155,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
     registry: registryOptions(options, context),
-    format,
+    ...{ format, disk },
     alterations: await alterationsOf(options, context, stdin),
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...chosen(options),

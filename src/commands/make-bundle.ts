@@ -11,6 +11,7 @@ import type { Context } from "../base/context.ts";
 import { checkOutput } from "../base/destination.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, temporaryName } from "../base/files.ts";
+import { packageRoot, packageVersion } from "../base/package.ts";
 import { type BundleParts, planFunctions, shellText } from "../boot/bundle-plan.ts";
 import { from } from "../boot/intent.ts";
 import { readStartupTexts } from "../boot/read-enroot.ts";
@@ -26,7 +27,6 @@ import type { Cli } from "./cli.ts";
 import { openStored } from "./export-container.ts";
 import { openImage, readEpoch } from "./import-image.ts";
 import { directoriesOf, ENROOT_VERSION } from "./startup.ts";
-import { packageRoot, packageVersion } from "./version.ts";
 
 export interface BundleWish {
   /** The name of a stored image, or a SOURCE. */

@@ -6,8 +6,9 @@ import { indexLayer } from "./index-layer.ts";
 import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { ListingWriter, readListing } from "./listing.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
-import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
+import { type OpenSink, RootDiffers, type Sink, TooSmall } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
+import { unpackId } from "./task-ids.ts";
 import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
 
 /** What an attempt has taught the next one. */
@@ -80,7 +81,10 @@ async function attempt(one: Attempt): Promise<number> {
   const listings = await listingsOf(one);
   const read = image.layers.filter((_, index) => !listings.has(index));
   image.expect?.(read);
-  context.progress.expect(read.reduce((sum, { size = 0 }) => sum + size, 0));
+  context.progress.expect(
+    read.reduce((sum, { size = 0 }) => sum + size, 0),
+    read.map(unpackId),
+  );
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const listing = listings.get(index);
     if (listing === undefined) await mergeLayer(one, index, layer);
@@ -147,7 +151,7 @@ async function mergeListed(one: Attempt, index: number, layer: LayerRef, listing
 }
 
 /** Entries of a listing, after which the sink is asked for room. */
-const ROOM_AFTER = 1024;
+export const ROOM_AFTER = 1024;
 
 async function endLayer(merge: Merge, layer: LayerRef, read: (handler: TarHandler) => Promise<void>): Promise<void> {
   const missed = merge.endLayer();
@@ -160,6 +164,7 @@ async function learn(error: unknown, lessons: Lessons, image: SourceImage, conte
     lessons.root = error.root;
     return;
   }
+  if (error instanceof TooSmall) return;
   if (lessons.donor !== undefined && !(error instanceof RepeatedName)) {
     // Whatever it was, a file that takes no more links or a donor that somebody damaged: without it nothing is lost.
     lessons.donor = undefined;
@@ -173,5 +178,6 @@ async function learn(error: unknown, lessons: Lessons, image: SourceImage, conte
   task.done();
 }
 
-const layerTask = (layer: LayerRef, context: Context): Task =>
-  context.progress.task(`unpack ${layer.digest ?? layer.label}`, `unpack ${layer.label}`, layer.size);
+/** The task of reading a layer. */
+export const layerTask = (layer: LayerRef, context: Context): Task =>
+  context.progress.task(unpackId(layer), `unpack ${layer.label}`, layer.size);

@@ -10,6 +10,7 @@ import { capture } from "../../src/base/process.ts";
 import { importImage, importToFile, type OutputFormat, outputFormats } from "../../src/commands/import-image.ts";
 import { programFailure } from "../../src/image/sinks/program.ts";
 import { compressionOptions } from "../../src/image/sinks/squashfs.ts";
+import { filesOfChain, treeOfDisk } from "../support/disks.ts";
 import { importWords, preparedImage, startImport } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import {
@@ -25,7 +26,7 @@ import {
 
 const FORMATS = Object.keys(outputFormats) as OutputFormat[];
 /** Formats that are directories. */
-const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci";
+const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci" || format === "qcow2";
 
 const entries: Given[] = [
   { path: "./", kind: "directory", mode: 0o711 },
@@ -44,6 +45,8 @@ const entries: Given[] = [
 /** A tree written by a sink, as a directory. */
 async function treeOf(output: string, format: OutputFormat, directory: string): Promise<string[]> {
   if (format === "dir") return describeTree(output);
+  if (format === "raw") return treeOfDisk(output);
+  if (format === "qcow2") return treeOfDisk(filesOfChain(output).at(-1) ?? "");
   const unpacked = mkdtempSync(join(directory, "unpacked-"));
   const tree = join(unpacked, "rootfs");
   if (format === "squashfs") await capture("unsquashfs", ["-d", tree, "-no-progress", output]);

@@ -12,6 +12,7 @@ import { loadSettings } from "./base/settings-load.ts";
 import { beginWork, type Work } from "./base/work.ts";
 import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
 import {
+  type DiskWishes,
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
@@ -28,8 +29,14 @@ import { layoutOf } from "./store/layout.ts";
 
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
-export type { AskPassword, BootstrapOptions, BootstrapResult, IdMapping } from "./commands/bootstrap.ts";
-export type { OutputFormat } from "./commands/import-image.ts";
+export type {
+  AskPassword,
+  BootstrapFormat,
+  BootstrapOptions,
+  BootstrapResult,
+  IdMapping,
+} from "./commands/bootstrap.ts";
+export type { DiskWishes, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
@@ -141,6 +148,8 @@ export function importToFile(
       format?: OutputFormat;
       /** Its compression, such as `zstd:3`. */
       comp?: string;
+      /** What a disk is to be like: `qcow2` and `raw`. */
+      disk?: DiskWishes;
       /** What has the name gives way. */
       force?: boolean;
     } = {},
@@ -148,12 +157,13 @@ export function importToFile(
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, force } = options;
+    const { format = "squashfs", comp, disk, force } = options;
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
       format,
       ...(comp === undefined ? {} : { comp }),
+      ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),
     };
     const { digest, size } = await doImportToFile(context, layoutOf(context.settings), source, file);

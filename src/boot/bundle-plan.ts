@@ -9,6 +9,7 @@ import { DEVICES, type Facts } from "./facts.ts";
 import { from, type Intent, type Startup, type Value, type Variable } from "./intent.ts";
 import { lower } from "./lower.ts";
 import { DEFAULT_PATH } from "./lower-payload.ts";
+import { VARIABLE } from "./read-enroot.ts";
 import { type ImageRunConfig, readImageConfig } from "./read-image.ts";
 
 /** What a bundle is made of, apart from its root. */
@@ -60,8 +61,8 @@ function fieldWord(field: string): string {
 /** The same for a line of a configuration file, with ${NAME} replaced on the machine. */
 const lineWord = (line: string): string =>
   line
-    .split(/(\$\{[A-Za-z_][A-Za-z0-9_]*\})/)
-    .map((part, index) => (index % 2 === 1 ? `"$(value_of ${part.slice(2, -1)})"` : part === "" ? "" : fieldWord(part)))
+    .split(VARIABLE)
+    .map((part, index) => (index % 2 === 1 ? `"$(value_of ${part})"` : part === "" ? "" : fieldWord(part)))
     .join("") || "''";
 
 const opLine = ({ verb, origin }: Op, words: readonly string[]): string =>

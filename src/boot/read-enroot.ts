@@ -21,9 +21,12 @@ export interface StartupTexts {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** A variable of a line. Where the root lies is known only once it is there: the executor replaces that. */
+export const VARIABLE = /\$\{(?!(?:ENROOT|ROOTLING)_ROOTFS\})([A-Za-z_][A-Za-z0-9_]*)\}/g;
+
 /** Replaces ${NAME} by the caller's value; what is not set is nothing. */
 export const substitute = (text: string, caller: Environment): string =>
-  text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => caller[name] ?? "");
+  text.replace(VARIABLE, (_, name: string) => caller[name] ?? "");
 
 interface Line {
   readonly text: string;

@@ -21,6 +21,9 @@ export type AskPassword = (user: string, host: string) => Promise<string | undef
 /** The ids `start`, `start + 1`, … become `target`, `target + 1`, …: `count` of them. */
 export type IdMapping = readonly [start: number, target: number, count: number];
 
+/** What `bootstrap` makes in its directory. */
+export type BootstrapFormat = "dir" | "qcow2";
+
 /** What `bootstrap` is to do. */
 export interface BootstrapOptions {
   /**
@@ -30,8 +33,8 @@ export interface BootstrapOptions {
   uri: string;
   /** The directory. It is made where it is missing; one with files in it is refused, unless `force` says otherwise. */
   dest: string;
-  /** `dir`, the default: the files themselves. */
-  format?: "dir";
+  /** `dir`, the default: the files themselves. `qcow2`: a disk a layer, `layer-0.qcow2` and so on; start the last. */
+  format?: BootstrapFormat;
   /** User at the registry. */
   username?: string;
   /** The user's password, or what gives it once the registry asks for it. */

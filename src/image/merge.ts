@@ -41,9 +41,22 @@ interface Accepted {
 const nameOfFile = (accepted: Accepted | undefined): ByteString | undefined =>
   accepted?.file.kind === "file" ? accepted.file.path : undefined;
 
+/** What is told what a layer hides of those below it. */
+export interface Below {
+  /** Lower layers say nothing of `path`. */
+  hide(path: ByteString): void;
+  /** Nor of what is in the directory `path`. */
+  hideContent(path: ByteString): void;
+}
+
 export interface MergeOptions {
   maxEntries: number;
   warn(message: string): void;
+  /**
+   * One layer is merged alone, for a sink that has the lower ones already: whiteouts and the root's entry are passed
+   * on, and a link to a file that the layer has not so far is one to theirs, then and there.
+   */
+  below?: Below;
 }
 
 export class Merge {
@@ -61,6 +74,11 @@ export class Merge {
     this.#sink = sink;
     this.#options = options;
     this.#tree = new Tree(options.maxEntries);
+  }
+
+  /** Entries that were read so far. */
+  get entries(): number {
+    return this.#entries;
   }
 
   /** Bytes of content that entered the tree. */
@@ -161,6 +179,7 @@ export class Merge {
     const broken = this.#links.unresolved();
     if (broken?.loop) throw linkLoop(broken.path, broken.target);
     if (broken !== undefined) throw brokenLink(broken.path, broken.target, undefined);
+    if (this.#options.below !== undefined) return;
     for (const path of this.#tree.undescribed()) this.#emit({ ...UNDESCRIBED, path });
   }
 
@@ -181,12 +200,12 @@ export class Merge {
 
   #accept(entry: Entry, layer: number, ordinal: number, label: string, indexed: boolean): Accepted | undefined {
     const whiteout = whiteoutOf(entry.path, label);
-    if (whiteout?.kind === "remove") this.#tree.hide(whiteout.path, layer);
-    if (whiteout?.kind === "opaque") this.#tree.hideContent(whiteout.path, layer);
+    if (whiteout?.kind === "remove") this.#hide(whiteout.path, layer);
+    if (whiteout?.kind === "opaque") this.#hideContent(whiteout.path, layer);
     if (whiteout !== undefined) return undefined;
     // To overlayfs such a device is a whiteout. It would make the name vanish, so it does that here and now.
     if (entry.kind === "character" && entry.major === 0 && entry.minor === 0) {
-      this.#tree.hide(entry.path, layer);
+      this.#hide(entry.path, layer);
       return undefined;
     }
     const placement =
@@ -202,9 +221,8 @@ export class Merge {
     }
     if (entry.kind === "directory") {
       if (placement === "hidden") return undefined;
-      if (entry.path !== "") return { file: entry, links: [] };
-      this.root = entry;
-      return undefined;
+      if (entry.path === "") this.root = entry;
+      return entry.path !== "" || this.#options.below !== undefined ? { file: entry, links: [] } : undefined;
     }
     return entry.kind === "link"
       ? this.#acceptLink(entry, placement, layer, label)
@@ -230,8 +248,19 @@ export class Merge {
     const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
     if (placement === "new") paths.push(entry.path);
     else this.#links.passCovered(entry.path, finding);
-    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name, entry);
+    const present = finding.kind === "there" || (finding.kind === "expected" && this.#options.below !== undefined);
+    if (present) for (const path of paths) this.#emitLink(path, finding.name, entry);
     else this.#links.wait(finding, paths, layer);
+  }
+
+  #hide(path: ByteString, layer: number): void {
+    if (this.#options.below === undefined) this.#tree.hide(path, layer);
+    else this.#options.below.hide(path);
+  }
+
+  #hideContent(path: ByteString, layer: number): void {
+    if (this.#options.below === undefined) this.#tree.hideContent(path, layer);
+    else this.#options.below.hideContent(path);
   }
 
   /** A link says what its file is: some unpackers, docker's among them, give the file what its last link says. */

@@ -49,3 +49,10 @@ export class RootDiffers extends Error {
     this.root = root;
   }
 }
+
+/** What was begun is too small for the image: the import starts anew, and the sink's next one is larger. */
+export class TooSmall extends Error {
+  constructor() {
+    super("what was begun is too small for the image");
+  }
+}

@@ -22,6 +22,8 @@ export interface SquashfsOptions {
   /** Options of mksquashfs in place of those that `comp` stands for. */
   words?: readonly string[] | undefined;
   force: boolean;
+  /** Everything belongs to root, the directory / too: it takes no user namespace then. */
+  rootOwned?: boolean | undefined;
   /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
   sourceDateEpoch?: string | undefined;
 }
@@ -62,7 +64,7 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
     const temporary = temporaryName(options.output);
     await claim(temporary, options.output);
     const { uid, gid } = root ?? USUAL_ROOT;
-    const enter = await runningAs(uid, gid, temporary);
+    const enter = options.rootOwned ? asWeAre : await runningAs(uid, gid, temporary);
     return new SquashfsSink([program, ...compression], enter, temporary, options, image, root, context);
   };
 }
@@ -115,7 +117,7 @@ class SquashfsSink implements Sink {
       program,
       ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
       ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
-      ...["-root-mode", this.#root.mode.toString(8)],
+      ...["-root-mode", this.#root.mode.toString(8), ...(options.rootOwned ? ["-all-root"] : [])],
       ...compression,
     ]);
     this.#running = run(file, args, {

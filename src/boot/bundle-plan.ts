@@ -6,10 +6,10 @@ import { Failure } from "../base/errors.ts";
 import { check } from "../plan/check.ts";
 import type { Op } from "../plan/plan.ts";
 import { DEVICES, type Facts } from "./facts.ts";
+import { VARIABLE } from "./fstab.ts";
 import { from, type Intent, type Startup, type Value, type Variable } from "./intent.ts";
 import { lower } from "./lower.ts";
 import { DEFAULT_PATH } from "./lower-payload.ts";
-import { VARIABLE } from "./read-enroot.ts";
 import { type ImageRunConfig, readImageConfig } from "./read-image.ts";
 
 /** What a bundle is made of, apart from its root. */

@@ -3,6 +3,7 @@
  * texts (startup-files.ts); this is pure.
  */
 import { Failure } from "../base/errors.ts";
+import { VARIABLE } from "./fstab.ts";
 import type { Startup, Variable } from "./intent.ts";
 
 /** A file and what is in it; `name` as messages show it. */
@@ -20,9 +21,6 @@ export interface StartupTexts {
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
-
-/** A variable of a line. Where the root lies is known only once it is there: the executor replaces that. */
-export const VARIABLE = /\$\{(?!(?:ENROOT|ROOTLING)_ROOTFS\})([A-Za-z_][A-Za-z0-9_]*)\}/g;
 
 /** Replaces ${NAME} by the caller's value; what is not set is nothing. */
 export const substitute = (text: string, caller: Environment): string =>

@@ -31,6 +31,7 @@ const ENDINGS = {
   dir: "",
   qcow2: ".qcow2",
   raw: ".raw",
+  initramfs: ".img",
 } as const;
 
 export const define = (cli: Cli) =>

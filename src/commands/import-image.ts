@@ -14,7 +14,7 @@ import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
-import { tarSink } from "../image/sinks/tar.ts";
+import { initramfsSink, tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
@@ -105,6 +105,7 @@ export const outputFormats = {
   "oci-archive": "a tar of an OCI image layout",
   qcow2: "a disk, one file a layer",
   raw: "a disk in one file",
+  initramfs: "an initial RAM file system",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
@@ -142,6 +143,7 @@ const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   dir: "tree",
   tar: "file",
   oci: "directory",
+  initramfs: "file",
   qcow2: "directory",
   raw: "file",
   "oci-archive": "file",
@@ -231,6 +233,8 @@ export function outputSink(options: FileImportOptions, context: Context, owners?
       );
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
+    case "initramfs":
+      return initramfsSink({ output, comp: comp ?? "gzip", force });
     case "oci":
     case "oci-archive":
       return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });

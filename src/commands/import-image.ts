@@ -7,12 +7,14 @@ import { variableOf } from "../base/settings.ts";
 import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
 import { copyImage } from "../image/copy.ts";
+import { buildLayered } from "../image/layered.ts";
 import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
+import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
-import { tarSink } from "../image/sinks/tar.ts";
+import { initramfsSink, tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
@@ -101,6 +103,9 @@ export const outputFormats = {
   tar: "a tar file",
   oci: "an OCI image layout",
   "oci-archive": "a tar of an OCI image layout",
+  qcow2: "a disk, one file a layer",
+  raw: "a disk in one file",
+  initramfs: "an initial RAM file system",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
@@ -138,13 +143,27 @@ const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   dir: "tree",
   tar: "file",
   oci: "directory",
+  initramfs: "file",
+  qcow2: "directory",
+  raw: "file",
   "oci-archive": "file",
 };
 
-/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
-export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
-  await checkOutput(output, kinds[format], force);
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. `flatten`: a disk in one file. */
+export const checkPlace = async (
+  output: string,
+  format: OutputFormat,
+  force = false,
+  flatten = false,
+): Promise<void> => {
+  await checkOutput(output, flatten ? "file" : kinds[format], force);
 };
+
+/** What a disk is to be like. */
+export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
+  /** One qcow2 file in place of one for each layer. */
+  flatten?: boolean;
+}
 
 export interface FileImportOptions {
   output: string;
@@ -155,6 +174,7 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  disk?: DiskWishes;
   /** Owners and a password other than the image's. */
   alterations?: Alterations;
   platform?: Platform;
@@ -176,6 +196,9 @@ export async function importToFile(
   const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
+    if (options.format === "qcow2" && !options.disk?.flatten) {
+      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context, alterations);
+    }
     if (options.layers === "keep") return await copyImage(image, copyOptions(options), context);
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
@@ -204,16 +227,35 @@ export function outputSink(options: FileImportOptions, context: Context, owners?
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
+      return squashfsSink(
+        { output, ...compressionOf(comp, context), force, rootOwned: options.enroot, sourceDateEpoch },
+        context,
+      );
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
+    case "initramfs":
+      return initramfsSink({ output, comp: comp ?? "gzip", force });
     case "oci":
     case "oci-archive":
       return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context, owners);
-      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+      checkNoCompression(comp, "a directory");
+      return directorySink(output, force, context, owners);
+    case "qcow2":
+    case "raw":
+      return diskSink(diskOptions(options, options.format), context);
   }
+}
+
+function diskOptions(options: FileImportOptions, format: DiskOptions["format"]): DiskOptions {
+  checkNoCompression(options.comp, "a disk");
+  const { output, force = false, disk: { size, fileSystem } = {} } = options;
+  return { output, format, force, size, fileSystem };
+}
+
+function checkNoCompression(comp: string | undefined, what: string): void {
+  if (comp === undefined) return;
+  throw new Failure("E_USAGE", `${what} is not compressed`, { where: "--comp", mend: "leave it out" });
 }
 
 function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {

@@ -42,6 +42,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   doctor: { about: "try what this host offers", load: () => import("./doctor.ts") },
   compat: { about: "install the names of other programs", load: () => import("./compat.ts") },
   completion: { about: "print the completion of a shell", load: () => import("./completion.ts") },
+  bootfs: { about: "make the file system that a guest starts from", load: () => import("./bootfs.ts") },
   init: { about: "check a guest's init.yml, or show its steps", load: () => import("./init.ts") },
   tolerant: {
     about: "run a program, a directory of them or a script",

@@ -11,6 +11,7 @@ import { Connections } from "./http.ts";
 import { assembleImage } from "./image.ts";
 import { manifestFailure } from "./json.ts";
 import { ACCEPTED, type Document, type IndexEntry, resolveManifest } from "./manifest.ts";
+import { checkRegistry } from "./policy-check.ts";
 import { type DockerReference, shortName } from "./reference.ts";
 import { type RegistriesConf, readRegistriesConf } from "./registries-conf.ts";
 import { mayBeElsewhere, Repositories } from "./repositories.ts";
@@ -39,6 +40,7 @@ async function openCandidate(
   context: OpenContext,
 ): Promise<SourceImage> {
   const name = shortName(reference);
+  const check = checkRegistry(reference, `docker://${name}`, context);
   const connections = new Connections(context.settings, context.registry.env);
   const repositories = openRepositories(reference, conf, connections, context);
   const stop = new AbortController();
@@ -54,7 +56,8 @@ async function openCandidate(
         ? await fetchTagged(repositories, reference.tag ?? "latest", context)
         : await fetchDocument(repositories, { digest: reference.digest }, context);
     const fetch = (entry: IndexEntry) => fetchDocument(repositories, entry, context);
-    const { document, manifest } = await resolveManifest(start, context.platform, fetch, name);
+    const { document, manifest, digests } = await resolveManifest(start, context.platform, fetch, name);
+    await check(repositories, digests);
     const config = await fetchConfig(repositories, manifest.config, context);
     const parts = { document, manifest, config, name, close, open: downloads.open };
     const image = assembleImage(parts, context);

@@ -4,6 +4,12 @@ import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { parseDigest } from "../digest.ts";
 import type { Digest, Platform } from "../types.ts";
+import {
+  type DebootstrapReference,
+  parseDebootstrap,
+  parseVirtBuilder,
+  type VirtBuilderReference,
+} from "./built-reference.ts";
 
 /** An image in a registry. */
 export interface DockerReference {
@@ -27,6 +33,8 @@ export interface DaemonReference {
 }
 
 export type SourceReference =
+  | DebootstrapReference
+  | VirtBuilderReference
   | DockerReference
   /** An OCI image layout; without `reference`, its only image. */
   | { kind: "oci"; directory: string; reference: string | undefined }
@@ -49,7 +57,7 @@ const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
 
 const SOURCES =
   "docker://[REGISTRY/]NAME[:TAG], dockerd://NAME, podman://NAME, oci:DIRECTORY[:REF], oci-archive:FILE[:REF], " +
-  "docker-archive:FILE[:REF], dir:DIRECTORY, " +
+  "docker-archive:FILE[:REF], dir:DIRECTORY, debootstrap:SUITE, virt-builder://TEMPLATE, " +
   "a tar or squashfs FILE such as ./rootfs.tar.gz, - for standard input, or host:";
 
 // distribution-spec and docker's reference grammar.
@@ -70,6 +78,8 @@ export function parseSource(text: string): SourceReference {
   if (daemon === "dockerd" || daemon === "podman") return parseDaemon(text, daemon, image);
   if (text === "-") return { kind: "stdin" };
   if (text.startsWith(CACHED)) return { kind: "cached", digest: parseDigest(text.slice(CACHED.length), "the source") };
+  const built = /^(debootstrap:(?:\/\/)?|virt-builder:\/\/)(.*)$/s.exec(text);
+  if (built !== null) return parseBuilt(text, built[1] ?? "", built[2] ?? "");
   const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
   if (local !== undefined) return parseLocal(text, local, rest);
   if (text.startsWith("file://")) return { kind: "file", file: text.slice("file://".length) };
@@ -82,6 +92,11 @@ export function parseSource(text: string): SourceReference {
 
 function sourceFailure(text: string, why: string): Failure {
   return new Failure("E_SOURCE", `${why}: ${escapeText(text.slice(0, 300))}`, { mend: `use ${SOURCES}` });
+}
+
+function parseBuilt(text: string, scheme: string, rest: string): SourceReference {
+  const fail = (why: string) => sourceFailure(text, why);
+  return scheme.startsWith("debootstrap") ? parseDebootstrap(rest, fail) : parseVirtBuilder(rest, fail);
 }
 
 function parseDocker(text: string): DockerReference {
@@ -178,7 +193,7 @@ export function shortName(reference: DockerReference): string {
 export function pinnedSource(text: string, digest: Digest, cwd: string): string {
   const reference = parseSource(text);
   if (reference.kind === "docker") return `docker://${reference.registry}/${reference.name}@${digest}`;
-  if (["dockerd", "podman", "cached"].includes(reference.kind)) return text;
+  if (["dockerd", "podman", "cached", "debootstrap", "virt-builder"].includes(reference.kind)) return text;
   const [, scheme = "", path = ""] = /^(file:\/\/|[a-z][a-z-]*:)?(.*)$/s.exec(text) ?? [];
   return path === "" || path === "-" ? text : `${scheme}${resolve(cwd, path)}`;
 }

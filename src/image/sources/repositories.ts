@@ -21,6 +21,21 @@ export class Repositories {
     this.#context = context;
   }
 
+  /** What only some may have, such as a signature: undefined where none has it. Nobody is left out for that. */
+  async find<T>(question: (repository: Repository) => Promise<T>): Promise<T | undefined> {
+    for (const [index, repository] of this.#list.entries()) {
+      if (index < this.#from) continue;
+      try {
+        return await question(repository);
+      } catch (error) {
+        throwIfAborted(this.#context.signal);
+        const missing = error instanceof Failure && error.code === "E_NOT_FOUND";
+        if (!missing && (index === this.#list.length - 1 || !mayBeElsewhere(error))) throw error;
+      }
+    }
+    return undefined;
+  }
+
   /** Asks one after the other until one has it. The failure is that of the last: the registry itself. */
   async ask<T>(question: (repository: Repository) => Promise<T>): Promise<T> {
     for (let i = this.#from; ; i++) {

@@ -37,7 +37,8 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- gnupg            gpg              signs images
 -t- gpgv             gpgv             verifies such signatures
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
--t- qemu-utils       qemu-img         checks them as well
+--b libguestfs-tools guestfish        peer: disks; its appliance needs a kernel in /boot, linux-image-amd64 say
+-tb qemu-utils       qemu-img         checks them as well
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
 -t- slurmd           slurmd           the same: the daemon of a node

@@ -10,7 +10,13 @@ import { packageVersion } from "./base/package.ts";
 import { silentProgress } from "./base/progress.ts";
 import { loadSettings } from "./base/settings-load.ts";
 import { beginWork, type Work } from "./base/work.ts";
-import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
+import {
+  type AlterOptions,
+  alterationsOf,
+  type BootstrapOptions,
+  type BootstrapResult,
+  bootstrap as doBootstrap,
+} from "./commands/bootstrap.ts";
 import {
   type DiskWishes,
   importImage as doImport,
@@ -30,6 +36,7 @@ import { layoutOf } from "./store/layout.ts";
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
 export type {
+  AlterOptions,
   AskPassword,
   BootstrapFormat,
   BootstrapOptions,
@@ -71,6 +78,24 @@ export interface SourceOptions {
   insecure?: boolean;
   /** No TLS. */
   plainHttp?: boolean;
+}
+
+/** What `importImage` takes. */
+export interface ImportImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The name that the image gets; by default after its source. */
+  name?: string;
+}
+
+/** What `importToFile` takes. */
+export interface ImportToFileOptions extends SourceOptions, AlterOptions, CommonOptions, ProgressOptions {
+  /** What is written; by default a squashfs file. */
+  format?: OutputFormat;
+  /** Its compression, such as `zstd:3`. */
+  comp?: string;
+  /** What a disk is to be like: `qcow2` and `raw`. */
+  disk?: DiskWishes;
+  /** What has the name gives way. */
+  force?: boolean;
 }
 
 /** An image in the store. */
@@ -124,10 +149,7 @@ export function bootstrap(options: BootstrapOptions & CommonOptions & ProgressOp
 }
 
 /** Imports an image into the store, or finds it there, and gives it a name: by default after its source. */
-export function importImage(
-  source: string,
-  options: SourceOptions & CommonOptions & ProgressOptions & { name?: string } = {},
-): ImageWork<Image> {
+export function importImage(source: string, options: ImportImageOptions = {}): ImageWork<Image> {
   return work(options, async (tell) => {
     const { context, status, chosen } = importOf(source, options, tell);
     const named: ImportOptions = { ...chosen, ...(options.name === undefined ? {} : { name: options.name }) };
@@ -141,18 +163,7 @@ export function importImage(
 export function importToFile(
   source: string,
   output: string,
-  options: SourceOptions &
-    CommonOptions &
-    ProgressOptions & {
-      /** What is written; by default a squashfs file. */
-      format?: OutputFormat;
-      /** Its compression, such as `zstd:3`. */
-      comp?: string;
-      /** What a disk is to be like: `qcow2` and `raw`. */
-      disk?: DiskWishes;
-      /** What has the name gives way. */
-      force?: boolean;
-    } = {},
+  options: ImportToFileOptions = {},
 ): ImageWork<WrittenImage> {
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
@@ -162,6 +173,7 @@ export function importToFile(
       ...chosen,
       output: resolve(output),
       format,
+      alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
       ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),

@@ -18,6 +18,7 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/^ssh |podman:|cuda:|--device|\.run/, "needs another machine, a daemon or devices"],
   [/4711/, "a pid of the moment"],
   [/…/, "a digest of the moment"],
+  [/--root-password/, "the images of the test have no /etc/shadow"],
   [/subids/, "needs subordinate ids"],
   [/apt-get/, "needs a whole Debian: npm start boots one"],
   [/aarch64/, "the registry of the test has this machine's images only"],

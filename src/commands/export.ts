@@ -9,7 +9,7 @@ import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { type DiskFlags, diskWishes, withDiskFlags } from "./disk-words.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { type ExportOptions, exportContainer, exportDirectory } from "./export-container.ts";
-import { checkPlace, FORMATS, formatOf } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, isOci } from "./import-image.ts";
 
 interface Options extends DiskFlags {
   output?: string;
@@ -23,7 +23,16 @@ interface Options extends DiskFlags {
 }
 
 /** What the output is called if nobody says. */
-const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", dir: "", qcow2: ".qcow2", raw: ".raw" } as const;
+const ENDINGS = {
+  squashfs: ".sqsh",
+  tar: ".tar",
+  oci: ".oci",
+  "oci-archive": ".oci.tar",
+  dir: "",
+  qcow2: ".qcow2",
+  raw: ".raw",
+  initramfs: ".img",
+} as const;
 
 export const define = (cli: Cli) =>
   withProgress(
@@ -43,7 +52,7 @@ export const define = (cli: Cli) =>
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
     )
     .option("--enroot", "as enroot does: all files root's, without /dev's content and what was made to mount on")
     .option("-f, --force", "replace the output if it exists")
@@ -54,7 +63,7 @@ export const define = (cli: Cli) =>
       const shown = directory === undefined ? name : basename(directory);
       const format = formatOf(options.format);
       const disk = diskWishes(options, format);
-      if (options.enroot && (format === "oci" || format === "qcow2" || format === "raw")) {
+      if (options.enroot && (isOci(format) || format === "qcow2" || format === "raw")) {
         throw new Failure("E_USAGE", `with the format ${format} there are no files of enroot's`, {
           where: "--enroot",
           mend: "leave it out",

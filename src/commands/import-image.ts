@@ -6,6 +6,7 @@ import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
+import { copyImage } from "../image/copy.ts";
 import { buildLayered } from "../image/layered.ts";
 import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
 import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
@@ -13,7 +14,7 @@ import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
-import { tarSink } from "../image/sinks/tar.ts";
+import { initramfsSink, tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
@@ -100,15 +101,19 @@ export const outputFormats = {
   squashfs: "a squashfs file",
   dir: "a directory",
   tar: "a tar file",
-  oci: "an OCI image layout of one layer",
+  oci: "an OCI image layout",
+  "oci-archive": "a tar of an OCI image layout",
   qcow2: "a disk, one file a layer",
   raw: "a disk in one file",
+  initramfs: "an initial RAM file system",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
 
 /** The same for help texts: `squashfs (a squashfs file)`. */
 export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+export const isOci = (format: OutputFormat): boolean => format === "oci" || format === "oci-archive";
 
 const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
 
@@ -121,13 +126,27 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+/** How many layers an OCI image gets: those that its source has, or one with the merged tree. */
+export type LayerChoice = "keep" | "one";
+
+/** The choice of `--layers`. Throws E_USAGE, also where the format has none. */
+export function layersOf(text: string | undefined, format: OutputFormat): LayerChoice {
+  if (text === undefined) return "one";
+  const usage = (what: string, mend: string) => new Failure("E_USAGE", what, { where: "--layers", mend });
+  if (text !== "keep" && text !== "one") throw usage("not a choice of layers", "use keep or one");
+  if (isOci(format)) return text;
+  throw usage(`${format} has no layers`, "use --format oci or oci-archive, or leave it out");
+}
+
 const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   squashfs: "file",
   dir: "tree",
   tar: "file",
   oci: "directory",
+  initramfs: "file",
   qcow2: "directory",
   raw: "file",
+  "oci-archive": "file",
 };
 
 /** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. `flatten`: a disk in one file. */
@@ -149,6 +168,8 @@ export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
+  /** Of OCI images; one if not given. */
+  layers?: LayerChoice;
   /** Compression, such as `zstd:3`; each format has a default, that of squashfs is the setting SQUASH_OPTIONS. */
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
@@ -178,6 +199,7 @@ export async function importToFile(
     if (options.format === "qcow2" && !options.disk?.flatten) {
       return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context, alterations);
     }
+    if (options.layers === "keep") return await copyImage(image, copyOptions(options), context);
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
@@ -193,17 +215,29 @@ export function readEpoch(): string | undefined {
   throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
 }
 
+const copyOptions = ({ output, force = false, format, comp }: FileImportOptions) => ({
+  ...{ output, force, comp, form: ociForm(format), sourceDateEpoch: readEpoch() },
+});
+
+const ociForm = (format: OutputFormat): "archive" | "directory" => (format === "oci-archive" ? "archive" : "directory");
+
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
 export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
+      return squashfsSink(
+        { output, ...compressionOf(comp, context), force, rootOwned: options.enroot, sourceDateEpoch },
+        context,
+      );
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
+    case "initramfs":
+      return initramfsSink({ output, comp: comp ?? "gzip", force });
     case "oci":
-      return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
+    case "oci-archive":
+      return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
       checkNoCompression(comp, "a directory");
       return directorySink(output, force, context, owners);

@@ -12,7 +12,7 @@ import { type AlterFlags, alterationsOf, alterSteps, withAlterFlags } from "./al
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { type DiskFlags, diskWishes, withDiskFlags } from "./disk-words.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { checkPlace, FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, importImage, importToFile, isOci, layersOf } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -20,6 +20,7 @@ interface Options extends RegistryFlags, PlatformFlags, AlterFlags, DiskFlags {
   output?: string;
   format?: string;
   comp?: string;
+  layers?: string;
   name?: string;
   force?: boolean;
   enroot?: boolean;
@@ -39,8 +40,10 @@ export const define = (cli: Cli) =>
               "rootling import docker://debian:12",
               "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
               "rootling import oci:./layout:latest -o app.sqsh",
+              "rootling import docker://debian:12 -o debian.tar --format oci-archive --layers keep",
               "rootling import rootfs.tar.gz -o rootfs --format dir",
-              "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
+              "rootling import rootfs.tar.gz -o guest.tar --format tar --idmap 0:100000:65536",
+              "rootling import docker://debian:12 -o guest --format dir --root-password file:password",
               "rootling import docker://debian:12 -o debian.qcow2 --format qcow2 --flatten --disk-size 20G",
               "rootling import podman://localhost/app:1 -o app.sqsh",
               "rootling import 'debootstrap:bookworm?variant=minbase&include=openssh-server,sudo' --name bookworm",
@@ -62,14 +65,21 @@ export const define = (cli: Cli) =>
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
+    )
+    .option(
+      "--layers <how>",
+      "of an OCI image: one with the merged tree (one), or those of the source (keep); one if not given",
     )
     .option(
       "--enroot",
       "make the output as enroot does: all files root's, no devices, /etc/rc, /etc/fstab and /etc/environment from the configuration",
     )
     .option("-n, --name <name>", "name of the stored image")
-    .option("--map <ids>", "also unpack it with the owners of this id map, as of `run`")
+    .option(
+      "--map <ids>",
+      "also unpack it with the owners of this id map, as of `run`; with --output: a directory of them",
+    )
     .option("-f, --force", "replace the output if it exists")
     .option("--json", "print what was made as JSON")
     .action(async (source: string, options: Options) => {
@@ -90,6 +100,7 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
     "format",
     "force",
     "comp",
+    "layers",
     "enroot",
     "diskSize",
     "fs",
@@ -125,16 +136,20 @@ async function intoStore(cli: Cli, source: string, options: Options): Promise<vo
 }
 
 async function intoFile(cli: Cli, source: string, path: string, options: Options): Promise<void> {
-  for (const flag of ["name", "map"] as const) {
-    if (options[flag] !== undefined)
-      throw usage(`--${flag} is for stored images`, `--${flag}`, `leave out --${flag} or --output`);
-  }
+  if (options.name !== undefined) throw usage("--name is for stored images", "--name", "leave out --name or --output");
   const output = resolve(path);
   const format = formatOf(options.format);
-  if (options.enroot && format === "oci") {
+  const layers = layersOf(options.layers, format);
+  if (options.enroot && isOci(format)) {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }
-  if (options.enroot && (options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
+  if (layers === "keep" && (options.idmap ?? options.uidmap ?? options.gidmap ?? options.rootPassword) !== undefined) {
+    throw usage("layers that are kept are not changed", "--layers", "use --layers one, or leave out the changes");
+  }
+  if (options.map !== undefined && format !== "dir") {
+    throw usage("--map is for stored images and directories", "--map", "use --idmap, --uidmap and --gidmap");
+  }
+  if (options.enroot && (options.map ?? options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
     throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
   }
   const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;
@@ -155,7 +170,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   const { digest, size } = await importToFile(context, cli.layout, source, {
     output,
     registry: registryOptions(options, context),
-    ...{ format, disk },
+    ...{ format, disk, layers },
     alterations: await alterationsOf(options, context, stdin),
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...chosen(options),

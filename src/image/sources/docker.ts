@@ -1,4 +1,5 @@
 /** Images in registries: manifest and configuration first, layers into the blob cache, several at a time. */
+import type { Context } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { limits } from "../limits.ts";
@@ -15,6 +16,7 @@ import { type DockerReference, shortName } from "./reference.ts";
 import { type RegistriesConf, readRegistriesConf } from "./registries-conf.ts";
 import { mayBeElsewhere, Repositories } from "./repositories.ts";
 import { Retries } from "./retry.ts";
+import type { Shared } from "./session.ts";
 import type { OpenContext } from "./source.ts";
 
 /** Opens an image of a registry. An image named by digest whose documents are cached needs no network. */
@@ -78,17 +80,27 @@ function openRepositories(
   connections: Connections,
   context: OpenContext,
 ): Repositories {
+  const shared = sharedOf(reference, conf, connections, context);
+  return new Repositories(endpointsOf(reference, conf, context.registry), shared, context);
+}
+
+/** What is the same for all that is asked of the places of an image. */
+export function sharedOf(
+  reference: DockerReference,
+  conf: RegistriesConf | undefined,
+  connections: Connections,
+  context: Context & Pick<OpenContext, "registry">,
+): Shared {
   const { signal, registry: options } = context;
   const helpers = conf?.credentialHelpers ?? [];
   const warn = (message: string) => context.warn(message);
-  const shared = {
+  return {
     connections,
     retries: new Retries(context),
     credentials: new CredentialStore({ options, helpers, signal, warn }, reference.user),
     signal,
     shown: `docker://${shortName(reference)}`,
   };
-  return new Repositories(endpointsOf(reference, conf, options), shared, context);
 }
 
 /** What a tag means now. Kept, so that the same image named by its digest needs no network. */

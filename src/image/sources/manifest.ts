@@ -25,7 +25,7 @@ export interface Document {
 
 export interface Manifest {
   config: BlobInfo;
-  layers: BlobInfo[];
+  layers: (BlobInfo & { mediaType?: string })[];
 }
 
 export interface IndexEntry extends BlobInfo {
@@ -105,10 +105,11 @@ function parseManifest(json: JsonObject, where: string): Manifest {
   if (config.size > limits.configBytes) throw tooLarge(`an image configuration of ${config.size} bytes`, where);
   const layers = json.layers.map((item: unknown) => {
     if (!isObject(item)) throw manifestFailure("a layer that is no object", where);
-    if (typeof item.mediaType === "string" && item.mediaType.endsWith("+encrypted")) {
+    const { mediaType } = item;
+    if (typeof mediaType === "string" && mediaType.endsWith("+encrypted")) {
       throw manifestFailure("an encrypted layer, which is not supported", where);
     }
-    return parseBlob(item, where);
+    return { ...parseBlob(item, where), ...(typeof mediaType === "string" ? { mediaType } : {}) };
   });
   return { config, layers };
 }

@@ -47,6 +47,8 @@ export type SourceReference =
   /** A tar of a root file system from standard input. */
   | { kind: "stdin" }
   | { kind: "directory"; directory: string }
+  /** An image whose manifest, configuration and layers the blob cache has, as `commit` makes it. */
+  | { kind: "cached"; digest: Digest }
   /** The root of this machine: boots without an import. */
   | { kind: "host" };
 
@@ -63,6 +65,11 @@ const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$/;
 
+const CACHED = "cache:";
+
+/** The SOURCE text of an image that the blob cache has. */
+export const cachedSource = (digest: Digest): string => `${CACHED}${digest}`;
+
 /** What a SOURCE text means. Throws E_SOURCE. Whether it exists is not looked at. */
 export function parseSource(text: string): SourceReference {
   if (text === "host:") return { kind: "host" };
@@ -70,6 +77,7 @@ export function parseSource(text: string): SourceReference {
   const [, daemon, image = ""] = /^(dockerd|podman):\/\/(.*)$/s.exec(text) ?? [];
   if (daemon === "dockerd" || daemon === "podman") return parseDaemon(text, daemon, image);
   if (text === "-") return { kind: "stdin" };
+  if (text.startsWith(CACHED)) return { kind: "cached", digest: parseDigest(text.slice(CACHED.length), "the source") };
   const built = /^(debootstrap:(?:\/\/)?|virt-builder:\/\/)(.*)$/s.exec(text);
   if (built !== null) return parseBuilt(text, built[1] ?? "", built[2] ?? "");
   const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
@@ -185,7 +193,7 @@ export function shortName(reference: DockerReference): string {
 export function pinnedSource(text: string, digest: Digest, cwd: string): string {
   const reference = parseSource(text);
   if (reference.kind === "docker") return `docker://${reference.registry}/${reference.name}@${digest}`;
-  if (["dockerd", "podman", "debootstrap", "virt-builder"].includes(reference.kind)) return text;
+  if (["dockerd", "podman", "cached", "debootstrap", "virt-builder"].includes(reference.kind)) return text;
   const [, scheme = "", path = ""] = /^(file:\/\/|[a-z][a-z-]*:)?(.*)$/s.exec(text) ?? [];
   return path === "" || path === "-" ? text : `${scheme}${resolve(cwd, path)}`;
 }

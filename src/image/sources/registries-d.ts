@@ -88,7 +88,7 @@ function files(env: Environment): string[] {
 async function readYaml(path: string): Promise<unknown> {
   try {
     if (statSync(path).size > LARGEST_FILE) throw invalid("it is too long", path);
-    const { parse } = await import("yaml");
+    const { parse } = await import("../../base/yaml.ts");
     return parse(readFileSync(path, "utf8"), { logLevel: "error" });
   } catch (error) {
     throw error instanceof Failure ? error : invalid(errnoOf(error) ?? "not valid YAML", path);

@@ -2,7 +2,8 @@
 import { type Context, throwIfAborted } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Endpoint } from "./endpoints.ts";
-import { Repository, type Shared } from "./registry.ts";
+import { Repository } from "./registry.ts";
+import type { Shared } from "./session.ts";
 
 /** What another place may do better. What was interrupted, forbidden or too large is so everywhere. */
 const ELSEWHERE = new Set(["E_NOT_FOUND", "E_DENIED", "E_NETWORK", "E_REGISTRY", "E_CERTIFICATE", "E_DIGEST"]);

@@ -3,6 +3,7 @@ import type { Context } from "../../base/context.ts";
 import { escapeText } from "../../base/text.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
+import { openCached } from "./cached.ts";
 import { openDaemon } from "./daemon.ts";
 import { openDebootstrap } from "./debootstrap.ts";
 import { openDirectory, openHost } from "./directory.ts";
@@ -67,6 +68,8 @@ export async function openSource(text: string, options: SourceOptions, context: 
       return openStandardInput(open);
     case "directory":
       return openDirectory(reference.directory, open);
+    case "cached":
+      return openCached(reference.digest, open);
     case "debootstrap":
       return openDebootstrap(reference, open);
     case "virt-builder":

@@ -134,7 +134,7 @@ int main(int argc, char **argv) {
     return STATUS_FAILURE;
   }
   struct state state = {.plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
-                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .report = report, .status = -1};
+                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .services = -1, .report = report, .status = -1};
   if (!plan.detached) state.ignored = ignored; /* What is detached has left the caller's session. */
   timeline_prepare(&plan);
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */

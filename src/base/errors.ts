@@ -56,6 +56,7 @@ export const failureCodes = {
   E_LAYER: "a layer is not a valid archive",
   E_LIMIT: "an image is larger or deeper than the limits allow",
   E_CDI: "a spec of the Container Device Interface cannot be understood",
+  E_SUBHOST: "the configuration of a subhost has a mistake",
   E_HOOK: "a hook or a configuration script failed",
   E_SPACE: "a file system is full",
   E_READ_ONLY: "a file system or directory cannot be written to",

@@ -339,6 +339,16 @@ const hook = ({ verb, fields, call, errno, detail }: StepFailure): Words => ({
   mend: "see what it said above; a hook that is not executable is left out",
 });
 
+/** A command line of a subhost's configuration. */
+const hostCommand = ({ fields, call, errno, detail }: StepFailure): Words => ({
+  code: "E_HOOK",
+  what:
+    call === "command"
+      ? `${escapeText(fields[2] ?? "")} ended with ${escapeText(detail)}`
+      : `${escapeText(fields[2] ?? "")} cannot be run: ${reason(errno, call)}`,
+  mend: "see what it said above; nothing was started",
+});
+
 const rootFile = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_IO",
   what: `${escapeText(fields[0] ?? "")} of the root cannot be read: ${reason(errno, call)}`,
@@ -387,6 +397,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "hook-mounts": line,
   hook,
   "runtime-hook": hook,
+  "host-command": hostCommand,
   "hook-rc": hook,
   "rc-local": (failure) => rootFile({ ...failure, fields: ["/etc/rc.local"] }),
   "variables-file": rootFile,

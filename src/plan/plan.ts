@@ -147,9 +147,23 @@ const verbs = {
   seccomp: { side: "inside", fields: ["profile", "program"], about: "refuse system calls from here on" },
   environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
   workdir: { side: "inside", fields: ["path"], about: "change the directory" },
+  "service-report": { side: "outside", fields: ["file"], about: "open the file that says what became of services" },
+  "host-command": {
+    side: "inside",
+    fields: ["output", "directory", "command", "variable"],
+    repeats: "any",
+    about: "run a command line of the host in the container's namespaces",
+  },
   reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
   pack: { side: "inside", fields: ["path", "words"], about: "write files of the root to standard output, and end" },
   unpack: { side: "inside", fields: ["path", "name", "words"], about: "make files from standard input, and end" },
+  services: {
+    side: "inside",
+    fields: ["dummy", "start-seconds", "stop-seconds", "name"],
+    repeats: "any",
+    about: "stay as pid 1: start services by their init scripts, reap, stop them",
+  },
+  end: { side: "inside", fields: [], about: "end, with nothing started" },
   login: {
     side: "inside",
     fields: ["mode", "rc", "count", "word"],

@@ -85,6 +85,8 @@ export const containerPaths = (layout: Layout, name: string) => {
     log: `${directory}/log`,
     olderLog: `${directory}/log.1`,
     exit: `${directory}/exit`,
+    /** Of a subhost: what became of its services. */
+    services: `${directory}/services`,
   };
 };
 

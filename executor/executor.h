@@ -18,6 +18,7 @@ struct op {
 struct plan {
   bool supervised; /* a monitor stays outside; otherwise the process becomes the payload ("in place") */
   bool detached;   /* the monitor is nobody's job: it was started with --monitor */
+  int status;      /* exit status where a step fails */
   char **explain;  /* argument list of the program that puts a failure into words; NULL-terminated */
   struct op *op;
   int ops;
@@ -88,6 +89,9 @@ int remove_tree(const char *path);
 /* Functions of ops.def */
 #define OP(name, side, least, most, act, undo) int act(struct state *, struct op *);
 #include "ops.def"
+#ifdef ROOTLING_GUEST
+#include "guest/ops.def"
+#endif
 #undef OP
 void undo_upper(struct state *, struct op *);
 void undo_temporary(struct state *, struct op *);

@@ -204,8 +204,12 @@ static int mount_line(struct state *state, char *line, long pass) {
   if (count == 0 || field[0][0] == '#') return 0;
   if ((count > 5 ? strtol(field[5], NULL, 10) : 0) != pass) return 0;
   bool is_path = field[0][0] == '/' || field[0][0] == '.';
+  /* Short forms: "/a bind,ro" has no target of its own, "/a /b bind" its options in the place of the type. */
+  if (count == 2 && is_path && field[1][0] != '/' && are_options(field[1])) {
+    field[count++] = field[1];
+    field[1] = field[0];
+  }
   char *where = count > 1 ? field[1] : field[0], *type = count > 2 ? field[2] : is_path ? "none" : field[0];
-  /* Short forms: "/a /b bind" has its options in the place of the type. */
   bool options_as_type = count == 3 && are_options(type);
   char *options = count > 3 ? field[3] : options_as_type ? type : NULL;
   if (options != NULL && !read_options(&wish, options)) {

@@ -100,13 +100,30 @@ int gather(struct state *state, const char *variable) {
   return 0;
 }
 
-/* Lines of NAME=VALUE; others, such as comments, mean nothing. */
-static int gather_lines(struct state *state, char *text) {
+/* Quotes around a value are no part of it, as in environment(5) and with enroot. */
+static void unquote(char *value) {
+  size_t length = strlen(value);
+  while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t')) length--;
+  if (length < 2 || (value[0] != '"' && value[0] != '\'') || value[length - 1] != value[0]) return;
+  memmove(value, value + 1, length - 2);
+  value[length - 2] = '\0';
+}
+
+static bool holds(char **list, const char *text) {
+  for (; list != NULL && *list != NULL; list++)
+    if (strcmp(*list, text) == 0) return true;
+  return false;
+}
+
+/* Lines of NAME=VALUE; others, such as comments, mean nothing. Those of `known` are values already, quotes and all. */
+static int gather_lines(struct state *state, char *text, char **known) {
   char *rest = NULL;
   for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
     line += strspn(line, " \t");
     size_t n = name_length(line);
-    if (n > 0 && line[n] == '=' && gather(state, line) != 0) return -1;
+    if (n == 0 || line[n] != '=') continue;
+    if (!holds(known, line)) unquote(line + n + 1);
+    if (gather(state, line) != 0) return -1;
   }
   return 0;
 }
@@ -131,7 +148,7 @@ int op_variables_file(struct state *state, struct op *op) {
   if (text == NULL) return missing ? 0 : -1;
   char *full = expanded(state, text);
   free(text);
-  int result = full == NULL ? failed("malloc") : gather_lines(state, full);
+  int result = full == NULL ? failed("malloc") : gather_lines(state, full, NULL);
   free(full);
   return result;
 }
@@ -153,7 +170,7 @@ int read_gathered(struct state *state, const char *path) {
   if (text == NULL) return failed_at("read", path);
   char **old = state->gathered;
   state->gathered = NULL;
-  int result = gather_lines(state, text);
+  int result = gather_lines(state, text, old);
   for (; result == 0 && old != NULL && *old != NULL; old++)
     if (!is_line(*old)) result = gather(state, *old);
   free(text);

@@ -15,44 +15,6 @@
 
 extern char **environ;
 
-const struct verb verbs[] = {
-#define OP(name, side, least, most, act, undo) {name, side, least, most, act, undo},
-#include "ops.def"
-#undef OP
-};
-const int verb_count = sizeof verbs / sizeof *verbs;
-
-const char *failed_call = "";
-
-int failed(const char *call) {
-  failed_call = call;
-  return -1;
-}
-
-int failed_at(const char *call, const char *path) {
-  int error = errno;
-  snprintf(failed_detail, sizeof failed_detail, "%s", path);
-  errno = error;
-  return failed(call);
-}
-
-bool parse_number(const char *text, unsigned long most, unsigned long *value) {
-  unsigned long result = 0;
-  if (*text == '\0' || strlen(text) > 10) return false;
-  for (; *text; text++) {
-    if (*text < '0' || *text > '9') return false;
-    result = result * 10 + (unsigned long)(*text - '0');
-  }
-  if (result > most) return false;
-  *value = result;
-  return true;
-}
-
-void fatal(const char *what) {
-  fprintf(stderr, "rootling: executor: %s: %s\n", what, strerror(errno));
-  exit(STATUS_FAILURE);
-}
-
 /* Runs from a sealed copy of itself, so that nothing inside can write to the program through /proc (CVE-2019-5736). */
 static void seal(char **argv) {
   enum { SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
@@ -73,12 +35,6 @@ static void seal(char **argv) {
   char *shown[] = {"rootling", argv[1], NULL}; /* What is inside sees it, and learns nothing of the host's paths. */
   syscall(SYS_execveat, copy, "", shown, environ, 0x1000 /* AT_EMPTY_PATH */);
   fatal("executing the sealed executor");
-}
-
-static int print_ops(void) {
-  for (int i = 0; i < verb_count; i++)
-    printf("%s %s %d %d\n", verbs[i].name, verbs[i].side == INSIDE ? "inside" : "outside", verbs[i].least, verbs[i].most);
-  return 0;
 }
 
 /* --monitor: our standard input says where the plan is, once whoever started us has recorded this process as its
@@ -133,11 +89,5 @@ int main(int argc, char **argv) {
     fprintf(stderr, "rootling: executor: the plan is %s\n", wrong);
     return STATUS_FAILURE;
   }
-  struct state state = {.plan = &plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
-                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .services = -1, .report = report, .status = -1};
-  if (!plan.detached) state.ignored = ignored; /* What is detached has left the caller's session. */
-  timeline_prepare(&plan);
-  signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
-  if (plan.supervised) return supervised(&state);
-  in_place(&state);
+  return carry_out(&plan, plan.detached ? 0 : ignored /* What is detached has left the caller's session. */, report);
 }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 /* In place: a helper, no child of ours, does the outside ops and lives until our exec; we become the payload. */
-void in_place(struct state *state) {
+static __attribute__((noreturn)) void in_place(struct state *state) {
   int pair[2], status;
   pid_t self = getpid();
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) fatal("socketpair");
@@ -170,7 +170,7 @@ static void begin_detached(struct state *state) {
 }
 
 /* Supervised: we stay outside as a small monitor, undo what was done, and end with the payload's status. */
-int supervised(struct state *state) {
+static int supervised(struct state *state) {
   struct plan *plan = state->plan;
   int at = 0, pair[2];
   block_signals();
@@ -184,7 +184,7 @@ int supervised(struct state *state) {
     struct message failure = failure_of(at == plan->ops ? at - 1 : at);
     undo(state);
     explain(plan, &failure);
-    return STATUS_FAILURE;
+    return plan->status;
   }
   if (joins(&plan->op[at])) {
     struct message message;
@@ -193,7 +193,7 @@ int supervised(struct state *state) {
     if (!told || message.kind == FAILURE) { /* Of the join, or of its child, which may be faster than the news of its pid. */
       undo(state);
       if (told) explain(plan, &message);
-      return told ? exit_status_of(plan, &message) : STATUS_FAILURE;
+      return told ? exit_status_of(plan, &message) : plan->status;
     }
     state->inside = message.pid;
   }
@@ -210,4 +210,16 @@ int supervised(struct state *state) {
   state->status = state->terminal >= 0 ? watch_terminal(state, stops) : watch(state, stops);
   undo(state);
   return state->status;
+}
+
+/* Carries a plan out, in the topology that it names. `ignored`: signals that the payload is to ignore. Returns only what
+   a monitor ends with. */
+int carry_out(struct plan *plan, unsigned long ignored, int report) {
+  struct state state = {.plan = plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
+                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .services = -1, .report = report, .status = -1};
+  state.ignored = ignored;
+  timeline_prepare(plan);
+  signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */
+  if (plan->supervised) return supervised(&state);
+  in_place(&state);
 }

@@ -38,9 +38,19 @@ struct message failure_of(int op) {
 
 int exit_status_of(const struct plan *plan, const struct message *failure) {
   const char *verb = plan->op[failure->op].verb->name;
-  if (strcmp(verb, "exec") != 0 && strcmp(verb, "login") != 0) return STATUS_FAILURE;
+  if (strcmp(verb, "exec") != 0 && strcmp(verb, "login") != 0) return plan->status;
   return failure->error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
+
+/* No words to be had: the bare facts. */
+static void bare_facts(const struct plan *plan, const struct message *failure) {
+  const struct op *op = &plan->op[failure->op];
+  fprintf(stderr, "rootling: step %d (%s, from %s): %s: %s\n", failure->op, op->verb->name, op->origin, failure->call,
+          strerror(failure->error));
+}
+
+void (*explain_plainly)(const struct plan *, const struct message *) = bare_facts;
+void (*after_failure)(void);
 
 /* Starts the program that puts a failure into words; the record is its standard input. Waits for it. */
 void explain(const struct plan *plan, const struct message *failure) {
@@ -63,9 +73,7 @@ void explain(const struct plan *plan, const struct message *failure) {
   }
   int status = -1;
   if (child > 0) waitpid(child, &status, 0);
-  if (status != 0) /* No words to be had: the bare facts. */
-    fprintf(stderr, "rootling: step %d (%s, from %s): %s: %s\n", failure->op, op->verb->name, op->origin, failure->call,
-            strerror(failure->error));
+  if (status != 0) explain_plainly(plan, failure);
   close(fd);
 }
 
@@ -83,6 +91,7 @@ static void end_inside(struct state *state, const struct message *failure) {
   if (!state->plan->supervised)
     while (receive_message(state, &ignored)) {
     }
+  if (after_failure != NULL) after_failure();
   _exit(exit_status_of(state->plan, failure));
 }
 

@@ -1,5 +1,5 @@
 /* The wire: a plan as NUL-separated fields, written by src/plan/wire.ts.
-   rootling-wire, version, topology, n, n × explain argument, then for each op: verb, origin, n, n × field. */
+   rootling-wire, version, topology, status, n, n × explain argument, then for each op: verb, origin, n, n × field. */
 #include "executor.h"
 
 #include <errno.h>
@@ -64,12 +64,14 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
   struct cursor cursor = {buffer, buffer + size};
   char *magic = next(&cursor), *version = next(&cursor), *topology = next(&cursor);
   if (magic == NULL || strcmp(magic, "rootling-wire") != 0) return "not a wire file";
-  if (version == NULL || strcmp(version, "1") != 0) return "of another version";
+  if (version == NULL || strcmp(version, "2") != 0) return "of another version";
   if (topology == NULL) return "cut off in the head";
   plan->detached = strcmp(topology, "detached") == 0;
   plan->supervised = plan->detached || strcmp(topology, "supervised") == 0;
   if (!plan->supervised && strcmp(topology, "in-place") != 0) return "of an unknown topology";
-  unsigned long count;
+  unsigned long count, status;
+  if (!next_count(&cursor, 255, &status)) return "cut off in the head";
+  plan->status = (int)status;
   if (!next_count(&cursor, FIELDS_MAX, &count) || (plan->explain = next_list(&cursor, count)) == NULL)
     return "cut off in the head";
   if (!next_count(&cursor, OPS_MAX, &count) || count == 0) return "without ops";
@@ -79,7 +81,7 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
     const char *wrong = parse_op(&cursor, &plan->op[i]);
     if (wrong != NULL) return wrong;
   }
-  if (!has_word("exec,login,pack,unpack,services,end", plan->op[count - 1].verb->name))
+  if (!has_word("exec,login,become,pack,unpack,services,end", plan->op[count - 1].verb->name))
     return "without exec at its end";
   return cursor.at == cursor.end ? NULL : "followed by more than its ops";
 }

@@ -1,4 +1,7 @@
-/** How src becomes the bundle in dist: CommonJS, since its `require` leaves alone what ES modules would load early. */
+/**
+ * How src becomes the bundles in dist. The program is CommonJS, since its `require` leaves alone what ES modules would
+ * load early; the library is one ES module, for `import` and, in every Node that it runs on, for `require`.
+ */
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "rolldown";
 
@@ -30,15 +33,19 @@ const withoutChildProcess = {
   load: (id) => (id === "\0/commander/nothing" ? "export default {};" : undefined),
 };
 
-export default defineConfig({
-  preserveEntrySignatures: false,
-  input: { entry: "src/entry.ts" },
+const common = {
   platform: "node",
   logLevel: "warn",
   checks: { ineffectiveDynamicImport: false },
   plugins: [withoutChildProcess],
   // As ES modules: those of CommonJS would bring a helper that every start loads.
   resolve: { alias: { yaml: fileURLToPath(new URL("../node_modules/yaml/browser/index.js", import.meta.url)) } },
+};
+
+const program = defineConfig({
+  ...common,
+  preserveEntrySignatures: false,
+  input: { entry: "src/entry.ts" },
   output: {
     format: "cjs",
     minify: true,
@@ -53,3 +60,11 @@ export default defineConfig({
     },
   },
 });
+
+const library = defineConfig({
+  ...common,
+  input: { index: "src/index.ts" },
+  output: { format: "esm", entryFileNames: "[name].js", codeSplitting: false },
+});
+
+export default [program, library];

@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 
 "$node" node_modules/typescript/bin/tsc
 "$node" node_modules/@biomejs/biome/bin/biome check --error-on-warnings .
+# What would be published is there.
+sh scripts/build.sh
 "$node" node_modules/knip/bin/knip.js --no-progress
 "$node" node_modules/publint/src/cli.js --strict
 "$node" --test --test-reporter=dot test/house.test.ts

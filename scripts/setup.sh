@@ -15,6 +15,7 @@ stb uidmap           newuidmap        id maps with subordinate ranges
 -tb passt            pasta            networks of ordinary users
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
+stb libyaml-dev      /usr/include/yaml.h  reads init.yml in guests, without JavaScript
 stb linux-libc-dev   /usr/include/linux/mount.h  kernel headers for the executor
 stb umoci            umoci            makes OCI images
 st- mmdebstrap       mmdebstrap       makes a Debian root file system
@@ -31,7 +32,7 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- zsh              zsh              completes words
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
--t- openssl          openssl          certificates of a registry with TLS
+-t- openssl          openssl          hashes passwords; certificates of a registry with TLS
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot

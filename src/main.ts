@@ -1,13 +1,13 @@
 /** What users start, by way of entry.ts: from words to a command, and the only place where the process ends. */
 import { constants } from "node:os";
 import type { Context } from "./base/context.ts";
-import { EXIT_FAILURE, EXIT_USAGE, errnoOf, Failure, fileFailure } from "./base/errors.ts";
+import { EXIT_USAGE, errnoOf, Failure, fileFailure, systemFailure } from "./base/errors.ts";
 import { mark } from "./base/marks.ts";
 import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
-import { type Program, programOf, wordsOf } from "./base/settings-places.ts";
+import { failureStatus, type Name, nameOf, type Program, programOf, wordsOf } from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli } from "./commands/cli.ts";
 import { commands } from "./commands/table.ts";
@@ -58,18 +58,12 @@ function complaints(): NodeJS.WriteStream {
   return process.stderr;
 }
 
-/** What the system refused, a full disk say, is no defect of ours, wherever it was met. */
-function systemFailure(error: unknown): unknown {
-  const { syscall, path } = (error ?? {}) as { syscall?: unknown; path?: unknown };
-  if (error instanceof Failure || errnoOf(error) === undefined || typeof syscall !== "string") return error;
-  return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
-}
-
-/** The name that we go by. */
+/** The name that we go by, and the one whose settings count. */
+const ourName: Name = nameOf(process.argv);
 const program: Program = programOf(process.argv);
 
 /** How each name begins what it says, and puts what others have worded for rootling. */
-const manners: Readonly<Record<Program, { error: string; warning: string; words(text: string): string }>> = {
+const manners: Readonly<Record<Name, { error: string; warning: string; words(text: string): string }>> = {
   rootling: { error: "rootling: ", warning: "rootling: ", words: (text) => text },
   enroot: {
     error: "[ERROR] ",
@@ -79,13 +73,15 @@ const manners: Readonly<Record<Program, { error: string; warning: string; words(
         .replace(/\bROOTLING_(?=[A-Z]+_)/g, "ENROOT_")
         .replace(/\brootling (?=(list|remove|create|start|exec|import|export|bundle|info)\b)/g, "enroot "),
   },
+  // As its logger writes them.
+  "virt-bootstrap": { error: "ERROR   : ", warning: "WARNING : ", words: (text) => text },
 };
 
 /** Prints a failure, once, escaped for terminals. */
 function report(thrown: unknown): void {
   const error = systemFailure(thrown);
   const failure = error instanceof Failure ? error : undefined;
-  const { error: begin, words } = manners[program];
+  const { error: begin, words } = manners[ourName];
   const lines = [
     `${begin}${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,
   ];
@@ -119,7 +115,7 @@ function makeCli(): Cli & { status(): number } {
           return (signal ??= stopOnSignals());
         },
         progress,
-        warn: (message) => progress.say(`${manners[program].warning}${escapeText(manners[program].words(message))}`),
+        warn: (message) => progress.say(`${manners[ourName].warning}${escapeText(manners[ourName].words(message))}`),
       };
     },
     direct: (directives) => {
@@ -135,10 +131,12 @@ function makeCli(): Cli & { status(): number } {
   };
 }
 
-/** enroot ends with 1 whatever went wrong. */
 function statusOf(error: unknown): number {
-  const own = error instanceof Failure ? error.exitStatus : EXIT_FAILURE;
-  return program === "rootling" || (error instanceof Failure && error.code === "E_INTERRUPTED") ? own : 1;
+  const failure = failureStatus(ourName);
+  if (!(error instanceof Failure)) return failure;
+  if (ourName === "rootling" || error.code === "E_INTERRUPTED") return error.exitStatus;
+  // Words that argparse refuses.
+  return ourName === "virt-bootstrap" && error.exitStatus === EXIT_USAGE ? EXIT_USAGE : failure;
 }
 
 /** The nearest name by edit distance, if near enough to be meant. */
@@ -194,10 +192,12 @@ const isHelp = (word: string | undefined): boolean => word === "help" || word ==
 async function main(words: readonly string[]): Promise<number> {
   mark("words");
   checkNode();
-  if (program === "rootling") return rootling(words);
-  const { enroot } = await import("./compat/enroot.ts");
+  // Words for the executor, which starts it under our name.
+  const ours = commands[words[0] ?? ""]?.hidden === true;
+  if (ourName === "rootling" || ours) return rootling(words);
   const cli = makeCli();
-  await enroot(cli, words);
+  if (ourName === "enroot") await (await import("./compat/enroot.ts")).enroot(cli, words);
+  else await (await import("./compat/virt-bootstrap.ts")).virtBootstrap(cli, words);
   await finishOutput();
   return cli.status();
 }

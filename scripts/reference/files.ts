@@ -2,7 +2,7 @@
 import { completions } from "./completion.ts";
 import { manPages } from "./man.ts";
 import { pages } from "./pages.ts";
-import { enrootWords, rootlingWords } from "./words.ts";
+import { enrootWords, rootlingWords, virtBootstrapWords } from "./words.ts";
 
 /** Directories that hold nothing else. */
 export const generatedDirectories = [
@@ -18,5 +18,10 @@ export const generatedDirectories = [
 export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   const rootling = await rootlingWords();
   const enroot = enrootWords();
-  return new Map([...pages(rootling, enroot), ...manPages(rootling, enroot), ...completions([rootling, enroot])]);
+  const virtBootstrap = virtBootstrapWords();
+  return new Map([
+    ...pages(rootling, enroot, virtBootstrap),
+    ...manPages(rootling, enroot, virtBootstrap),
+    ...completions([rootling, enroot]),
+  ]);
 }

@@ -123,13 +123,29 @@ const enrootPage = ({ name, about, commands }: ProgramWords): string =>
     ...section("SEE ALSO", ".BR rootling (1)"),
   ]);
 
+const virtBootstrapPage = ({ name, short, about, usage, options, examples }: CommandWords): string =>
+  page(name, short, [
+    ...section("SYNOPSIS", `${bold(name)} ${text(usage)}`),
+    ...section("DESCRIPTION", text(about)),
+    ...section("OPTIONS", ...options.flatMap((option) => item(typed(option), option.about))),
+    ...section("EXIT STATUS", "1 for whatever goes wrong, 2 for words that are not known, 130 after ctrl\\-c."),
+    ...section("EXAMPLES", ...verbatim(examples)),
+    ...section("SEE ALSO", ".BR rootling (1)"),
+  ]);
+
 /** Every man page, by its path in the checkout. */
-export function manPages(rootling: ProgramWords, enroot: ProgramWords): [path: string, text: string][] {
+export function manPages(
+  rootling: ProgramWords,
+  enroot: ProgramWords,
+  virtBootstrap: CommandWords,
+): [path: string, text: string][] {
   const all: [string, string][] = [
     ["rootling", rootlingPage(rootling)],
     ...rootling.commands.map((command): [string, string] => [`rootling-${command.name}`, commandPage(command)]),
     ["enroot", enrootPage(enroot)],
+    ["virt-bootstrap", virtBootstrapPage(virtBootstrap)],
   ];
   // What has a name that is not ours lies apart: it is installed where that name is.
-  return all.map(([name, roff]) => [`share/${name === enroot.name ? "compat/" : ""}man/man1/${name}.1`, roff]);
+  const foreign: readonly string[] = [enroot.name, virtBootstrap.name];
+  return all.map(([name, roff]) => [`share/${foreign.includes(name) ? "compat/" : ""}man/man1/${name}.1`, roff]);
 }

@@ -113,6 +113,21 @@ function enrootPage({ commands }: ProgramWords): string {
   ].join("\n\n");
 }
 
+function virtBootstrapPage({ name, about, usage, options, examples }: CommandWords): string {
+  return [
+    `# The words of the name ${name}`,
+    made("`src/compat/virt-bootstrap.ts`"),
+    "[The command virt-bootstrap](virt-bootstrap.md) says what is different from virt-bootstrap itself.",
+    about,
+    `\`\`\`text\n${name} ${usage}\n\`\`\``,
+    table(
+      ["option", "what it does"],
+      options.map((option) => [`\`${typed(option)}\``, option.about]),
+    ),
+    `\`\`\`text\n${examples.join("\n")}\n\`\`\``,
+  ].join("\n\n");
+}
+
 /** Each exit status, with its meaning. */
 export const exitStatuses: readonly (readonly [status: string, meaning: string])[] = [
   ["0", "all went well; of a payload: it said so"],
@@ -149,11 +164,16 @@ function errorPage(): string {
 }
 
 /** Every page, by its path in the checkout. */
-export function pages(rootling: ProgramWords, enroot: ProgramWords): [path: string, text: string][] {
+export function pages(
+  rootling: ProgramWords,
+  enroot: ProgramWords,
+  virtBootstrap: CommandWords,
+): [path: string, text: string][] {
   const all: [string, string][] = [
     ["commands/README.md", overviewPage(rootling)],
     ...rootling.commands.map((command): [string, string] => [`commands/${command.name}.md`, commandPage(command)]),
     ["enroot-commands.md", enrootPage(enroot)],
+    ["virt-bootstrap-options.md", virtBootstrapPage(virtBootstrap)],
     ["exit-codes.md", exitPage()],
     ["error-codes.md", errorPage()],
   ];

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Cli } from "../../src/commands/cli.ts";
 import { commands as ownCommands } from "../../src/commands/table.ts";
 import { commands as enrootCommands } from "../../src/compat/enroot.ts";
+import { options as virtBootstrapOptions } from "../../src/compat/virt-bootstrap.ts";
 
 export interface OptionWords {
   readonly short: string | undefined;
@@ -120,3 +121,21 @@ export function enrootWords(): ProgramWords {
     })),
   };
 }
+
+/** The one command of the name virt-bootstrap. */
+export const virtBootstrapWords = (): CommandWords => ({
+  name: "virt-bootstrap",
+  short: "make the root file system of an image or a tarball in a directory, as virt-bootstrap does",
+  about:
+    "Makes the root file system of URI in the directory DEST. URI is docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], the path of a tarball, file:///path/to/one, or any other SOURCE of `rootling import`.",
+  usage: "[options] URI DEST",
+  operands: [],
+  options: virtBootstrapOptions.map(({ long, short, value, about }) => ({
+    short: short && `-${short}`,
+    long: `--${long}`,
+    value,
+    optional: false,
+    about,
+  })),
+  examples: ["virt-bootstrap docker://fedora /srv/fedora", "virt-bootstrap --status-only ./rootfs.tar.xz /srv/root"],
+});

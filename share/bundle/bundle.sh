@@ -274,7 +274,7 @@ start() {
   [ "$uid" != 0 ] || who=root
   write_hooks
   "plan_$who${remap:+_root}${writable:+_rw}" "$@" >"$work/ops"
-  { printf '%s\0' rootling-wire 1 "$topology" 3 /bin/sh "$self" --explain-failure "$ops"; cat "$work/ops"; } >"$work/wire"
+  { printf '%s\0' rootling-wire 2 "$topology" "$failure" 3 /bin/sh "$self" --explain-failure "$ops"; cat "$work/ops"; } >"$work/wire"
   rm "$work/ops"
   chmod 600 "$work/wire"
   # The executor keeps our process id, so the directory stays ours; it removes it at the end.

@@ -55,8 +55,10 @@ export const failureCodes = {
   E_PLATFORM: "the image has no variant for the platform that was asked for",
   E_LAYER: "a layer is not a valid archive",
   E_LIMIT: "an image is larger or deeper than the limits allow",
+  E_SHADOW: "root's password cannot be set in this image",
   E_CDI: "a spec of the Container Device Interface cannot be understood",
   E_SUBHOST: "the configuration of a subhost has a mistake",
+  E_INIT: "init.yml cannot be understood",
   E_HOOK: "a hook or a configuration script failed",
   E_SPACE: "a file system is full",
   E_READ_ONLY: "a file system or directory cannot be written to",
@@ -117,4 +119,11 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
         mend: "see the system log for errors of the disk or file system",
       });
   }
+}
+
+/** What the system refused, a full disk say, is no defect of ours, wherever it was met. */
+export function systemFailure(error: unknown): unknown {
+  const { syscall, path } = (error ?? {}) as { syscall?: unknown; path?: unknown };
+  if (error instanceof Failure || errnoOf(error) === undefined || typeof syscall !== "string") return error;
+  return fileFailure(error, `the system call ${syscall}`, typeof path === "string" ? path : "an open file");
 }

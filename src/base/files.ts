@@ -22,11 +22,14 @@ export const temporaryName = (path: string): string =>
 
 const TEMPORARY_END = ".tmp";
 
+/** What removes a tree; `removeTree` has only power over files of the caller's own. */
+export type Remove = (path: string) => Promise<void>;
+
 /**
  * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
  * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
  */
-export async function clearTemporaries(path: string): Promise<void> {
+export async function clearTemporaries(path: string, remove: Remove = removeTree): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await promises.readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
@@ -36,7 +39,7 @@ export async function clearTemporaries(path: string): Promise<void> {
       ({ uid }) => uid,
       () => undefined,
     );
-    if (owner === process.geteuid?.()) await removeTree(left).catch(() => {});
+    if (owner === process.geteuid?.()) await remove(left).catch(() => {});
   }
 }
 
@@ -80,13 +83,18 @@ export async function writeFileSafely(path: string, content: string | Uint8Array
 }
 
 /**
- * Gives a finished temporary file or directory its final name. Without `force` an existing name is left alone and
- * E_EXISTS thrown; with it the old one is removed once the new one is in place.
+ * Gives a finished temporary file or directory its final name. Without `force` what exists is left alone, unless it is
+ * an empty directory, and E_EXISTS thrown; with it the old one is removed once the new one is in place.
  */
-export async function moveIntoPlace(temporary: string, path: string, force: boolean): Promise<void> {
+export async function moveIntoPlace(
+  temporary: string,
+  path: string,
+  force: boolean,
+  remove: Remove = removeTree,
+): Promise<void> {
   try {
     const isDirectory = (await promises.lstat(temporary)).isDirectory();
-    if (isDirectory) await moveDirectory(temporary, path, force);
+    if (isDirectory) await moveDirectory(temporary, path, force, remove);
     else if (force) await promises.rename(temporary, path);
     else await moveNewFile(temporary, path);
     await syncDirectory(dirname(path));
@@ -95,13 +103,8 @@ export async function moveIntoPlace(temporary: string, path: string, force: bool
   }
 }
 
-/** Throws E_EXISTS for a name that is taken. */
-export async function refuseExisting(path: string): Promise<void> {
-  const present = await promises.lstat(path).catch(() => undefined);
-  if (present !== undefined) throw existing(path);
-}
-
-const existing = (path: string): Failure =>
+/** The failure of a name that is taken. */
+export const existing = (path: string): Failure =>
   new Failure("E_EXISTS", "the output exists already", {
     where: path,
     mend: "choose another name, remove it, or use --force",
@@ -113,7 +116,7 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
     await promises.link(temporary, path);
   } catch (error) {
     if (errnoOf(error) === "EEXIST") throw existing(path);
-    await refuseExisting(path);
+    if (await promises.lstat(path).catch(() => undefined)) throw existing(path);
     await promises.rename(temporary, path);
     return;
   }
@@ -121,10 +124,12 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
   await promises.rm(temporary).catch(() => {});
 }
 
-async function moveDirectory(temporary: string, path: string, force: boolean): Promise<void> {
+async function moveDirectory(temporary: string, path: string, force: boolean, remove: Remove): Promise<void> {
   if (!force) {
-    await refuseExisting(path);
-    await promises.rename(temporary, path);
+    // Of what is there, rename(2) replaces nothing but an empty directory.
+    await promises.rename(temporary, path).catch((error: unknown) => {
+      throw ["ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errnoOf(error) ?? "") ? existing(path) : error;
+    });
     return;
   }
   const old = temporaryName(path);
@@ -133,7 +138,7 @@ async function moveDirectory(temporary: string, path: string, force: boolean): P
     () => false,
   );
   await promises.rename(temporary, path);
-  if (replaced) await removeTree(old);
+  if (replaced) await remove(old);
 }
 
 /**

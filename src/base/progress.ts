@@ -16,8 +16,11 @@ export interface Progress {
    * unfinished one. `label` is what a person reads.
    */
   task(id: string, label: string, total?: number): Task;
-  /** Tasks of so many bytes are going to begin: what the whole amounts to is known before its parts are at work. */
-  expect(bytes: number): void;
+  /**
+   * Tasks of so many bytes are going to begin: what the whole amounts to is known before its parts are at work. `ids` are
+   * theirs.
+   */
+  expect(bytes: number, ids?: readonly string[]): void;
   /** Says something in between: one line, escaped already. It stays above what is drawn. */
   say(line: string): void;
   /** Shows nothing until the function that it returns is called, as while somebody types a password. */
@@ -32,7 +35,7 @@ export function lazyProgress(make: () => Progress): Progress {
   const needed = () => (made ??= make());
   return {
     task: (...words) => needed().task(...words),
-    expect: (bytes) => needed().expect(bytes),
+    expect: (...words) => needed().expect(...words),
     say: (line) => needed().say(line),
     pause: () => needed().pause(),
     close: () => made?.close(),

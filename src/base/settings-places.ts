@@ -1,9 +1,12 @@
 /** Our names, and where each has its files: what is known before anything is read. Small, for entry.ts needs it. */
 import { join } from "node:path";
-import { Failure } from "./errors.ts";
+import { EXIT_FAILURE, Failure } from "./errors.ts";
 
-/** The names that rootling goes by. */
+/** The names that have settings of their own. */
 export type Program = "rootling" | "enroot";
+
+/** All names that rootling goes by. */
+export type Name = Program | "virt-bootstrap";
 
 /** Who starts us. */
 export interface Caller {
@@ -16,11 +19,20 @@ export interface Caller {
 const AS = "--as=";
 
 /** The name that bin/rootling was started under, which it gives as the first word where that is not its own. */
-export const programOf = ([, , word]: readonly string[]): Program => (word === `${AS}enroot` ? "enroot" : "rootling");
+export const nameOf = ([, , word]: readonly string[]): Name =>
+  (["enroot", "virt-bootstrap"] as const).find((name) => word === AS + name) ?? "rootling";
+
+/** The name whose settings count. */
+export const programOf = (words: readonly string[]): Program => (nameOf(words) === "enroot" ? "enroot" : "rootling");
+
+/** The word that says so, if there is one. */
+export const nameWords = ([, , word]: readonly string[]): string[] => (word?.startsWith(AS) ? [word] : []);
 
 /** The words that a user wrote. */
-export const wordsOf = ([, , ...words]: readonly string[]): string[] =>
-  words[0]?.startsWith(AS) ? words.slice(1) : words;
+export const wordsOf = (argv: readonly string[]): string[] => argv.slice(2 + nameWords(argv).length);
+
+/** The exit status of our own failures: other programs end with 1 whatever went wrong. */
+export const failureStatus = (name: Name): number => (name === "rootling" ? EXIT_FAILURE : 1);
 
 /** The caller of this process. */
 export const ourCaller = (program: Program): Caller => ({ env: process.env, uid: process.geteuid?.() ?? 0, program });

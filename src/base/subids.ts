@@ -8,6 +8,15 @@ export interface Span {
   readonly count: number;
 }
 
+/** The first id of a span that holds ids of another one, too; undefined where none does. */
+export function overlap(spans: readonly Span[]): number | undefined {
+  const sorted = [...spans].sort((a, b) => a.start - b.start);
+  return sorted.find((span, index) => {
+    const before = sorted[index - 1];
+    return before !== undefined && before.start + before.count > span.start;
+  })?.start;
+}
+
 /** What a user may map, and how. */
 export interface SubordinateIds {
   /** The user's name; the number where there is none. */

@@ -81,8 +81,9 @@ function scriptLine(one: Op, entrypoint: readonly string[]): string {
   if (origin === "terminal") return '[ -z "${TERM-}" ] || op variables terminal "TERM=$TERM"';
   if (isConfigured(origin)) return opLine(one, fields.map(lineWord));
   const plain = fields.map(fieldWord);
-  if (verb === "hook-rc" || origin === "--conf, rc()") return `[ -z "$conf" ] || [ -n "$rc" ] || ${opLine(one, plain)}`;
-  if (origin.startsWith("--conf")) return `[ -z "$conf" ] || ${opLine(one, plain)}`;
+  if (verb === "hook-rc") return `[ -z "$conf" ] || [ -n "$rc" ] || ${opLine(one, plain)}`;
+  if (origin === "--conf, rc()") return `[ -z "$conf" ] || [ -n "$rc" ] || ${opLine(one, plain)} "$@"`;
+  if (origin.startsWith("--conf")) return `[ -z "$conf" ] || ${opLine(one, plain)} "$@"`;
   return opLine(one, plain);
 }
 

@@ -1,6 +1,6 @@
 /** Id maps: which ids of the host the ids inside stand for. From the words of --map to ranges and to ops. Pure. */
 import { Failure } from "../base/errors.ts";
-import type { Span, SubordinateIds } from "../base/subids.ts";
+import { overlap, type Span, type SubordinateIds } from "../base/subids.ts";
 import { type Op, op } from "../plan/plan.ts";
 
 /** A line of a map: `count` ids from `inside` on are those of the host from `outside` on (user_namespaces(7)). */
@@ -69,19 +69,10 @@ function parseRanges(text: string, where: string): IdRange[] {
   if (ranges.length > RANGES_MAX) throw usage(`more than ${RANGES_MAX} ranges`, where);
   for (const side of ["inside", "outside"] as const) {
     const sorted = ranges.map((range) => ({ start: range[side], count: range.count }));
-    const both = overlapping(sorted);
+    const both = overlap(sorted);
     if (both !== undefined) throw usage(`the id ${both} is mapped twice`, where);
   }
   return ranges;
-}
-
-/** An id that two spans share. */
-function overlapping(spans: readonly Span[]): number | undefined {
-  const sorted = [...spans].sort((a, b) => a.start - b.start);
-  return sorted.find((span, index) => {
-    const before = sorted[index - 1];
-    return before !== undefined && before.start + before.count > span.start;
-  })?.start;
 }
 
 /** Reads the value of --map. Throws E_USAGE. */
@@ -174,7 +165,7 @@ function spansFor(kind: "uid" | "gid", id: number, known: SubordinateIds, origin
   const spans = kind === "uid" ? known.uids : known.gids;
   if (spans.length === 0 && id === 0) return [{ start: ROOT_START, count: IDS }];
   if (spans.length === 0) throw missing(kind, known, `/etc/sub${kind} gives no ids to ${known.user}`, origin);
-  const twice = overlapping(spans) ?? [0, id].find((one) => spans.some((span) => holds(span, one, 1)));
+  const twice = overlap(spans) ?? [0, id].find((one) => spans.some((span) => holds(span, one, 1)));
   if (twice === undefined) return spans;
   throw new Failure("E_SUBUID", `/etc/sub${kind} gives the id ${twice} to ${known.user}, which is in use already`, {
     where: origin,

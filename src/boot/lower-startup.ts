@@ -53,9 +53,21 @@ export function lowerStartup(intent: Intent, facts: Facts, lent: Lender): Op[] {
 const variables = (list: Intent["environment"]): Op[] =>
   list.map(({ name, value, origin }) => op("variables", origin, `${name}=${value}`));
 
-/** What bash runs of a conf script: one of its functions, if it has it; of `rc`, whose body is a script, the text. */
-const FUNCTION = 'source "$1" || exit; declare -F "$2" >/dev/null || exit 0; "$2"';
-const BODY = 'source "$1" || exit; declare -F rc >/dev/null || exit 0; declare -f rc | sed "1,2d;\\$d"';
+/**
+ * What bash runs of a conf script, under the options that enroot sets: one of its functions, if it has it; of `rc`, whose
+ * body is a script, the text. The script itself is run once, with the words of the start; what it and its functions have
+ * set is kept on the stage for the functions that come later.
+ */
+const confScript = (called: string): string =>
+  [
+    "set -euo pipefail; shopt -s lastpipe",
+    'if [ -e "${ENROOT_MOUNTS%/*}/conf.state" ]; then . "${ENROOT_MOUNTS%/*}/conf.state" 2>/dev/null || :',
+    'else . "$0" "${@:2}" >&2; fi',
+    `if declare -F "$1" >/dev/null; then ${called}; fi`,
+    'umask 077; { set +o; shopt -p || :; declare -p; declare -f; printf "cd %q\\n" "$PWD"; } >"${ENROOT_MOUNTS%/*}/conf.state"',
+  ].join("\n");
+const FUNCTION = confScript('"$1"');
+const BODY = confScript('declare -f rc | sed "1,2d;\\$d"');
 
 type Conf = NonNullable<Startup["conf"]>;
 
@@ -68,7 +80,7 @@ const scriptFile = (conf: Conf | undefined, stage: string): Op[] =>
 type ConfFunction = "environ" | "hooks" | "mounts" | "rc";
 
 const confOf =
-  ({ conf }: Startup, stage: string) =>
+  ({ conf, words }: Startup, stage: string) =>
   (name: ConfFunction, output: string): Op[] =>
     conf === undefined
       ? []
@@ -78,7 +90,7 @@ const confOf =
             `${conf.origin}, ${name}()`,
             output,
             stage,
-            ...["/bin/bash", "-c", name === "rc" ? BODY : FUNCTION, "bash", scriptOf(conf, stage), name],
+            ...["/bin/bash", "-c", name === "rc" ? BODY : FUNCTION, scriptOf(conf, stage), name, ...words],
           ),
         ];
 

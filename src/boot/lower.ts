@@ -40,7 +40,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const settings = lowerSettings(intent.settings, (kind) =>
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
-  const { early, late } = namespaces(who, facts);
+  const { early, late, last } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
@@ -75,6 +75,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...lowerPostmount(intent),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
+    ...last,
     ...hostname(intent),
     ...withTerminal(
       intent,

@@ -36,6 +36,9 @@ const linesOf = ({ name, text }: ConfigFile, caller: Environment): Line[] =>
     .map((line, index) => ({ text: substitute(line, caller).trim(), origin: `${name}:${index + 1}` }))
     .filter(({ text }) => text !== "" && !text.startsWith("#"));
 
+/** Quotes around a value are no part of it. */
+const unquote = (value: string): string => /^(["'])(.*)\1$/s.exec(value)?.[2] ?? value;
+
 function readVariable({ text, origin }: Line): Variable {
   const [, name, value] = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(text) ?? [];
   if (name === undefined || value === undefined) {
@@ -44,7 +47,7 @@ function readVariable({ text, origin }: Line): Variable {
       mend: "correct the line, or make it a comment with #",
     });
   }
-  return { name, value, origin };
+  return { name, value: unquote(value), origin };
 }
 
 /** The sixth field of a line of fstab: when it is mounted. */

@@ -1,14 +1,17 @@
 /** `rootling compat`: puts the names of other programs on a PATH, and takes them away. */
-import { lstatSync, mkdirSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
+import { packageRoot } from "../base/package.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 import { sharedFiles } from "./completion.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { packageRoot } from "./version.ts";
 
 /** Names that bin/rootling goes by, each with what it is then. */
-const compatNames: Readonly<Record<string, string>> = { enroot: "enroot's commands" };
+const compatNames: Readonly<Record<string, string>> = {
+  enroot: "enroot's commands",
+  "virt-bootstrap": "the command of virt-bootstrap",
+};
 
 interface Options {
   only?: string;
@@ -84,7 +87,9 @@ function linksIn(directory: string, names: readonly string[]): Link[] {
     });
   }
   const share = join(directory, "../share");
-  const shared = statSync(share, { throwIfNoEntry: false })?.isDirectory() ? names.flatMap(sharedFiles) : [];
+  const shared = statSync(share, { throwIfNoEntry: false })?.isDirectory()
+    ? names.flatMap(sharedFiles).filter(({ source }) => existsSync(join(packageRoot(), source)))
+    : [];
   return [
     ...names.map((name) => linkTo(program(), join(directory, name), true)),
     ...shared.map(({ source, place }) => linkTo(realpathSync(join(packageRoot(), source)), join(share, place), false)),

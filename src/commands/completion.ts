@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
+import { packageRoot } from "../base/package.ts";
 import { type Cli, newCommand } from "./cli.ts";
-import { packageRoot } from "./version.ts";
 
 /** The names that words are completed of, and where what is made of each lies: what is not ours to name apart. */
 const shares: Readonly<Record<string, string>> = { rootling: "share", enroot: "share/compat" };
@@ -29,7 +29,7 @@ export function completionFile(shell: string, name: string): string {
 /** The man page of a name and its completions: where the package has them, and where they belong below /usr/share. */
 export const sharedFiles = (name: string): { readonly source: string; readonly place: string }[] =>
   [`man/man1/${name}.1`, ...Object.values(places).map((place) => place(name))].map((place) => ({
-    source: `${shares[name]}/${place}`,
+    source: `${shares[name] ?? "share/compat"}/${place}`,
     place,
   }));
 

@@ -9,7 +9,7 @@ import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { type ImportFlags, imageFor, storedImage, withImportFlags } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
-import { tryHere } from "./trials.ts";
+import { tryHere, worksHere } from "./trials.ts";
 
 interface Options extends ImportFlags {
   name?: string;
@@ -101,9 +101,9 @@ async function planCreation(cli: Cli, source: string, options: Options): Promise
 async function formHere(cli: Cli, progress: Options["progress"]): Promise<"shared" | "copied"> {
   const context = cli.context(progress);
   const executor = await findExecutor(context.settings.CACHE_PATH);
+  if (await worksHere("overlay-removal", executor, cli.layout)) return "shared";
   // Where no overlay works at all, starting will say why: a copy would not help.
-  const unfit = (await tryHere("overlay-removal", executor, cli.layout)) !== undefined;
-  if (!unfit || (await tryHere("overlay", executor, cli.layout)) !== undefined) return "shared";
+  if ((await tryHere("overlay", executor, cli.layout)) !== undefined) return "shared";
   context.warn("this file system cannot hold an overlay's upper directory: the container is a full copy of its image");
   return "copied";
 }

@@ -26,8 +26,9 @@ export async function directRoot(
   const context = cli.context(options.progress);
   const path = findShared(context.settings.IMAGE_PATHS, source) ?? resolve(source);
   if (!statSync(path, { throwIfNoEntry: false })?.isFile() || !mountsHere()) return undefined;
-  const { isSquashfs, squashfsRun } = await import("../image/sources/squashfs.ts");
+  const { isSquashfs } = await import("../image/sources/files.ts");
   if (!(await isSquashfs(path))) return undefined;
+  const { squashfsRun } = await import("../image/sources/squashfs.ts");
   return {
     root: { kind: "squashfs", path: realpathSync(path) },
     run: { ...(await squashfsRun(path, context.signal)) },

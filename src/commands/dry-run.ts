@@ -5,7 +5,7 @@ import { type Cli, showJson } from "./cli.ts";
 
 /** One change, in the order in which they happen. */
 export interface Step {
-  /** What is done: import, unpack, name, read, write, replace, create, end, kill, remove, forget. */
+  /** What is done: import, unpack, name, read, map, set, write, replace, create, end, kill, remove, forget. */
   readonly verb: string;
   /** To what: `container web`, `image debian:12`, `file out.sqsh`. */
   readonly object: string;

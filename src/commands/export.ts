@@ -2,14 +2,13 @@
 import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { refuseExisting } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { getContainer } from "../store/containers.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { type ExportOptions, exportContainer, exportDirectory } from "./export-container.ts";
-import { FORMATS, formatOf } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf } from "./import-image.ts";
 
 interface Options {
   output?: string;
@@ -57,7 +56,7 @@ export const define = (cli: Cli) =>
         });
       }
       const output = resolve(options.output ?? `${shown}${ENDINGS[format]}`);
-      if (!options.force) await refuseExisting(output);
+      await checkPlace(output, format, options.force);
       if (options.dryRun) {
         const verb = options.force && existsSync(output) ? "replace" : "write";
         const steps = [

@@ -1,10 +1,12 @@
 /** Wires image side and store: from a SOURCE text to a stored image, or to a file. */
 import type { Context } from "../base/context.ts";
+import { checkOutput, type OutputKind } from "../base/destination.ts";
 import { Failure } from "../base/errors.ts";
 import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
+import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
-import { directorySink, fillDirectorySink } from "../image/sinks/directory.ts";
+import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
@@ -29,6 +31,7 @@ import type { Layout } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import { donorFor } from "./donor-for.ts";
 import { addTree, type MapFor } from "./mapped-tree.ts";
+import { ownersFor } from "./own-owners.ts";
 import { squashWords } from "./squash-options.ts";
 
 export interface ImportOptions {
@@ -39,6 +42,8 @@ export interface ImportOptions {
   registry?: RegistryOptions;
   /** The image is unpacked for this id map as well. */
   map?: MapFor;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into the store, or finds it there, and gives it its name. */
@@ -112,6 +117,18 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
+  squashfs: "file",
+  dir: "tree",
+  tar: "file",
+  oci: "directory",
+};
+
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
+export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
+  await checkOutput(output, kinds[format], force);
+};
+
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
@@ -119,9 +136,13 @@ export interface FileImportOptions {
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  /** Owners and a password other than the image's. */
+  alterations?: Alterations;
   platform?: Platform;
   force?: boolean;
   registry?: RegistryOptions;
+  /** Called once the source is open, before a layer is read. */
+  opened?: (image: SourceImage) => void;
 }
 
 /** Imports an image into a file or directory of its own. Returns the digest and the bytes of content. */
@@ -131,7 +152,9 @@ export async function importToFile(
   sourceText: string,
   options: FileImportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const sink = outputSink(options, context);
+  const { alterations = {} } = options;
+  const owners = options.format === "dir" ? await ownersFor(layout, alterations.ids) : undefined;
+  const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
     if (!options.enroot) return await buildImage(image, sink, context);
@@ -150,7 +173,7 @@ export function readEpoch(): string | undefined {
 }
 
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
-export function outputSink(options: FileImportOptions, context: Context): OpenSink {
+export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
@@ -161,7 +184,7 @@ export function outputSink(options: FileImportOptions, context: Context): OpenSi
     case "oci":
       return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context);
+      if (comp === undefined) return directorySink(output, force, context, owners);
       throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
   }
 }
@@ -171,7 +194,7 @@ function compressionOf(comp: string | undefined, { settings }: Context): Pick<Sq
   return { comp: "", words: squashWords(settings.SQUASH_OPTIONS, variableOf(settings.program, "SQUASH_OPTIONS")) };
 }
 
-type OpenOptions = Pick<ImportOptions, "platform" | "registry"> & {
+type OpenOptions = Pick<ImportOptions, "platform" | "registry" | "opened"> & {
   /** What is written: the source is read only once, if that can be, and what is written is no part of it. */
   output?: string;
 };
@@ -188,12 +211,15 @@ export async function openImage(
   const once = output === undefined ? {} : { once: true, output };
   const task = context.progress.task("open", `open ${text}`);
   const opening = { cache, registry, ...once, ...(platform === undefined ? {} : { platform }) };
+  let image: SourceImage | undefined;
   try {
-    const image = await openSource(text, opening, context);
+    image = await openSource(text, opening, context);
     task.done();
+    options.opened?.(image);
     return image;
   } catch (error) {
     // Nobody has an image whose end would do this.
+    await image?.close();
     context.progress.close();
     throw error;
   }

@@ -2,20 +2,20 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { refuseExisting } from "../base/files.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { mapOf } from "../boot/boot.ts";
 import { parseMap } from "../boot/id-map.ts";
 import { from } from "../boot/intent.ts";
 import { checkRef } from "../store/images.ts";
+import { type AlterFlags, alterationsOf, alterSteps, withAlterFlags } from "./alter-words.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, importImage, importToFile } from "./import-image.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
-interface Options extends RegistryFlags, PlatformFlags {
+interface Options extends RegistryFlags, PlatformFlags, AlterFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -31,17 +31,20 @@ interface Options extends RegistryFlags, PlatformFlags {
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      withSourceFlags(
-        newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
-          "rootling import docker://debian:12",
-          "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
-          "rootling import oci:./layout:latest -o app.sqsh",
-          "rootling import rootfs.tar.gz -o rootfs --format dir",
-          "rootling import podman://localhost/app:1 -o app.sqsh",
-          "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
-          "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
-          "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
-        ]),
+      withAlterFlags(
+        withSourceFlags(
+          newCommand("import", "Bring an image into the store, or with --output into a file or directory.", [
+            "rootling import docker://debian:12",
+            "rootling import docker://127.0.0.1:5000/team/app@sha256:… --name app",
+            "rootling import oci:./layout:latest -o app.sqsh",
+            "rootling import rootfs.tar.gz -o rootfs --format dir",
+            "rootling import rootfs.tar.gz -o guest --format dir --idmap 0:100000:65536 --root-password file:password",
+            "rootling import podman://localhost/app:1 -o app.sqsh",
+            "rootling import docker://debian:12 --arch aarch64 --name debian-arm:12",
+            "rootling import docker-archive:saved.tar:team/app:1 -o app.tar.zst --format tar --comp zstd",
+            "ssh build tar -C /srv/root -c . | rootling import - -o root.sqsh",
+          ]),
+        ),
       ),
     ),
   )
@@ -77,9 +80,12 @@ const chosen = (options: Options) => {
 };
 
 async function intoStore(cli: Cli, source: string, options: Options): Promise<void> {
-  for (const flag of ["format", "force", "comp", "enroot"] as const) {
+  for (const flag of ["format", "force", "comp", "enroot", "idmap", "uidmap", "gidmap"] as const) {
     if (options[flag] !== undefined)
       throw usage(`--${flag} is for files`, `--${flag}`, "add --output, or leave it out");
+  }
+  if (options.rootPassword !== undefined) {
+    throw usage("a stored image keeps its password", "--root-password", "add --output, or leave it out");
   }
   const context = cli.context(options.progress);
   const wish = options.map === undefined ? undefined : from(parseMap(options.map, "--map"), "--map");
@@ -111,13 +117,17 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (options.enroot && format === "oci") {
     throw usage("an OCI image has its configuration, not enroot's files", "--enroot", "leave it out");
   }
+  if (options.enroot && (options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
+    throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
+  }
+  const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;
   const context = cli.context(options.progress);
   if (options.dryRun) {
-    if (!options.force) await refuseExisting(output);
+    await checkPlace(output, format, options.force);
     const verb = options.force && existsSync(output) ? "replace" : "write";
     return showSteps(
       cli,
-      [step("read", `image ${source}`), step(verb, `${format} ${output}`, "--output")],
+      [step("read", `image ${source}`), ...alterSteps(options, stdin), step(verb, `${format} ${output}`, "--output")],
       options.json,
     );
   }
@@ -125,6 +135,7 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
     output,
     registry: registryOptions(options, context),
     format,
+    alterations: await alterationsOf(options, context, stdin),
     ...(options.comp === undefined ? {} : { comp: options.comp }),
     ...chosen(options),
     ...(options.force ? { force: true } : {}),

@@ -8,8 +8,10 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Context } from "../base/context.ts";
+import { checkOutput } from "../base/destination.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, temporaryName } from "../base/files.ts";
+import { clearTemporaries, moveIntoPlace, temporaryName } from "../base/files.ts";
+import { packageRoot, packageVersion } from "../base/package.ts";
 import { type BundleParts, planFunctions, shellText } from "../boot/bundle-plan.ts";
 import { from } from "../boot/intent.ts";
 import { readStartupTexts } from "../boot/read-enroot.ts";
@@ -25,7 +27,6 @@ import type { Cli } from "./cli.ts";
 import { openStored } from "./export-container.ts";
 import { openImage, readEpoch } from "./import-image.ts";
 import { directoriesOf, ENROOT_VERSION } from "./startup.ts";
-import { packageRoot, packageVersion } from "./version.ts";
 
 export interface BundleWish {
   /** The name of a stored image, or a SOURCE. */
@@ -59,7 +60,7 @@ function processorOf({ architecture }: Platform) {
 /** Writes a bundle. Returns its bytes. Throws E_EXISTS, E_PLATFORM, and what the source throws. */
 export async function makeBundle(cli: Cli, context: Context, wish: BundleWish): Promise<number> {
   const { output, force } = wish;
-  if (!force) await refuseExisting(output);
+  await checkOutput(output, "file", force);
   const configuration = readConfiguration(cli, wish);
   await clearTemporaries(output);
   const payload = temporaryName(output);

@@ -2,11 +2,12 @@
 import type { Context } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
+import { escapeText } from "../base/text.ts";
 import { mapOf } from "../boot/boot.ts";
 import { type IdMap, mapHolds, mapOp, ownersOnDisk } from "../boot/id-map.ts";
 import type { Intent } from "../boot/intent.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
-import type { SourceImage } from "../image/types.ts";
+import type { Entry, SourceImage } from "../image/types.ts";
 import { enterBy } from "../plan/enter.ts";
 import { findImage, lockImage, type StoredImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
@@ -78,6 +79,15 @@ async function treeFor(
   return treeOf(layout, image, how.map);
 }
 
+/** The entry as it is: its owner is among the ids inside. */
+function heldBy(map: IdMap, entry: Entry): Entry {
+  if (mapHolds(map, entry.uid, entry.gid)) return entry;
+  throw new Failure("E_SUBUID", `the image has files of ${entry.uid}:${entry.gid}, which the map does not hold`, {
+    where: escapeText(entry.path),
+    mend: "use a map of more ids: see /etc/subuid and /etc/subgid",
+  });
+}
+
 /** Unpacks an open image for the map. Of many processes that want the same tree, one does it and the others wait. */
 export async function addTree(context: Context, layout: Layout, source: SourceImage, how: MapFor): Promise<void> {
   const owners = ownersOnDisk(how.map, uid());
@@ -94,7 +104,7 @@ export async function addTree(context: Context, layout: Layout, source: SourceIm
       throw new Failure("E_NOT_FOUND", "the image was removed just now", { mend: "import it again" });
     }
     const enter = await enterBy(mapOp(how.map, uid(), how.origin), enterPlaces(layout));
-    const mapped = { enter, holds: (user: number, group: number) => mapHolds(how.map, user, group) };
+    const mapped = { enter, inside: (entry: Entry) => heldBy(how.map, entry) };
     let staged = await stageMappedTree(layout, source.digest, owners);
     let fresh = true;
     const donor = donorFor(layout, source, ({ digest }) =>

@@ -7,8 +7,8 @@ import { escapeText } from "../base/text.ts";
 
 const LONGEST = 64 << 10;
 
-/** All of a stream but the line end. Throws E_USAGE for none or too much. */
-export async function readPasswordFrom(stream: AsyncIterable<Buffer | string>): Promise<string> {
+/** All of a stream but the line end. Throws E_USAGE, naming the flag that asked for it, for none or too much. */
+export async function readPasswordFrom(stream: AsyncIterable<Buffer | string>, where: string): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
   for await (const part of stream) {
@@ -21,9 +21,16 @@ export async function readPasswordFrom(stream: AsyncIterable<Buffer | string>): 
     .replace(/\r?\n$/, "");
   if (password !== "" && size <= LONGEST && !/[\r\n]/.test(password)) return password;
   throw new Failure("E_USAGE", "standard input holds no password", {
-    where: "--password-stdin",
+    where,
     mend: "it is to be one line",
   });
+}
+
+/** Asks for a new password, and once more for the same. Throws E_USAGE where the two differ. */
+export async function askTwice(question: string, where: string, signal: AbortSignal): Promise<string | undefined> {
+  const password = await askOnTerminal(question, signal);
+  if (password === undefined || password === (await askOnTerminal("The same again: ", signal))) return password;
+  throw new Failure("E_USAGE", "the two passwords differ", { where, mend: "try again" });
 }
 
 /** Asks on the controlling terminal, without echo; undefined where there is none. */

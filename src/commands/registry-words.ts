@@ -41,7 +41,7 @@ export function registryOptions(flags: RegistryFlags, { signal, progress, settin
     ...(plainHttp ? { plainHttp } : {}),
     askPassword: async (user, host) => {
       const { askOnTerminal, readPasswordFrom } = await import("./password.ts");
-      if (passwordStdin) return readPasswordFrom(process.stdin);
+      if (passwordStdin) return readPasswordFrom(process.stdin, "--password-stdin");
       const resume = progress.pause();
       return askOnTerminal(`Password of ${user} at ${host}: `, signal).finally(resume);
     },

@@ -82,6 +82,12 @@ function localScript({ value: root }: Intent["root"], run: RunConfig | undefined
   return from(scriptOf(run), "image config");
 }
 
+/** What every container of enroot has: the host's devices, and a cgroup namespace, which pyxis joins with the others. */
+const enrootParts = ({ namespaces }: Intent): Pick<Intent, "devices" | "namespaces"> => ({
+  devices: from("host", "enroot"),
+  namespaces: { cgroup: from("private", "enroot"), ...namespaces },
+});
+
 /**
  * The intent with the configuration that files give it. `run`: the image's configuration; `words`: what the start was
  * given to run. Without `run` a root has but its own scripts.
@@ -117,7 +123,7 @@ export function withStartup(
     // The image's own command runs without a script; of nothing at all, the shell.
     command: intent.command.origin === "rootling" ? from([], "rootling") : intent.command,
     environment: asked,
-    ...(program === "enroot" ? { devices: from("host", "enroot") } : {}),
+    ...(program === "enroot" ? enrootParts(intent) : {}),
     startup: { ...startup, environment: [...ofImage, ...startup.environment] },
   };
 }

@@ -9,6 +9,8 @@ interface CommandEntry {
   hidden?: boolean;
 }
 
+const guestTools = () => import("./guest-tool.ts");
+
 /** In the order in which the overview shows them. */
 export const commands: Readonly<Record<string, CommandEntry>> = {
   run: { about: "run a command in an ephemeral container", load: () => import("./run.ts") },
@@ -40,6 +42,17 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   doctor: { about: "try what this host offers", load: () => import("./doctor.ts") },
   compat: { about: "install the names of other programs", load: () => import("./compat.ts") },
   completion: { about: "print the completion of a shell", load: () => import("./completion.ts") },
+  init: { about: "check a guest's init.yml, or show its steps", load: () => import("./init.ts") },
+  tolerant: {
+    about: "run a program, a directory of them or a script",
+    load: async () => (await guestTools()).tolerant,
+  },
+  overlay: { about: "mount an overlay over a directory", load: async () => (await guestTools()).overlay },
+  "mount-idmapped": {
+    about: "mount a directory with other owners",
+    load: async () => (await guestTools()).mountIdmapped,
+  },
+  initctl: { about: "take the requests of halt and reboot", load: async () => (await guestTools()).initctl },
   version: { about: "show versions", load: () => import("./version.ts") },
   timeline: { about: "draw a start", load: () => import("./timeline.ts"), hidden: true },
   explain: { about: "put a failed step into words", load: () => import("./explain.ts"), hidden: true },

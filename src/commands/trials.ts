@@ -1,5 +1,5 @@
 /** Trials of this host, in the directories of the store: for doctor, and where a container's form depends on one. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makePrivateDirectory, removeTree } from "../base/files.ts";
 import { ourselves, ownerName } from "../base/owner.ts";
@@ -16,4 +16,20 @@ export async function tryHere(name: TrialName, executor: string, layout: Layout)
   const trial = { executor, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, stage, wire };
   // What resists is cleared by whoever comes next: the trial is what was asked for.
   return tryIt(name, trial, upper).finally(() => removeTree(upper).catch(() => {}));
+}
+
+/** The same, but what has worked on the store's file system since the machine booted is not tried again. */
+export async function worksHere(name: TrialName, executor: string, layout: Layout): Promise<boolean> {
+  const { trials } = runtimePaths(layout);
+  for (const path of [trials, layout.temporary]) makePrivateDirectory(path);
+  const mark = join(trials, `${name}.${statSync(layout.temporary).dev}`);
+  const { boot } = ourselves();
+  try {
+    if (readFileSync(mark, "utf8") === boot) return true;
+  } catch {
+    // Never tried.
+  }
+  if ((await tryHere(name, executor, layout)) !== undefined) return false;
+  writeFileSync(mark, boot, { mode: 0o600 });
+  return true;
 }

@@ -1,25 +1,15 @@
-/** `enroot import`, `load`, `digest`, `create`, `bundle` and `export`. */
-import { realpathSync, statSync } from "node:fs";
+/** `enroot import`, `load`, `digest`, `bundle` and `export`: what reads or writes images. */
 import { lstat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { mapOf } from "../boot/boot.ts";
-import { parseMap, recordOfMap } from "../boot/id-map.ts";
-import { from } from "../boot/intent.ts";
 import type { Cli } from "../commands/cli.ts";
-import { makeContainer } from "../commands/create.ts";
 import { exportContainer, exportDirectory } from "../commands/export-container.ts";
-import { imageFor } from "../commands/image-for.ts";
 import { importImage, importToFile, sourceDigest } from "../commands/import-image.ts";
 import { makeBundle } from "../commands/make-bundle.ts";
 import { registryOptions } from "../commands/registry-words.ts";
 import { platformOfArchitecture } from "../image/sources/reference.ts";
-import { isSquashfs } from "../image/sources/squashfs.ts";
-import type { ContainerRecord } from "../store/containers.ts";
-import type { StoredImage } from "../store/images.ts";
-import { removeNamed } from "./enroot-list.ts";
-import { findNamed, getNamed, invalid, nameOfFile, nameOfUri, realRoot, refuseName } from "./enroot-names.ts";
-import { mapOfRoot } from "./enroot-start.ts";
+import { makeNamed, squashfsOf } from "./enroot-create.ts";
+import { getNamed, nameOfFile, nameOfUri, realRoot } from "./enroot-names.ts";
 import type { Words } from "./enroot-words.ts";
 
 /** What is chosen of the image that a URI names. */
@@ -88,29 +78,6 @@ export async function exportImage(cli: Cli, words: Words): Promise<void> {
   else await exportDirectory(cli, context, name, realRoot(named), how);
 }
 
-/** The squashfs file that is named. Throws E_NOT_FOUND, E_SOURCE. */
-async function squashfsOf(words: Words): Promise<string> {
-  const [image = ""] = words.operands;
-  const file = image === "" ? undefined : statSync(image, { throwIfNoEntry: false });
-  if (!file?.isFile()) {
-    throw new Failure("E_NOT_FOUND", `No such file or directory: ${resolve(image)}`, { mend: "give a squashfs file" });
-  }
-  const path = realpathSync(image);
-  if (!(await isSquashfs(path))) {
-    throw new Failure("E_SOURCE", `Invalid image format: ${path}`, {
-      mend: "give a squashfs file, such as `enroot import` makes",
-    });
-  }
-  return path;
-}
-
-/** A container of a squashfs file. */
-export async function create(cli: Cli, words: Words): Promise<void> {
-  const path = await squashfsOf(words);
-  const [image = ""] = words.operands;
-  await makeNamed(cli, words, nameOfFile(image), () => imageFor(cli, `file://${path}`, { ref: refOf(path) }));
-}
-
 /** A file that unpacks and runs itself, with the system's configuration and, if asked for, the user's. */
 export async function bundle(cli: Cli, words: Words): Promise<void> {
   const path = await squashfsOf(words);
@@ -130,31 +97,3 @@ export async function bundle(cli: Cli, words: Words): Promise<void> {
     registry: registryOptions({}, context),
   });
 }
-
-/** Makes a container under the name that was given, or under that of the image; with --force in place of what has it. */
-async function makeNamed(cli: Cli, words: Words, own: string, find: () => Promise<StoredImage>): Promise<void> {
-  const name = words.value("name") ?? own;
-  if (name.includes("/")) throw invalid(name);
-  const force = words.has("force") || cli.context("none").settings.FORCE_OVERRIDE;
-  const taken = findNamed(cli, name);
-  if (taken === undefined || !force) refuseName(cli, name);
-  const image = await find();
-  if (taken !== undefined) await removeNamed(cli, taken, false);
-  const map = mapHere(cli);
-  await makeContainer(cli, name, { image, tree: image.tree, ...(map && { map }) }, undefined);
-}
-
-/** The map that a container is for: see mapOfRoot. */
-function mapHere(cli: Cli): ContainerRecord["map"] {
-  const words = mapOfRoot(cli.context("none").settings);
-  if (words === undefined) return undefined;
-  const wish = from(parseMap(words, "enroot"), "enroot");
-  return recordOfMap(wish.value, mapOf(wish), 0);
-}
-
-/** A file's name as that of an image, which has fewer characters. */
-const refOf = (path: string): string =>
-  nameOfFile(path)
-    .replace(/[^A-Za-z0-9_.:/@#+[\]-]/g, "-")
-    .replace(/^[^A-Za-z0-9_[]+/, "")
-    .slice(0, 60) || "image";

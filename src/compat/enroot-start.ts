@@ -66,7 +66,7 @@ async function boot(cli: Cli, name: string, command: string[], words: Words, con
 /** A file of any other kind may have the name of a container. */
 async function isImageFile(path: string): Promise<boolean> {
   if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
-  return (await import("../image/sources/squashfs.ts")).isSquashfs(path);
+  return (await import("../image/sources/files.ts")).isSquashfs(path);
 }
 
 /** Changes of a file's root are kept nowhere, also with --rw: it is an image, not a container. */

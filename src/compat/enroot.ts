@@ -74,7 +74,7 @@ export const commands: Readonly<Record<string, EnrootCommand>> = {
     about: "Make a container of a squashfs file.",
     options: [NAME("the file's"), FORCE],
     least: 1,
-    run: async (cli, words) => (await images()).create(cli, words),
+    run: async (cli, words) => (await import("./enroot-create.ts")).create(cli, words),
   },
   digest: {
     usage: "digest [options] [--] URI",

@@ -8,6 +8,7 @@ import { ListingWriter, readListing } from "./listing.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
+import { unpackId } from "./task-ids.ts";
 import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
 
 /** What an attempt has taught the next one. */
@@ -80,7 +81,10 @@ async function attempt(one: Attempt): Promise<number> {
   const listings = await listingsOf(one);
   const read = image.layers.filter((_, index) => !listings.has(index));
   image.expect?.(read);
-  context.progress.expect(read.reduce((sum, { size = 0 }) => sum + size, 0));
+  context.progress.expect(
+    read.reduce((sum, { size = 0 }) => sum + size, 0),
+    read.map(unpackId),
+  );
   for (const [index, layer] of [...image.layers.entries()].reverse()) {
     const listing = listings.get(index);
     if (listing === undefined) await mergeLayer(one, index, layer);
@@ -174,4 +178,4 @@ async function learn(error: unknown, lessons: Lessons, image: SourceImage, conte
 }
 
 const layerTask = (layer: LayerRef, context: Context): Task =>
-  context.progress.task(`unpack ${layer.digest ?? layer.label}`, `unpack ${layer.label}`, layer.size);
+  context.progress.task(unpackId(layer), `unpack ${layer.label}`, layer.size);

@@ -2,7 +2,7 @@
 import { type ByteString, toBytes } from "../base/bytes.ts";
 import { formatPaxRecord } from "./pax.ts";
 import { BLOCK } from "./tar-header.ts";
-import type { Entry, EntryKind } from "./types.ts";
+import type { ArchiveFormat, Entry, EntryKind } from "./types.ts";
 
 const types: Record<EntryKind, string> = {
   file: "0",
@@ -120,3 +120,5 @@ function encodeBlock(entry: Entry, name: ByteString, prefix: ByteString, type: s
   block[155] = 0x20;
   return block;
 }
+
+export const tarFormat: ArchiveFormat = { encode: encodeEntry, padding: paddingAfter, end: () => END_OF_ARCHIVE };

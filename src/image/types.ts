@@ -29,6 +29,16 @@ export interface Entry {
   xattrs?: ReadonlyMap<ByteString, Buffer>;
 }
 
+/** How entries become the bytes of an archive. */
+export interface ArchiveFormat {
+  /** What comes before an entry's content. */
+  encode(entry: Entry): Buffer;
+  /** What comes after `size` bytes of content; undefined for nothing. */
+  padding(size: number): Buffer | undefined;
+  /** What ends the archive. */
+  end(): Buffer;
+}
+
 export interface Platform {
   os: string;
   architecture: string;

@@ -48,30 +48,45 @@ export async function enterBy(map: Op, places: EnterPlaces): Promise<Enter> {
   };
 }
 
+/** Ids of the host, `outside`, and what `enterOwn` calls them. */
+export interface OwnRange {
+  readonly inside: number;
+  readonly outside: number;
+  readonly count: number;
+}
+
+/** The ids that an ordinary user may give to files. Undefined for root, and where there are no more than the user's own. */
+export function ownIds(): { uids: OwnRange[]; gids: OwnRange[]; newuidmap: string; newgidmap: string } | undefined {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  if (uid === 0) return undefined;
+  const { uids, gids, newuidmap, newgidmap } = readSubordinateIds(uid);
+  if (uids.length === 0 || gids.length === 0 || newuidmap === undefined || newgidmap === undefined) return undefined;
+  return { uids: rangesOf(uid, uids), gids: rangesOf(gid, gids), newuidmap, newgidmap };
+}
+
+/** The caller as 0, and behind it all subordinate ids. */
+function rangesOf(id: number, spans: readonly Span[]): OwnRange[] {
+  const ranges = [{ inside: 0, outside: id, count: 1 }];
+  let next = 1;
+  for (const { start, count } of spans) {
+    ranges.push({ inside: next, outside: start, count });
+    next += count;
+  }
+  return ranges;
+}
+
+const linesOf = (ranges: readonly OwnRange[]): string =>
+  ranges.map(({ inside, outside, count }) => `${inside} ${outside} ${count}`).join(",");
+
 /**
  * What runs programs with power over everything that can be this user's: their own files, and those of all their
  * subordinate ids. Undefined where the user has none, or nothing writes the map.
  */
 export async function enterOwn(places: EnterPlaces): Promise<Enter | undefined> {
-  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
-  if (uid === 0) return undefined;
-  const { uids, gids, newuidmap, newgidmap } = readSubordinateIds(uid);
-  if (uids.length === 0 || gids.length === 0 || newuidmap === undefined || newgidmap === undefined) return undefined;
-  return enterBy(
-    op("subordinate-map", OURSELVES, newuidmap, newgidmap, linesOf(uid, uids), linesOf(gid, gids)),
-    places,
-  );
-}
-
-/** The caller as 0, and behind it all subordinate ids. */
-function linesOf(id: number, spans: readonly Span[]): string {
-  const lines = [`0 ${id} 1`];
-  let next = 1;
-  for (const { start, count } of spans) {
-    lines.push(`${next} ${start} ${count}`);
-    next += count;
-  }
-  return lines.join(",");
+  const own = ownIds();
+  if (own === undefined) return undefined;
+  const { uids, gids, newuidmap, newgidmap } = own;
+  return enterBy(op("subordinate-map", OURSELVES, newuidmap, newgidmap, linesOf(uids), linesOf(gids)), places);
 }
 
 /** Runs a program of the host with power over the user's own files and those of their subordinate ids. */

@@ -3,6 +3,7 @@ import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync, writeF
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { capture, findProgram, startBeside } from "../base/process.ts";
+import { failureStatus, nameWords, programOf } from "../base/settings-places.ts";
 import type { Plan } from "./plan.ts";
 import { toWire } from "./wire.ts";
 
@@ -39,6 +40,15 @@ export async function executorFor(arch: string, cache: string): Promise<string> 
   if (found !== undefined) return found;
   throw new Failure("E_EXECUTOR", `there is no executor for ${arch}`, {
     mend: "make it on a machine of that kind",
+  });
+}
+
+/** The program of guests for a processor as Node names it: executor/guest. Throws E_EXECUTOR. */
+export function guestProgramFor(arch: string): string {
+  const found = DISTRIBUTIONS.map((directory) => join(directory, `guest-${arch}`)).find(isExecutable);
+  if (found !== undefined) return found;
+  throw new Failure("E_EXECUTOR", `there is no program of guests for ${arch}`, {
+    mend: "run `npm run build` in a checkout, on a machine of that kind with libyaml (Debian, Ubuntu: libyaml-dev)",
   });
 }
 
@@ -79,12 +89,15 @@ async function compileExecutor(cache: string): Promise<string> {
   return target;
 }
 
-/** How this very program is started: what puts the executor's failures into words. */
-const explainCommand = (): string[] => [process.execPath, process.argv[1] ?? "", "explain"];
+/** How this very program is started, under its name: what puts the executor's failures into words. */
+const explainCommand = (): string[] => [...process.argv.slice(0, 2), ...nameWords(process.argv), "explain"];
 
 function writeWire(plan: Plan, wire: string): void {
   try {
-    writeFileSync(wire, toWire(plan, explainCommand()), { mode: 0o600, flag: "wx" });
+    writeFileSync(wire, toWire(plan, explainCommand(), failureStatus(programOf(process.argv))), {
+      mode: 0o600,
+      flag: "wx",
+    });
   } catch (error) {
     throw fileFailure(error, "writing the plan", wire);
   }
@@ -99,6 +112,10 @@ export function handOver(plan: Plan, executor: string, wire: string): never {
 /** A client of the terminal behind `socket`. */
 export const becomeClient = (executor: string, socket: string, keys: Uint8Array, role: "starter" | "guest"): never =>
   become(executor, ["--client", socket, Buffer.from(keys).toString("hex"), role]);
+
+/** One of the guests' tools, in our place. */
+export const becomeTool = (name: string, words: readonly string[]): never =>
+  become(guestProgramFor(process.arch), [name, ...words]);
 
 function become(executor: string, words: readonly string[]): never {
   if (process.execve === undefined) {

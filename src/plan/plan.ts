@@ -170,6 +170,45 @@ const verbs = {
     repeats: "any",
     about: "start the command as a login would",
   },
+  command: {
+    side: "inside",
+    fields: ["input", "text", "word"],
+    repeats: "at-least-one",
+    about: "run a program of the guest, a directory of them or a script, and wait for it",
+  },
+  "mount-point": {
+    side: "inside",
+    fields: ["path"],
+    about: "bind a directory on itself unless something is mounted there",
+  },
+  initctl: {
+    side: "inside",
+    fields: ["fifo"],
+    about: "take requests of halt(8) and its like, and end pid 1 when one says so",
+  },
+  "hand-over": {
+    side: "inside",
+    fields: ["uid", "gid"],
+    about: "give our cgroup and the usual devices to the mapped root",
+  },
+  interfaces: { side: "outside", fields: [], about: "move the network interfaces into the new network namespace" },
+  devices: {
+    side: "inside",
+    fields: ["excluded", "pattern"],
+    repeats: "any",
+    about: "bind what our /dev has (EXCLUDED names that it shall not have, then regular expressions)",
+  },
+  "enter-root": {
+    side: "inside",
+    fields: ["mode", "path"],
+    about: "make the next root / (pivot, chroot), and let the old one go",
+  },
+  become: {
+    side: "inside",
+    fields: ["word"],
+    repeats: "at-least-one",
+    about: "become a program of the guest, or a script's interpreter",
+  },
   exec: { side: "inside", fields: ["argument"], repeats: "at-least-one", about: "execute the command" },
 } as const satisfies Record<string, VerbEntry>;
 

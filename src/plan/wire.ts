@@ -1,12 +1,16 @@
 /** A plan as the executor reads it: NUL-separated fields (executor/wire.c). */
+import { EXIT_FAILURE } from "../base/errors.ts";
 import type { Plan } from "./plan.ts";
 
-const VERSION = 1;
+const VERSION = 2;
 
-/** The bytes of the wire file. `explain` is the command that puts a failure into words. */
-export function toWire(plan: Plan, explain: readonly string[]): Buffer {
-  const fields: string[] = ["rootling-wire", String(VERSION), plan.topology, String(explain.length), ...explain];
-  fields.push(String(plan.ops.length));
+/**
+ * The bytes of the wire file. `explain` is the command that puts a failure into words, `status` the exit status of one,
+ * but for a command that cannot be executed.
+ */
+export function toWire(plan: Plan, explain: readonly string[], status = EXIT_FAILURE): Buffer {
+  const head = [VERSION, plan.topology, status, explain.length].map(String);
+  const fields = ["rootling-wire", ...head, ...explain, String(plan.ops.length)];
   for (const op of plan.ops) fields.push(op.verb, op.origin, String(op.fields.length), ...op.fields);
   return Buffer.from(`${fields.join("\0")}\0`, "utf8");
 }

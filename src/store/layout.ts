@@ -103,4 +103,6 @@ export const runtimePaths = (layout: Layout) => ({
   runs: `${layout.runtime}/runs`,
   /** Sockets of monitors, by which clients come to a payload's terminal. */
   terminals: `${layout.runtime}/terminals`,
+  /** What was seen to work on a file system: `<trial>.<device>` holds the boot in which it did. */
+  trials: `${layout.runtime}/trials`,
 });

@@ -10,6 +10,7 @@ import { findExecutor } from "../../src/plan/launch.ts";
 import { type Op, op, type Plan, verbTable } from "../../src/plan/plan.ts";
 import { fromRecord, toWire } from "../../src/plan/wire.ts";
 import { command } from "../support/command.ts";
+import { guestProgram } from "../support/guest.ts";
 import { tempDirectory } from "../support/temp.ts";
 
 const executor = await findExecutor("/nonexistent");
@@ -20,7 +21,10 @@ const namespaces = op("namespaces", "test", "mount");
 const exec = op("exec", "test", "/bin/true");
 
 test("the executor's verbs are those of the plan, with the same fields", async () => {
-  const { stdout } = await command([executor, "--ops"]);
+  // The program of guests has all of the executor's, and its own.
+  const { stdout } = await command([guestProgram(), "--ops"]);
+  const executors = await command([executor, "--ops"]);
+  assert.ok(executors.stdout.split("\n").every((line) => stdout.includes(line)));
   const theirs = stdout
     .trim()
     .split("\n")
@@ -41,7 +45,7 @@ test("a wire that is damaged anywhere is refused whole", async (t) => {
   const tries: [string, Buffer][] = [
     ["empty", Buffer.alloc(0)],
     ["magic", Buffer.from(whole.toString("latin1").replace("rootling-wire", "rootling-wine"), "latin1")],
-    ["version", Buffer.from(whole.toString("latin1").replace("\0" + "1\0", "\0" + "2\0"), "latin1")],
+    ["version", Buffer.from(whole.toString("latin1").replace("\0" + "2\0", "\0" + "1\0"), "latin1")],
     ["verb", Buffer.from(whole.toString("latin1").replace("propagation", "propaganda"), "latin1")],
     ["more", Buffer.concat([whole, Buffer.from("more\0")])],
     ["without exec", toWire(plan(namespaces), [])],

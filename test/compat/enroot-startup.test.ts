@@ -1,11 +1,11 @@
 /** The configuration of a start by files: what counts, in which order, and what is said of mistakes. */
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { CommandOptions } from "../support/command.ts";
 import { must } from "../support/command.ts";
-import { dataPath, type EnrootBox, enrootBox, enrootWords } from "../support/enroot.ts";
+import { type ConfigFiles, configure, dataPath, type EnrootBox, enrootBox, enrootWords } from "../support/enroot.ts";
 import { userKinds } from "../support/users.ts";
 
 for (const kind of userKinds.filter((each) => each !== "subids")) {
@@ -18,20 +18,10 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
     after(() => box.remove());
 
-    /** Replaces the site's configuration; files that end with .sh are executable. */
-    const configure = (files: Readonly<Record<string, string>>, user: Readonly<Record<string, string>> = {}) => {
-      for (const [directory, all] of [
-        [site, files],
-        [join(box.user.home, ".config/enroot"), user],
-      ] as const) {
-        rmSync(directory, { recursive: true, force: true });
-        for (const part of ["environ.d", "mounts.d", "hooks.d"]) mkdirSync(join(directory, part), { recursive: true });
-        for (const [name, text] of Object.entries(all)) {
-          mkdirSync(dirname(join(directory, name)), { recursive: true });
-          writeFileSync(join(directory, name), text);
-          chmodSync(join(directory, name), name.endsWith(".sh") ? 0o755 : 0o644);
-        }
-      }
+    /** Replaces the site's configuration, and the user's. */
+    const setUp = (files: ConfigFiles, user: ConfigFiles = {}) => {
+      configure(site, files);
+      configure(join(box.user.home, ".config/enroot"), user);
     };
     const options = (env: Record<string, string> = {}): CommandOptions => ({
       env: { ENROOT_SYSCONF_PATH: site, ...env },
@@ -54,7 +44,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     test("environment: root, system, user, conf, flags; the last one wins, and the host's is not inherited", async () => {
       const root = await box.foreign("variables");
       writeFileSync(join(root, "etc/environment"), "# comment\nA=root\nB=root\nC=root\nD=root\nE=root\nHOST=${FROM}\n");
-      configure(
+      setUp(
         { "environ.d/20.env": "B=system20\nC=system20\n", "environ.d/10.env": "B=system10\nD=system\nE=system\n" },
         { "environ.d/10.env": "C=user\nD=user\nE=user\n" },
       );
@@ -72,7 +62,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       const line = (name: string, pass = 0) => `${source(name)} /mnt none x-create=dir,bind,ro 0 ${pass}\n`;
       const look = (who: string) =>
         `#!/bin/sh\necho ${who}: $(ls "$ENROOT_ROOTFS/mnt") >>"${box.scratch}/log"\necho lost\n`;
-      configure(
+      setUp(
         { "mounts.d/10.fstab": line("early", -1) + line("late"), "hooks.d/10-look.sh": look("system") },
         { "hooks.d/05-add.sh": `${look("user")}echo '${line("hooked").trim()}' >>"$ENROOT_MOUNTS"\n` },
       );
@@ -90,7 +80,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
 
     test("hooks: the environment is a file that they may change; one that is not executable is left out", async () => {
-      configure({
+      setUp({
         "hooks.d/10.sh":
           '#!/bin/sh\ngrep -q "^A=given$" "$ENROOT_ENVIRON" && echo "B=$ENROOT_VERSION" >>"$ENROOT_ENVIRON"\nsed -i /^C=/d "$ENROOT_ENVIRON"\n',
         "hooks.d/20.sh.off": "exit 1\n",
@@ -103,24 +93,24 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
 
     test("what hooks write goes nowhere but into this start", async () => {
-      configure({ "hooks.d/10.sh": '#!/bin/sh\necho hooked >"$ENROOT_ROOTFS/etc/hello"\n' });
+      setUp({ "hooks.d/10.sh": '#!/bin/sh\necho hooked >"$ENROOT_ROOTFS/etc/hello"\n' });
       assert.equal(await start(["box", "cat", "/etc/hello"]), "hooked\n");
-      configure({});
+      setUp({});
       assert.equal(await start(["box", "cat", "/etc/hello"]), "hello\n");
     });
 
     test("mistakes are named by file and line, and a hook that fails stops the start", async () => {
-      configure({ "mounts.d/20-config.fstab": "# fine\n\n/nowhere/at/all /mnt none bind,x-create=dir\n" });
+      setUp({ "mounts.d/20-config.fstab": "# fine\n\n/nowhere/at/all /mnt none bind,x-create=dir\n" });
       await fails(["box", "true"], /\/nowhere\/at\/all \/mnt/, /mounts\.d\/20-config\.fstab:3/);
-      configure({ "mounts.d/20-config.fstab": "/nowhere /mnt none bind,nofail\n" });
+      setUp({ "mounts.d/20-config.fstab": "/nowhere /mnt none bind,nofail\n" });
       await start(["box", "true"]);
-      configure({ "mounts.d/a.fstab": "/etc /../mnt none bind,x-create=dir\n" });
+      setUp({ "mounts.d/a.fstab": "/etc /../mnt none bind,x-create=dir\n" });
       await fails(["box", "true"], /mounts\.d\/a\.fstab:1/);
-      configure({ "environ.d/10.env": "A=1\nno variable\n" });
+      setUp({ "environ.d/10.env": "A=1\nno variable\n" });
       await fails(["box", "true"], /environ\.d\/10\.env:2/);
-      configure({ "hooks.d/30-no.sh": "#!/bin/sh\necho reason >&2\nexit 3\n" });
+      setUp({ "hooks.d/30-no.sh": "#!/bin/sh\necho reason >&2\nexit 3\n" });
       await fails(["box", "true"], /reason/, /hooks\.d\/30-no\.sh/, /status 3/);
-      configure({});
+      setUp({});
       await fails(
         ["--conf", script("bad.conf", "hooks() { return 4; }\n"), "box", "true"],
         /--conf, hooks\(\)/,
@@ -130,7 +120,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
 
     test("rc: the flag, then conf, then the root; the words are its arguments", async () => {
-      configure({});
+      setUp({});
       const root = await box.foreign("scripted");
       writeFileSync(join(root, "etc/rc"), 'echo "root $0 $*"; exec "$@"\n');
       assert.equal(await start(["scripted", "echo", "x y"]), "root /etc/rc echo x y\nx y\n");
@@ -144,8 +134,27 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       assert.equal(piped.stdout, "pipe a\n", piped.stderr);
     });
 
+    test("a --conf script runs once, with the words of the start; its functions share what they set", async () => {
+      setUp({});
+      const conf = script(
+        "shared.conf",
+        [
+          'count=$((${count-0} + 1)) words="$*" declared=$(mktemp -u)',
+          "echo B=not inside; readonly fixed=1; declare -A by=([key]=value)",
+          'environ() { echo "A=$count $words"; later=$declared; cd /tmp; }',
+          'hooks() { count=$((count + 1)); echo "H=$count ${by[key]} $PWD" >>"$ENROOT_ENVIRON"; }',
+          'mounts() { [ "$later" = "$declared" ] && [ "$count" = 2 ] && echo "tmpfs /shared tmpfs x-create=dir"; }',
+          'rc() {\n  echo "$A, $H, ${B-unset}, $(ls -d /shared)"\n}',
+          "",
+        ].join("\n"),
+      );
+      assert.equal(await start(["--conf", conf, "box", "a", "b c"]), "1 a b c, 2 value /tmp, unset, /shared\n");
+      await fails(["--conf", script("fails.conf", "hooks() { false; true; }\n"), "box", "true"], /--conf, hooks\(\)/);
+      await fails(["--conf", script("unset.conf", "echo $not_set\n"), "box", "true"], /not_set: unbound variable/);
+    });
+
     test("a login shell reads its profile, unless it is off; no shell is needed for a command", async () => {
-      configure({});
+      setUp({});
       const root = await box.foreign("login");
       writeFileSync(join(root, "etc/profile"), "PROFILE=read; export PROFILE\n");
       const show = ["login", "sh", "-c", 'echo "${PROFILE-unread}"'];
@@ -158,7 +167,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
 
     test("files of a hostile root lead nowhere, and block nothing", async (t) => {
-      configure({});
+      setUp({});
       // Not below /dev, which the container shares.
       const outside = mkdtempSync("/tmp/rootling-outside-");
       t.after(() => rmSync(outside, { recursive: true }));
@@ -199,7 +208,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
     });
 
     test("hooks see flags as settings", async () => {
-      configure({
+      setUp({
         "hooks.d/10.sh": `#!/bin/sh\necho "\${ENROOT_REMAP_ROOT-} \${ENROOT_ROOTFS_WRITABLE-}" >"$ENROOT_ROOTFS/etc/seen"\n`,
       });
       const seen = (...flags: string[]) => start([...flags, "box", "cat", "/etc/seen"]);
@@ -207,7 +216,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       assert.equal(await seen(), `${own} \n`);
       assert.equal(await seen("--rw"), `${own} y\n`);
       assert.equal(await seen("--root"), "y \n");
-      configure({});
+      setUp({});
     });
 
     test("the shipped configuration: terminal, mounts, accounts; and the hooks that settings switch on", async () => {

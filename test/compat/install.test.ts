@@ -30,8 +30,11 @@ test("compat install and remove", async (t) => {
   assert.match(readlinkSync(path), /\/bin\/rootling$/);
   const version = await user.run(["enroot", "version"], { env: { PATH: `${directory}:${user.env.PATH}` } });
   assert.deepEqual([version.status, version.stdout], [0, "4.1.2\n"]);
-  assert.equal((await run("install", directory)).stdout, "", "what is there stays");
-  const away = await run("remove", directory, "--json");
+  const rest = (await run("install", directory)).stdout;
+  assert.equal(rest, `${join(directory, "virt-bootstrap")}\n`, "what is there stays");
+  const other = await user.run(["virt-bootstrap", "--version"], { env: { PATH: `${directory}:${user.env.PATH}` } });
+  assert.deepEqual([other.status, other.stdout], [0, "virt-bootstrap 1.1.1\n"]);
+  const away = await run("remove", directory, "--only", "enroot", "--json");
   assert.deepEqual(JSON.parse(away.stdout), { removed: [path] });
   assert.ok(!existsSync(path));
 
@@ -59,9 +62,11 @@ test("man page and completions go to the share beside, and give way to what is t
   const shown = installed.stdout.trim().split("\n");
   assert.deepEqual(shown, [
     join(user.home, "bin/enroot"),
+    join(user.home, "bin/virt-bootstrap"),
     share("man/man1/enroot.1"),
     share("bash-completion/completions/enroot"),
     share("zsh/site-functions/_enroot"),
+    share("man/man1/virt-bootstrap.1"),
   ]);
   const env = { MANPATH: share("man"), LC_ALL: "C.UTF-8" };
   assert.match((await user.run(["man", "enroot"], { env })).stdout, /^NAME\n\s+enroot - /m);

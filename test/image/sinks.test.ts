@@ -95,10 +95,10 @@ for (const format of FORMATS) {
     const { directory, source, context, layout } = preparedImage(t, [entries]);
     const output = join(directory, "out");
     if (isDirectory(format)) mkdirSync(output);
-    else writeFileSync(output, "precious");
-    const before = isDirectory(format) ? "" : readFileSync(output, "utf8");
+    const precious = isDirectory(format) ? join(output, "file") : output;
+    writeFileSync(precious, "precious");
     await assert.rejects(importToFile(context, layout, source, { output, format }), failsWith("E_EXISTS"));
-    assert.equal(isDirectory(format) ? "" : readFileSync(output, "utf8"), before);
+    assert.equal(readFileSync(precious, "utf8"), "precious");
     await importToFile(context, layout, source, { output, format, force: true });
     assert.ok((await treeOf(output, format, directory)).length > 5);
     assert.deepEqual(

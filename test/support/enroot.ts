@@ -1,7 +1,7 @@
 /** Runs bin/enroot as a test user, with images as enroot makes them. */
 import assert from "node:assert/strict";
-import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { type Box, emptyBox } from "./boxes.ts";
 import { packageDirectory } from "./cli.ts";
 import { type CommandOptions, must, type Outcome } from "./command.ts";
@@ -39,9 +39,7 @@ export async function enrootImage(scratch: string, name: string, hello?: string)
   return file;
 }
 
-export interface EnrootBox extends Omit<Box, "run" | "must"> {
-  /** A squashfs file that every user may read; the container `box` is made of it. */
-  readonly image: string;
+export interface BareEnrootBox extends Omit<Box, "run" | "must"> {
   /** Runs `enroot WORDS` as the user. */
   run(words: readonly string[], options?: CommandOptions): Promise<Outcome>;
   /** The same, and fails the test unless it ends with status 0; gives standard output. */
@@ -52,15 +50,33 @@ export interface EnrootBox extends Omit<Box, "run" | "must"> {
   foreign(name: string): Promise<string>;
 }
 
-/** A user of enroot. */
-export async function enrootBox(kind: UserKind): Promise<EnrootBox> {
+export interface EnrootBox extends BareEnrootBox {
+  /** A squashfs file that every user may read; the container `box` is made of it. */
+  readonly image: string;
+}
+
+/** Files of a configuration by their names, such as `hooks.d/10.sh`. */
+export type ConfigFiles = Readonly<Record<string, string>>;
+
+/** Makes a directory of configuration anew, with these files; those that end with .sh are executable. */
+export function configure(directory: string, files: ConfigFiles): void {
+  rmSync(directory, { recursive: true, force: true });
+  for (const part of ["environ.d", "mounts.d", "hooks.d"]) mkdirSync(join(directory, part), { recursive: true });
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(directory, name)), { recursive: true });
+    writeFileSync(join(directory, name), text);
+    chmodSync(join(directory, name), name.endsWith(".sh") ? 0o755 : 0o644);
+  }
+}
+
+/** A user of enroot who has no container yet. */
+export async function bareEnrootBox(kind: UserKind): Promise<BareEnrootBox> {
   const { user, scratch, remove } = await emptyBox(kind);
   const run: EnrootBox["run"] = (words, options) => enroot(user, words, options);
-  const box: EnrootBox = {
+  return {
     user,
     scratch,
     remove,
-    image: await enrootImage(scratch, "my+image"),
     run,
     must: async (words, options) => {
       const { status, stdout, stderr } = await run(words, options);
@@ -74,11 +90,18 @@ export async function enrootBox(kind: UserKind): Promise<EnrootBox> {
       assert.match(stderr, what);
     },
     foreign: async (name) => {
+      await must(user.words(["mkdir", "-p", dataPath(user)]));
       const path = await enrootRoot(join(dataPath(user), name));
       await must(["chown", "-R", `${user.uid}:${user.gid}`, path]);
       return path;
     },
   };
+}
+
+/** A user of enroot. */
+export async function enrootBox(kind: UserKind): Promise<EnrootBox> {
+  const bare = await bareEnrootBox(kind);
+  const box = { ...bare, image: await enrootImage(bare.scratch, "my+image") };
   await box.must(["create", "--name", "box", box.image]);
   return box;
 }

@@ -206,7 +206,7 @@ function lookUp(url: string): { step: Step; content: Buffer; type: string } | un
   if (pathname === "/token") return { step: "token", content: Buffer.alloc(0), type: "application/json" };
   const [, kind, name = ""] = /^\/v2\/team\/app\/(manifests|blobs)\/([^/]+)$/.exec(pathname) ?? [];
   if (kind === "manifests") {
-    if (name === "1" || name === digestOf(index))
+    if (name === "1" || name === "latest" || name === digestOf(index))
       return { step: "index", content: index, type: `${IMAGE}.index.v1+json` };
     if (name === digestOf(manifest)) return { step: "manifest", content: manifest, type: `${IMAGE}.manifest.v1+json` };
   }

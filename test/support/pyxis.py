@@ -55,6 +55,7 @@ if not os.WIFSTOPPED(status) or os.WSTOPSIG(status) != signal.SIGSTOP:
 
 user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
 mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+cgroups = os.open(f"/proc/{pid}/ns/cgroup", os.O_RDONLY)
 cwd = os.open(f"/proc/{pid}/cwd", os.O_RDONLY)
 with open(f"/proc/{pid}/environ", "rb") as file:
     environment = dict(line.split(b"=", 1) for line in file.read().split(b"\0") if b"=" in line)
@@ -62,7 +63,7 @@ print(json.dumps({"stopped": pid, "environment": {k.decode(): v.decode() for k, 
 
 
 def join():
-    for fd, kind in ((user, 0x10000000), (mounts, 0x00020000)):
+    for fd, kind in ((user, 0x10000000), (cgroups, 0x02000000), (mounts, 0x00020000)):
         if libc.setns(fd, kind) != 0:
             raise OSError(ctypes.get_errno(), "setns")
     os.fchdir(cwd)

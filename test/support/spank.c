@@ -19,7 +19,7 @@ SPANK_PLUGIN(rootling_test, 1)
 
 static char *image, *enroot, name[64];
 static pid_t container = -1;
-static int user = -1, mounts = -1, cwd = -1, conf = -1;
+static int user = -1, cgroups = -1, mounts = -1, cwd = -1, conf = -1;
 static uid_t uid;
 static gid_t gid;
 
@@ -118,8 +118,8 @@ int slurm_spank_user_init(spank_t sp, int argc, char **argv) {
     slurm_error("rootling: the container did not start");
     return -1;
   }
-  user = open_of("ns/user"), mounts = open_of("ns/mnt"), cwd = open_of("cwd");
-  int result = user < 0 || mounts < 0 || cwd < 0 ? -1 : take_environment(sp);
+  user = open_of("ns/user"), cgroups = open_of("ns/cgroup"), mounts = open_of("ns/mnt"), cwd = open_of("cwd");
+  int result = user < 0 || cgroups < 0 || mounts < 0 || cwd < 0 ? -1 : take_environment(sp);
   kill(container, SIGCONT);
   return waitpid(container, &status, 0) == container && status == 0 ? result : -1;
 }
@@ -128,7 +128,8 @@ int slurm_spank_user_init(spank_t sp, int argc, char **argv) {
 int slurm_spank_task_init(spank_t sp, int argc, char **argv) {
   (void)sp, (void)argc, (void)argv;
   if (user < 0) return 0;
-  if (setns(user, CLONE_NEWUSER) != 0 || setns(mounts, CLONE_NEWNS) != 0 || fchdir(cwd) != 0) {
+  if (setns(user, CLONE_NEWUSER) != 0 || setns(cgroups, CLONE_NEWCGROUP) != 0 || setns(mounts, CLONE_NEWNS) != 0 ||
+      fchdir(cwd) != 0) {
     slurm_error("rootling: the container cannot be joined: %s", strerror(errno));
     return -1;
   }

@@ -1,14 +1,19 @@
 #!/bin/sh
-# What torch.distributed reads, from what Slurm knows of the job, unless it is set.
+# What torch.distributed reads, from what Slurm knows of the job step, unless it is set: for images with PyTorch, which
+# have PYTORCH_VERSION. Port and number of threads are the same on every node, whoever starts the containers there.
 set -eu
-[ -n "${SLURM_JOB_ID:-}" ] && [ -n "${SLURM_NTASKS:-}" ] || exit 0
+grep -q '^PYTORCH_VERSION=' "$ENROOT_ENVIRON" || exit 0
 default() {
-  grep -q "^$1=" "$ENROOT_ENVIRON" || echo "$1=$2" >>"$ENROOT_ENVIRON"
+  [ -z "$2" ] || grep -q "^$1=" "$ENROOT_ENVIRON" || echo "$1=$2" >>"$ENROOT_ENVIRON"
 }
-first=${SLURM_STEP_NODELIST:-${SLURM_JOB_NODELIST:-localhost}}
-if command -v scontrol >/dev/null; then first=$(scontrol show hostnames "$first" | head -n 1); fi
+first=
+if [ -n "${SLURM_STEP_NODELIST:-}" ] && command -v scontrol >/dev/null; then
+  first=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)
+fi
 default MASTER_ADDR "$first"
-default MASTER_PORT "$((15000 + SLURM_JOB_ID % 20000))"
-default WORLD_SIZE "$SLURM_NTASKS"
-default RANK "${SLURM_PROCID:-0}"
-default LOCAL_RANK "${SLURM_LOCALID:-0}"
+default MASTER_PORT "${SLURM_JOB_ID:+$((61000 + ${SLURM_JOB_ID:-0} % 4536))}"
+default WORLD_SIZE "${SLURM_NTASKS:-}"
+default RANK "${SLURM_PROCID:-}"
+default LOCAL_RANK "${SLURM_LOCALID:-}"
+# As torchrun has it, where a node has several tasks.
+if [ "${SLURM_STEP_NUM_TASKS:-1}" -gt "${SLURM_STEP_NUM_NODES:-1}" ]; then default OMP_NUM_THREADS 1; fi

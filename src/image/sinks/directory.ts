@@ -4,12 +4,13 @@
  * devices are empty files, only `user.` xattrs are set, and owners are noted in `user.rootlesscontainers`. In a user
  * namespace with a map of many ids owners are kept, and file capabilities; devices are empty files there too.
  */
-import { lstat, mkdir, readdir, readFile, realpath } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type ByteString, fromText, unescapeOctal } from "../../base/bytes.ts";
+import { type ByteString, fromText } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
+import { checkOutput, contentOf } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, removeTree, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, type Remove, removeTree, temporaryName } from "../../base/files.ts";
 import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
@@ -25,15 +26,24 @@ export interface DirectoryOptions {
   /** Whether owners and devices can be made; by default for root. */
   privileged?: boolean;
   /** Owners are made inside a user namespace. */
-  mapped?: Mapped;
+  mapped?: Mapped | undefined;
+  /** Says so where files do not get the owners that the image gives them. */
+  tellsOwners?: boolean;
 }
 
 /** A user namespace whose root unpacks. */
 export interface Mapped {
   /** Runs programs in it. */
   readonly enter: Enter;
-  /** Whether it has these ids. */
-  holds(uid: number, gid: number): boolean;
+  /** The entry with its ids as they are called there. Throws E_SUBUID for those that it has not. */
+  inside(entry: Entry): Entry;
+}
+
+/** How a directory of one's own is made, whose files may be others'. */
+export interface Owners {
+  readonly mapped?: Mapped | undefined;
+  /** Removes what such files are in. */
+  readonly remove: Remove;
 }
 
 /** A sink that fills an existing empty directory. Its content is durable after commit. */
@@ -41,7 +51,7 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
   return async () => {
     requireProgram("tar", "tar");
     const privileged = options.mapped ?? options.privileged ?? process.geteuid?.() === 0;
-    return new DirectorySink(options.directory, privileged, context);
+    return new DirectorySink(options, privileged, context);
   };
 }
 
@@ -49,51 +59,33 @@ export function fillDirectorySink(options: DirectoryOptions, context: Context): 
  * A sink that makes the directory `output` with the tree in it. An empty one where a file system is mounted cannot be
  * replaced, and need not be: it is filled in place.
  */
-export function directorySink(output: string, force: boolean, context: Context): OpenSink {
+export function directorySink(
+  output: string,
+  force: boolean,
+  context: Context,
+  { mapped, remove }: Owners = { remove: removeTree },
+): OpenSink {
   return async (image, root) => {
-    if (await isMountPoint(output)) return fillMountPoint(output, context)(image, root);
-    if (!force) await refuseExisting(output);
-    await clearTemporaries(output);
+    const fill = (directory: string) =>
+      fillDirectorySink({ directory, mapped, tellsOwners: true }, context)(image, root);
+    if ((await checkOutput(output, "tree", force)) === "in place") {
+      return wrapped(await fill(output), {
+        committed: async () => {},
+        aborted: async () => {
+          for (const name of await contentOf(output)) await remove(join(output, name));
+        },
+      });
+    }
+    await clearTemporaries(output, remove);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
       throw fileFailure(error, "making the output directory", directory);
     });
-    const sink = await fillDirectorySink({ directory }, context)(image, root);
-    return wrapped(sink, {
-      committed: () => moveIntoPlace(directory, output, force),
-      aborted: () => removeTree(directory),
+    return wrapped(await fill(directory), {
+      committed: () => moveIntoPlace(directory, output, force, remove),
+      aborted: () => remove(directory),
     });
   };
-}
-
-/** What a new ext4 has in it. */
-const LOST_AND_FOUND = "lost+found";
-
-function fillMountPoint(output: string, context: Context): OpenSink {
-  return async (image, root) => {
-    const content = async () => (await readdir(output)).filter((name) => name !== LOST_AND_FOUND);
-    if ((await content()).length > 0) {
-      throw new Failure("E_EXISTS", "the output is a mount point with files in it", {
-        where: output,
-        mend: "choose another name, or remove the files",
-      });
-    }
-    const sink = await fillDirectorySink({ directory: output }, context)(image, root);
-    return wrapped(sink, {
-      committed: async () => {},
-      aborted: async () => {
-        for (const name of await content()) await removeTree(join(output, name));
-      },
-    });
-  };
-}
-
-/** Whether `path` is a directory on which something is mounted: proc(5), /proc/pid/mountinfo. */
-async function isMountPoint(path: string): Promise<boolean> {
-  const real = await realpath(path).catch(() => undefined);
-  if (real === undefined || !(await lstat(real)).isDirectory()) return false;
-  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
-  return lines.some((line) => unescapeOctal(line.split(" ")[4] ?? "") === real);
 }
 
 /** A sink that has more to do at its end. */
@@ -119,11 +111,15 @@ class DirectorySink implements Sink {
   readonly #stream: TarStream;
   readonly #samples = new XattrSamples();
   readonly #context: Context;
+  readonly #tellsOwners: boolean;
+  /** An owner that a file of the image does not get. */
+  #lostOwner: string | undefined;
   /** What tar said of an attribute that it could not set. */
   #lost: string | undefined;
 
-  constructor(directory: string, privileged: boolean | Mapped, context: Context) {
+  constructor({ directory, tellsOwners = false }: DirectoryOptions, privileged: boolean | Mapped, context: Context) {
     this.#directory = directory;
+    this.#tellsOwners = tellsOwners;
     this.#privileged = privileged;
     this.#context = context;
     const owner = privileged ? "--same-owner" : "--no-same-owner";
@@ -150,6 +146,8 @@ class DirectorySink implements Sink {
 
   entry(entry: Entry): void {
     const possible = asPossible(entry, this.#privileged);
+    if (this.#privileged === false && (entry.uid !== 0 || entry.gid !== 0))
+      this.#lostOwner ??= `${entry.uid}:${entry.gid}`;
     if (possible.xattrs !== undefined) this.#samples.add(possible);
     this.#stream.entry(possible);
   }
@@ -182,12 +180,22 @@ class DirectorySink implements Sink {
         const names = missing.map((name) => escapeText(name)).join(", ");
         this.#context.warn(`the file system does not keep extended attributes (${names}): ${this.#directory}`);
       }
+      if (this.#lostOwner !== undefined && this.#tellsOwners) {
+        this.#context.warn(
+          `all files are yours, also those of ${this.#lostOwner} and others: ${OWNER_NOTE} says whose they were`,
+        );
+      }
       this.entry({ ...root, path: fromText(".") });
       this.end();
       await this.#stream.commit();
       if (this.#lost !== undefined) throw new Failure("E_PROGRAM", escapeText(this.#lost));
       // One syncfs(2) for the whole tree: a sync of each file would take minutes.
-      await capture(requireProgram("sync", "coreutils"), ["-f", this.#directory]);
+      const [sync = "", ...words] = entered(this.#privileged, [
+        requireProgram("sync", "coreutils"),
+        "-f",
+        this.#directory,
+      ]);
+      await capture(sync, words);
     } catch (error) {
       throw programFailure(error, "unpacking the image", this.#directory);
     }
@@ -206,14 +214,9 @@ const asPossible = (entry: Entry, privileged: boolean | Mapped): Entry => {
   return asMapped(entry, privileged);
 };
 
-/** The entry as root of a user namespace can have it. Throws E_SUBUID for an owner that the map does not hold. */
-function asMapped(entry: Entry, map: Mapped): Entry {
-  if (!map.holds(entry.uid, entry.gid)) {
-    throw new Failure("E_SUBUID", `the image has files of ${entry.uid}:${entry.gid}, which the map does not hold`, {
-      where: escapeText(entry.path),
-      mend: "use a map of more ids: see /etc/subuid and /etc/subgid",
-    });
-  }
+/** The entry as root of a user namespace can have it. */
+function asMapped(given: Entry, map: Mapped): Entry {
+  const entry = map.inside(given);
   const { major, minor, xattrs, ...plain } = entry;
   const kept = new Map([...(xattrs ?? [])].filter(([name]) => /^user\.|^security\.capability$/.test(name)));
   const kind = entry.kind === "character" || entry.kind === "block" ? "file" : entry.kind;

@@ -4,11 +4,11 @@
  */
 import { mkdir, open, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { checkOutput } from "../../base/destination.ts";
 import { fileFailure } from "../../base/errors.ts";
 import {
   clearTemporaries,
   moveIntoPlace,
-  refuseExisting,
   removeTree,
   syncDirectory,
   syncFile,
@@ -35,7 +35,7 @@ const OCI = "application/vnd.oci.image";
 export function ociSink({ output, comp, force, sourceDateEpoch }: OciOptions): OpenSink {
   const compression = parseTarCompression(comp);
   return async (image) => {
-    if (!force) await refuseExisting(output);
+    await checkOutput(output, "directory", force);
     await clearTemporaries(output);
     const directory = temporaryName(output);
     const layer = join(directory, "layer");

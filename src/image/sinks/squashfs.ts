@@ -3,8 +3,9 @@ import { open, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { ByteString } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
+import { checkOutput } from "../../base/destination.ts";
 import { Failure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, syncFile, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, syncFile, temporaryName } from "../../base/files.ts";
 import { requireProgram, run } from "../../base/process.ts";
 import { RESERVED } from "../names.ts";
 import type { Entry, SourceImage } from "../types.ts";
@@ -55,7 +56,7 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
   const compression = options.words ?? compressionOptions(options.comp);
   return async (image, root) => {
     const program = requireProgram("mksquashfs", "squashfs-tools");
-    if (!options.force) await refuseExisting(options.output);
+    await checkOutput(options.output, "file", options.force);
     await clearTemporaries(options.output);
     const temporary = temporaryName(options.output);
     await claim(temporary, options.output);

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
 import { fromText } from "../../base/bytes.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import type { Digest, Entry } from "../types.ts";
+import type { ArchiveFormat, Digest, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
 import { TarStream } from "./tar-stream.ts";
 
@@ -57,14 +57,15 @@ export class TarFile implements EntrySink {
    */
   readonly #directories: Entry[] = [];
 
-  /** Fills the file `path`, which must exist and be empty. */
-  constructor(path: string, compression: TarCompression) {
+  /** Fills the file `path`, which must exist and be empty; with a format, with an archive of another kind than tar. */
+  constructor(path: string, compression: TarCompression, format?: ArchiveFormat) {
     this.#path = path;
     const input = new PassThrough({ highWaterMark: 1 << 20 });
     this.#writing = this.#write(input, compression);
     this.#stream = new TarStream(
       input,
       this.#writing.then(() => {}),
+      format,
     );
   }
 

@@ -2,8 +2,8 @@
 import type { Writable } from "node:stream";
 import { Failure } from "../../base/errors.ts";
 import type { Running } from "../../base/process.ts";
-import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
-import type { Entry } from "../types.ts";
+import { tarFormat } from "../tar-write.ts";
+import type { ArchiveFormat, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
 
 /** So many bytes may wait for the program before its input has to catch up. */
@@ -12,12 +12,14 @@ const WAITING = 4 << 20;
 export class TarStream implements EntrySink {
   readonly #finished: Promise<void>;
   readonly #input: Writable;
+  readonly #format: ArchiveFormat;
   #parts: Buffer[] = [];
   #size = 0;
   #failed = false;
 
   /** `finished` settles when all that was written to `input` is where it belongs, or cannot be. */
-  constructor(input: Writable, finished: Promise<void>) {
+  constructor(input: Writable, finished: Promise<void>, format: ArchiveFormat = tarFormat) {
+    this.#format = format;
     this.#finished = finished;
     this.#input = input;
     // Whoever read went away: why, its end tells.
@@ -26,7 +28,7 @@ export class TarStream implements EntrySink {
   }
 
   entry(entry: Entry): void {
-    this.#parts.push(encodeEntry(entry));
+    this.#parts.push(this.#format.encode(entry));
     this.#size = entry.size;
   }
 
@@ -35,7 +37,7 @@ export class TarStream implements EntrySink {
   }
 
   end(): void {
-    const padding = paddingAfter(this.#size);
+    const padding = this.#format.padding(this.#size);
     if (padding !== undefined) this.#parts.push(padding);
     this.#size = 0;
   }
@@ -53,7 +55,7 @@ export class TarStream implements EntrySink {
   /** Ends the archive and waits for the program's good end. Before that, everything must have been verified. */
   async commit(): Promise<void> {
     await this.flush();
-    this.#input.end(END_OF_ARCHIVE);
+    this.#input.end(this.#format.end());
     await this.#finished;
   }
 

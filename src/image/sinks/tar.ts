@@ -1,7 +1,11 @@
-/** The tar sink: the merged tree as one archive, plain or compressed. The same image always gives the same bytes. */
+/** The tree as one archive, plain or compressed: a tar, or an initial RAM file system. The same image always gives the same bytes. */
 import { open, rm } from "node:fs/promises";
+import { checkOutput } from "../../base/destination.ts";
 import { fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, refuseExisting, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, temporaryName } from "../../base/files.ts";
+import { CpioFormat } from "../cpio-write.ts";
+import { tarFormat } from "../tar-write.ts";
+import type { ArchiveFormat } from "../types.ts";
 import type { OpenSink } from "./sink.ts";
 import { parseTarCompression, TarFile } from "./tar-file.ts";
 
@@ -13,14 +17,19 @@ export interface TarOptions {
 }
 
 /** A sink that writes the file `output`. */
-export function tarSink({ output, comp, force }: TarOptions): OpenSink {
+export const tarSink = (options: TarOptions): OpenSink => archiveSink(options, () => tarFormat);
+
+/** The same of an initial RAM file system, of which a kernel makes its first root. */
+export const initramfsSink = (options: TarOptions): OpenSink => archiveSink(options, () => new CpioFormat());
+
+function archiveSink({ output, comp, force }: TarOptions, format: () => ArchiveFormat): OpenSink {
   const compression = parseTarCompression(comp);
   return async () => {
-    if (!force) await refuseExisting(output);
+    await checkOutput(output, "file", force);
     await clearTemporaries(output);
     const temporary = temporaryName(output);
     await createFile(temporary);
-    const file = new TarFile(temporary, compression);
+    const file = new TarFile(temporary, compression, format());
     return {
       entry: (entry) => file.entry(entry),
       data: (slice) => file.data(slice),

@@ -1,6 +1,7 @@
 /** The layers of one image on their way into the blob cache, several at a time. */
 import { existsSync } from "node:fs";
 import type { Task } from "../../base/progress.ts";
+import { downloadId } from "../task-ids.ts";
 import type { BlobInfo, Digest } from "../types.ts";
 import { readChunks } from "./files.ts";
 import type { Repositories } from "./repositories.ts";
@@ -33,7 +34,10 @@ export class Downloads {
 
   /** The stored bytes of a layer, once it is downloaded. */
   readonly open = async (layer: LayerBlob): Promise<AsyncIterable<Buffer>> => {
-    this.#context.progress.expect(this.#planned.reduce((sum, { size }) => sum + size, 0));
+    this.#context.progress.expect(
+      this.#planned.reduce((sum, { size }) => sum + size, 0),
+      this.#planned.map(({ digest }) => downloadId(digest)),
+    );
     for (const planned of this.#planned) this.#start(planned);
     this.#planned = [];
     const path = await this.#start(layer);
@@ -63,7 +67,7 @@ export class Downloads {
     } else this.#running++;
     let task: Task | undefined;
     const begin = () =>
-      (task ??= this.#context.progress.task(`download ${layer.digest}`, `download ${layer.label}`, layer.size));
+      (task ??= this.#context.progress.task(downloadId(layer.digest), `download ${layer.label}`, layer.size));
     try {
       const { path, cached } = await this.#context.cache.obtain(
         layer,

@@ -83,6 +83,7 @@ function endpoint(
   { insecure, named }: { insecure: boolean; named: boolean },
   options: RegistryOptions,
 ): Endpoint {
+  if (named && options.notSecure) return { host, repository, schemes: ["https", "http"], insecure: true, named };
   const blind = insecure || (named && options.insecure === true);
   if (named && options.plainHttp) return { host, repository, schemes: ["http"], insecure: blind, named };
   if (named && options.insecure) return { host, repository, schemes: ["https"], insecure: true, named };

@@ -17,4 +17,6 @@ export interface RegistryOptions {
   readonly insecure?: boolean;
   /** `--plain-http`: no TLS. */
   readonly plainHttp?: boolean;
+  /** virt-bootstrap's `--not-secure`: the certificate is not verified, and without TLS it is plain HTTP. */
+  readonly notSecure?: boolean;
 }

@@ -86,6 +86,10 @@ export async function readStart(path: string, length: number): Promise<Buffer> {
   }
 }
 
+/** Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, "hsqs". */
+export const isSquashfs = async (file: string): Promise<boolean> =>
+  (await readStart(file, 4)).toString("latin1") === "hsqs";
+
 /** A name for a temporary file or directory; what dead processes left there is removed. */
 export async function temporaryPath(context: Context): Promise<string> {
   const base = join(context.settings.TEMP_PATH, "rootling");

@@ -7,9 +7,10 @@ import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
 import type { RegistryOptions } from "./environment.ts";
+import { isSquashfs } from "./files.ts";
 import { openLayout } from "./layout.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
-import { isSquashfs, openSquashfs } from "./squashfs.ts";
+import { openSquashfs } from "./squashfs.ts";
 import { openStandardInput, openTarball } from "./tarball.ts";
 
 export interface SourceOptions {

@@ -19,15 +19,11 @@ import { limits, tooLarge } from "../limits.ts";
 import { RESERVED } from "../names.ts";
 import type { RunConfig, SourceImage } from "../types.ts";
 import { outputOf, packed } from "./directory.ts";
-import { readChunks, readStart, refuseLarge, temporaryPath } from "./files.ts";
+import { readChunks, refuseLarge, temporaryPath } from "./files.ts";
 import { parseRun } from "./manifest.ts";
 import { pseudoToTar } from "./pseudo-file.ts";
 import { hostPlatform } from "./reference.ts";
 import type { OpenContext } from "./source.ts";
-
-/** Linux, fs/squashfs/squashfs_fs.h: SQUASHFS_MAGIC, "hsqs". */
-export const isSquashfs = async (file: string): Promise<boolean> =>
-  (await readStart(file, 4)).toString("latin1") === "hsqs";
 
 /** Opens a squashfs file. Its bytes are the identity of the image, whatever it says of itself. */
 export async function openSquashfs(file: string, context: OpenContext): Promise<SourceImage> {

@@ -1,0 +1,187 @@
+/** What virt-bootstrap does: the root file system of a URI, in a directory. The library and the name call it. */
+import { mkdir, realpath, rmdir } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import type { Context } from "../base/context.ts";
+import { Failure, fileFailure } from "../base/errors.ts";
+import { clearTemporaries, removeTree, temporaryName } from "../base/files.ts";
+import type { Alterations } from "../image/alter.ts";
+import { checkedRanges } from "../image/alter-ids.ts";
+import { hashPassword } from "../image/alter-password.ts";
+import type { Environment, RegistryOptions } from "../image/sources/environment.ts";
+import { parseSource } from "../image/sources/reference.ts";
+import type { Digest, Platform } from "../image/types.ts";
+import { layoutOf } from "../store/layout.ts";
+import { firstLineOf } from "./alter-words.ts";
+import { checkPlace, importToFile } from "./import-image.ts";
+import { type ProgressStatus, Status } from "./progress-status.ts";
+
+/** Gives the password of `user` at the registry `host`; undefined where there is nobody who knows it. */
+export type AskPassword = (user: string, host: string) => Promise<string | undefined> | string | undefined;
+
+/** The ids `start`, `start + 1`, … become `target`, `target + 1`, …: `count` of them. */
+export type IdMapping = readonly [start: number, target: number, count: number];
+
+/** What `bootstrap` is to do. */
+export interface BootstrapOptions {
+  /**
+   * Where the root file system comes from: `docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]` (docker.io where no host is
+   * named), the path of a tarball, `file:///path/to/one`, or any other SOURCE that `rootling import` takes.
+   */
+  uri: string;
+  /** The directory. It is made where it is missing; one with files in it is refused, unless `force` says otherwise. */
+  dest: string;
+  /** `dir`, the default: the files themselves. */
+  format?: "dir";
+  /** User at the registry. */
+  username?: string;
+  /** The user's password, or what gives it once the registry asks for it. */
+  password?: string | AskPassword;
+  /** The certificate of the registry is not verified, and without TLS it is plain HTTP. */
+  notSecure?: boolean;
+  /** What is downloaded is thrown away afterwards. */
+  noCache?: boolean;
+  /** The image for another platform than this machine's. */
+  platform?: Platform;
+  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
+  rootPassword?: string | { readonly file: string };
+  /**
+   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
+   * translated once.
+   */
+  uidMap?: readonly IdMapping[];
+  /** The same for groups. */
+  gidMap?: readonly IdMapping[];
+  /** Files in `dest` give way. */
+  force?: boolean;
+}
+
+/** What `bootstrap` has made. */
+export interface BootstrapResult {
+  /** The directory: absolute. */
+  readonly dest: string;
+  /** Digest of the image's manifest; of a source without one, of what identifies its bytes. */
+  readonly digest: Digest;
+  /** Bytes of content. */
+  readonly size: number;
+}
+
+/**
+ * Does it. `env` is where proxies, credentials and the like are looked up. Either all is written and verified, or
+ * nothing is left. Throws E_USAGE, E_NAME and E_EXISTS for a destination that cannot be, and all that an import throws.
+ */
+export async function bootstrap(
+  context: Context,
+  env: Environment,
+  options: BootstrapOptions,
+  tell: (status: ProgressStatus) => void,
+): Promise<BootstrapResult> {
+  const { format = "dir", platform } = options;
+  const source = sourceOf(options.uri);
+  const dest = await destinationOf(options.dest);
+  await checkPlace(dest, format, options.force);
+  const alterations = await alterationsOf(context, options);
+  if (process.geteuid?.() !== 0 && alterations.ids === undefined) {
+    context.warn("without root's privileges all files belong to the caller");
+  }
+  const fetched = parseSource(source).kind === "docker";
+  const status = new Status(format, tell);
+  const cache = await cacheOf(context, options.noCache === true);
+  const made = await makeParents(dest);
+  try {
+    const { digest, size } = await importToFile({ ...context, progress: status.progress }, cache.layout, source, {
+      output: dest,
+      format,
+      alterations,
+      ...(options.force ? { force: true } : {}),
+      registry: registryOf(context, env, options),
+      opened: ({ layers }) => status.opened(layers, fetched),
+      ...(platform === undefined ? {} : { platform }),
+    });
+    status.finished();
+    return { dest, digest: digest as Digest, size };
+  } catch (error) {
+    await removeParents(dest, made);
+    throw error;
+  } finally {
+    await cache.close();
+  }
+}
+
+/** A URI as virt-bootstrap reads it, as a SOURCE: `docker:///NAME` and `docker://NAME/` are `docker://NAME`. */
+function sourceOf(uri: string): string {
+  const [, name] = /^docker:\/\/\/?(.*?)\/?$/s.exec(uri) ?? [];
+  return name === undefined ? uri : `docker://${name}`;
+}
+
+function registryOf(context: Context, env: Environment, options: BootstrapOptions): RegistryOptions {
+  const { username, password, notSecure } = options;
+  const ask = typeof password === "function" ? password : () => password;
+  return {
+    env,
+    uid: process.geteuid?.() ?? 0,
+    netrc: join(context.settings.CONFIG_PATH, ".credentials"),
+    ...(username === undefined ? {} : { username }),
+    ...(notSecure ? { notSecure } : {}),
+    askPassword: async (user, host) => ask(user, host),
+  };
+}
+
+/** The directory that is meant: absolute, and through symlinks. Throws E_USAGE. */
+async function destinationOf(text: string): Promise<string> {
+  if (text === "" || text.includes("\0")) throw new Failure("E_USAGE", "no destination is given", { where: "dest" });
+  const path = resolve(text);
+  return realpath(path).catch(() => path);
+}
+
+/** Owners and root's password as they are to be. Throws E_USAGE and what reading a password file does. */
+async function alterationsOf(context: Context, options: BootstrapOptions): Promise<Alterations> {
+  const { uidMap = [], gidMap = [], rootPassword } = options;
+  const ids = { uids: rangesOf(uidMap, "uidMap"), gids: rangesOf(gidMap, "gidMap") };
+  const mapped = uidMap.length + gidMap.length > 0;
+  if (rootPassword === undefined) return mapped ? { ids } : {};
+  const password =
+    typeof rootPassword === "string" ? rootPassword : await firstLineOf(rootPassword.file, context.signal);
+  const hash = await hashPassword(password, "rootPassword", context.signal);
+  return { ...(mapped ? { ids } : {}), rootPassword: hash };
+}
+
+const rangesOf = (map: readonly IdMapping[], where: string) =>
+  checkedRanges(
+    map.map(([start, target, count]) => ({ start, target, count })),
+    where,
+  );
+
+/** Makes the directories above `path`; the topmost that was missing, if one was. */
+const makeParents = (path: string): Promise<string | undefined> =>
+  mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+    throw fileFailure(error, "making the directory of the destination", dirname(path));
+  });
+
+/** Removes them, as far as nobody has put anything there. */
+async function removeParents(path: string, topmost: string | undefined): Promise<void> {
+  if (topmost === undefined) return;
+  for (let at = dirname(path); at.length >= topmost.length; at = dirname(at)) {
+    if (
+      !(await rmdir(at).then(
+        () => true,
+        () => false,
+      ))
+    )
+      return;
+  }
+}
+
+/** The store, or one with a cache that goes. */
+async function cacheOf({ settings }: Context, passing: boolean) {
+  if (!passing) return { layout: layoutOf(settings), close: async () => {} };
+  const place = join(settings.TEMP_PATH, "rootling-cache");
+  await clearTemporaries(place);
+  const directory = temporaryName(place);
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw fileFailure(error, "making a directory for downloads", directory);
+  });
+  return {
+    layout: layoutOf({ ...settings, CACHE_PATH: directory }),
+    close: () => removeTree(directory).catch(() => {}),
+  };
+}

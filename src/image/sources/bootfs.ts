@@ -1,0 +1,101 @@
+/**
+ * The boot file system: the small root that a guest begins with. Its /sbin/init prepares the guest's own root, as
+ * /mnt/init.yml says, and enters it. It is an image of one layer, made here.
+ */
+import { readFileSync } from "node:fs";
+import { fromText } from "../../base/bytes.ts";
+import { fileFailure } from "../../base/errors.ts";
+import { digestOf } from "../digest.ts";
+import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
+import type { Entry, Platform, SourceImage } from "../types.ts";
+
+export interface BootfsParts {
+  /** The program of guests: a static executable of this path. */
+  readonly guest: string;
+  /** A static busybox, and what it answers to. */
+  readonly busybox: string;
+  readonly applets: readonly string[];
+  readonly platform: Platform;
+  /** Seconds since 1970: the time of every file. */
+  readonly time: number;
+}
+
+/** Of the program of guests: each is a link. lcboot's own names are links, too. */
+const TOOLS = ["init", "tolerant", "overlay", "mount-idmapped", "initctl"];
+const DIRECTORIES = [
+  ...["bin", "dev", "etc", "mnt", "mnt/cache", "mnt/layers", "mnt/root", "proc", "root", "run", "sbin", "sys"],
+  ...["tmp", "usr", "usr/bin", "usr/sbin", "var", "var/tmp"],
+];
+const STICKY = new Set(["tmp", "var/tmp"]);
+
+/** The boot file system as an image. Throws E_NOT_FOUND for parts that are not there. */
+export function bootfsImage(parts: BootfsParts): SourceImage {
+  const bytes = archive(parts);
+  const digest = digestOf(bytes);
+  const layer = {
+    label: "the boot file system",
+    size: bytes.length,
+    digest,
+    diffId: digest,
+    open: async () => once(bytes),
+  };
+  const { platform } = parts;
+  return {
+    digest,
+    name: "bootfs",
+    run: { Entrypoint: ["/sbin/init"] },
+    config: Buffer.from(
+      JSON.stringify({
+        architecture: platform.architecture,
+        os: platform.os,
+        ...(platform.variant ? { variant: platform.variant } : {}),
+        config: { Entrypoint: ["/sbin/init"] },
+        rootfs: { type: "layers", diff_ids: [digest] },
+      }),
+    ),
+    platform,
+    layers: [layer],
+    close: async () => {},
+  };
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
+  const parts: Buffer[] = [];
+  const add = (path: string, about: Partial<Entry> & Pick<Entry, "kind">, content: Buffer = Buffer.alloc(0)) => {
+    const entry: Entry = {
+      path: fromText(path),
+      mode: 0o755,
+      uid: 0,
+      gid: 0,
+      size: content.length,
+      mtime: time,
+      ...about,
+    };
+    parts.push(encodeEntry(entry), content, paddingAfter(content.length) ?? Buffer.alloc(0));
+  };
+  const link = (path: string, target: string) => add(path, { kind: "symlink", mode: 0o777, target: fromText(target) });
+  for (const path of DIRECTORIES) add(path, { kind: "directory", mode: STICKY.has(path) ? 0o1777 : 0o755 });
+  add("sbin/rootling-guest", { kind: "file" }, content(guest));
+  for (const name of TOOLS) link(`sbin/${name}`, "rootling-guest");
+  for (const name of TOOLS) link(`bin/p5.lcboot.${name}`, "../sbin/rootling-guest");
+  // What a kernel starts in an initial RAM file system.
+  link("init", "sbin/init");
+  add("bin/busybox", { kind: "file" }, content(busybox));
+  for (const name of applets) if (!TOOLS.includes(name) && name !== "busybox") link(`bin/${name}`, "busybox");
+  const text = (path: string, lines: string) => add(path, { kind: "file", mode: 0o644 }, Buffer.from(lines));
+  text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+  text("etc/group", "root:x:0:\n");
+  return Buffer.concat([...parts, END_OF_ARCHIVE]);
+}
+
+function content(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw fileFailure(error, "reading a part of the boot file system", path);
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * The library: root file systems of images, from a program. Nothing here ends the process, writes to its output or
+ * handles its signals. What goes wrong is thrown as a `Failure`.
+ *
+ * @packageDocumentation
+ */
+import type { Context } from "./base/context.ts";
+import { systemFailure } from "./base/errors.ts";
+import { packageVersion } from "./base/package.ts";
+import { silentProgress } from "./base/progress.ts";
+import { loadSettings } from "./base/settings-load.ts";
+import { beginWork, type Work } from "./base/work.ts";
+import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
+import {
+  importImage as doImport,
+  importToFile as doImportToFile,
+  type FileImportOptions,
+  type ImportOptions,
+  type OutputFormat,
+  sourceDigest,
+} from "./commands/import-image.ts";
+import { type ProgressStatus, Status } from "./commands/progress-status.ts";
+import type { RegistryOptions } from "./image/sources/environment.ts";
+import { parseSource } from "./image/sources/reference.ts";
+import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
+import { listImages as doList, type StoredImage } from "./store/images.ts";
+import { layoutOf } from "./store/layout.ts";
+
+export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
+export type { Work } from "./base/work.ts";
+export type { AskPassword, BootstrapOptions, BootstrapResult, IdMapping } from "./commands/bootstrap.ts";
+export type { OutputFormat } from "./commands/import-image.ts";
+export type { ProgressStatus } from "./commands/progress-status.ts";
+export type { Digest, Platform, RunConfig } from "./image/types.ts";
+
+/** What all functions take. */
+export interface CommonOptions {
+  /** Stops the work: it clears up after itself and throws E_INTERRUPTED. */
+  signal?: AbortSignal;
+  /**
+   * Where settings (`ROOTLING_DATA_PATH` and the like), proxies and credentials are looked up; by default the
+   * environment of this process. It is read, never changed.
+   */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Is told what should be known but stops nothing: one line, without full stop. */
+  onWarning?: (message: string) => void;
+}
+
+/** What functions take that work for long. */
+export interface ProgressOptions {
+  /** Is told how far the work is, some ten times a second at most. What it throws is the end of the work. */
+  onProgress?: (progress: ProgressStatus) => void;
+}
+
+/** How an image is chosen and how registries are spoken to. */
+export interface SourceOptions {
+  /** The image for another platform than this machine's. */
+  platform?: Platform;
+  /** User at the registry. */
+  username?: string;
+  /** The user's password, or what gives it once the registry asks for it. */
+  password?: BootstrapOptions["password"];
+  /** The certificate of the registry is not verified. */
+  insecure?: boolean;
+  /** No TLS. */
+  plainHttp?: boolean;
+}
+
+/** An image in the store. */
+export interface Image {
+  /** The names that it has. */
+  readonly names: readonly string[];
+  /** Digest of its manifest; of a source without one, of what identifies its bytes. */
+  readonly digest: Digest;
+  readonly platform: Platform;
+  /** Bytes of content in the tree. */
+  readonly size: number;
+  /** When it was imported. */
+  readonly created: Date;
+  /** The directory of its merged tree. It is shared by all that use the image: nothing may change it. */
+  readonly tree: string;
+  /** How the image wants to be run. */
+  readonly run: RunConfig;
+}
+
+/** What is made of an image outside of the store. */
+export interface WrittenImage {
+  /** The file or directory: absolute. */
+  readonly output: string;
+  readonly digest: Digest;
+  /** Bytes of content. */
+  readonly size: number;
+}
+
+/** Work that can be waited for, or followed: `for await (const { status, value } of work)`. */
+export type ImageWork<Result> = Work<Result, ProgressStatus>;
+
+/** The version of this package. */
+export const version: string = packageVersion();
+
+/**
+ * Makes the root file system of an image, a tarball or another source in a directory, as virt-bootstrap does.
+ *
+ * @example
+ * await bootstrap({ uri: "docker://fedora", dest: "/srv/fedora" });
+ *
+ * @example
+ * const work = bootstrap({ uri: "docker://ubuntu", dest: "/srv/ubuntu" });
+ * for await (const { status, value } of work) console.log(`${status}: ${value.toFixed(1)} %`);
+ * const { digest } = await work;
+ */
+export function bootstrap(options: BootstrapOptions & CommonOptions & ProgressOptions): ImageWork<BootstrapResult> {
+  return work(options, async (tell) => {
+    const { context, env } = contextOf(options);
+    return doBootstrap(context, env, options, tell);
+  });
+}
+
+/** Imports an image into the store, or finds it there, and gives it a name: by default after its source. */
+export function importImage(
+  source: string,
+  options: SourceOptions & CommonOptions & ProgressOptions & { name?: string } = {},
+): ImageWork<Image> {
+  return work(options, async (tell) => {
+    const { context, status, chosen } = importOf(source, options, tell);
+    const named: ImportOptions = { ...chosen, ...(options.name === undefined ? {} : { name: options.name }) };
+    const stored = await doImport(context, layoutOf(context.settings), source, named);
+    status.finished();
+    return imageOf(stored);
+  });
+}
+
+/** Writes an image to a file or directory of its own, past the store. */
+export function importToFile(
+  source: string,
+  output: string,
+  options: SourceOptions &
+    CommonOptions &
+    ProgressOptions & {
+      /** What is written; by default a squashfs file. */
+      format?: OutputFormat;
+      /** Its compression, such as `zstd:3`. */
+      comp?: string;
+      /** What has the name gives way. */
+      force?: boolean;
+    } = {},
+): ImageWork<WrittenImage> {
+  return work(options, async (tell) => {
+    const { resolve } = await import("node:path");
+    const { context, status, chosen } = importOf(source, options, tell);
+    const { format = "squashfs", comp, force } = options;
+    const file: FileImportOptions = {
+      ...chosen,
+      output: resolve(output),
+      format,
+      ...(comp === undefined ? {} : { comp }),
+      ...(force ? { force } : {}),
+    };
+    const { digest, size } = await doImportToFile(context, layoutOf(context.settings), source, file);
+    status.finished();
+    return { output: file.output, digest: digest as Digest, size };
+  });
+}
+
+/** The digest of the manifest that a source means now. No layer is fetched. */
+export async function imageDigest(source: string, options: SourceOptions & CommonOptions = {}): Promise<Digest> {
+  const { context, env } = contextOf(options);
+  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, env));
+}
+
+/** All images of the store. */
+export function listImages(options: Pick<CommonOptions, "env"> = {}): Image[] {
+  return doList(layoutOf(contextOf(options).context.settings)).map(imageOf);
+}
+
+/** Begins work that reports to the callback and to whoever iterates. */
+function work<Result>(
+  { onProgress }: ProgressOptions,
+  run: (tell: (status: ProgressStatus) => void) => Promise<Result>,
+): ImageWork<Result> {
+  return beginWork<Result, ProgressStatus>(
+    (tell) =>
+      run((status) => {
+        tell(status);
+        onProgress?.(status);
+      }).catch((error: unknown) => {
+        throw systemFailure(error);
+      }),
+    (one, other) => one.status === other.status,
+  );
+}
+
+/** Settings of the environment and of configuration files, which give variables to a copy of it. */
+function contextOf({ signal, env = process.env, onWarning }: CommonOptions): {
+  context: Context;
+  env: NodeJS.ProcessEnv;
+} {
+  const copy = { ...env };
+  const settings = loadSettings("rootling", [], { env: copy, uid: process.geteuid?.() ?? 0, program: "rootling" });
+  const context = {
+    settings,
+    signal: signal ?? new AbortController().signal,
+    progress: silentProgress,
+    warn: (message: string) => onWarning?.(message),
+  };
+  return { context, env: copy };
+}
+
+function importOf(source: string, options: SourceOptions & CommonOptions, tell: (status: ProgressStatus) => void) {
+  const { context, env } = contextOf(options);
+  const status = new Status("other", tell);
+  const fetched = parseSource(source).kind === "docker";
+  const opened = ({ layers }: SourceImage) => status.opened(layers, fetched);
+  return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
+}
+
+function sourceOf(options: SourceOptions, env: NodeJS.ProcessEnv): { platform?: Platform; registry: RegistryOptions } {
+  const { platform, username, password, insecure, plainHttp } = options;
+  const ask = typeof password === "function" ? password : () => password;
+  return {
+    ...(platform === undefined ? {} : { platform }),
+    registry: {
+      env,
+      uid: process.geteuid?.() ?? 0,
+      ...(username === undefined ? {} : { username }),
+      ...(insecure ? { insecure } : {}),
+      ...(plainHttp ? { plainHttp } : {}),
+      askPassword: async (user, host) => ask(user, host),
+    },
+  };
+}
+
+function imageOf({ refs, digest, platform, size, created, tree, run }: StoredImage): Image {
+  return { names: refs, digest: digest as Digest, platform, size, created: new Date(created), tree, run };
+}

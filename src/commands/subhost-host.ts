@@ -3,11 +3,11 @@ import { readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
+import { packageRoot } from "../base/package.ts";
 import { capture } from "../base/process.ts";
 import { escapeText } from "../base/text.ts";
 import type { HostLook } from "../boot/read-subhost.ts";
 import { type Assignment, type Conf, parseConf } from "../boot/subhost-conf.ts";
-import { packageRoot } from "./version.ts";
 
 /** Far more than any configuration; what is larger is another file. */
 const CONF_MAX = 1 << 20;

@@ -100,6 +100,7 @@ void undo_cgroup(struct state *, struct op *);
 void undo_pasta(struct state *, struct op *);
 
 void undo_serve(struct state *, struct op *);
+void undo_disk_file(struct state *, struct op *);
 void undo_log(struct state *, struct op *);
 void undo_exit_status(struct state *, struct op *);
 void undo_listen(struct state *, struct op *);

@@ -16,6 +16,10 @@ const hook = (subhost: Subhost, command: Value<string> | undefined): Op[] =>
 export const lowerReport = ({ subhost }: Intent, { services }: Places): Op[] =>
   subhost === undefined || services === undefined ? [] : [op("service-report", OURSELVES, services)];
 
+/** What goes with the subhost, after everything else. */
+export const lowerDiskFiles = ({ diskFiles = [] }: Places): Op[] =>
+  diskFiles.map(({ mark, mount, file }) => op("disk-file", OURSELVES, mark, mount, file));
+
 /** In the namespaces of the subhost, before its root is mounted; not where nothing is mounted. */
 export const lowerPremount = ({ subhost }: Intent): Op[] => (subhost ? hook(subhost, subhost.premount) : []);
 

@@ -16,7 +16,7 @@ import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 import { lowerStartup } from "./lower-startup.ts";
-import { lowerPostmount, lowerPremount, lowerReport } from "./lower-subhost.ts";
+import { lowerDiskFiles, lowerPostmount, lowerPremount, lowerReport } from "./lower-subhost.ts";
 import { lowerNetwork, networkOf, networkRemarks } from "./network.ts";
 import { lowerSettings } from "./process-settings.ts";
 
@@ -50,6 +50,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
     ...(intent.temporary ? [op("temporary", intent.temporary.origin, intent.temporary.value)] : []),
+    ...lowerDiskFiles(facts.places),
     ...monitorOps(intent, facts.places),
     ...lowerReport(intent, facts.places),
     ...settings.first,

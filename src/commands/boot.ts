@@ -2,11 +2,12 @@
 import { readFileSync } from "node:fs";
 import { throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
-import { type Owner, stateOf } from "../base/owner.ts";
+import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { readSubhost, type SubhostConf, subhostIntent } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
+import { diskFilesOf, releaseDiskFile } from "../store/disk-files.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
 import { holderOf, nameTaken, recordSubhost } from "../store/subhosts.ts";
 import { refuseIdleFlags, withDryRun } from "./boot-words.ts";
@@ -49,10 +50,15 @@ export async function bootSubhost(cli: Cli, file: string, options: Options): Pro
   if (before.mistakes.length > 0 || options.check) return showMistakes(cli, before, options.json);
   refuseOthers();
   const runs = !options.dryRun && written.assignments.some(({ command }) => command);
-  const conf = runs ? await runCommands(written, context.signal) : written;
-  const reading = runs ? withNames(cli.layout, readSubhost(conf, hostLook())) : before;
-  if (reading.subhost === undefined || reading.mistakes.length > 0) return showMistakes(cli, reading, false);
-  await start(cli, reading.subhost, options);
+  try {
+    const conf = runs ? await runCommands(written, context.signal) : written;
+    const reading = runs ? withNames(cli.layout, readSubhost(conf, hostLook())) : before;
+    if (reading.subhost === undefined || reading.mistakes.length > 0) showMistakes(cli, reading, false);
+    else await start(cli, reading.subhost, options);
+  } finally {
+    // What a monitor has taken over is no longer ours.
+    for (const file of diskFilesOf(cli.layout, ourselves())) await releaseDiskFile(file);
+  }
 }
 
 type Reading = ReturnType<typeof readSubhost>;
@@ -121,6 +127,7 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
     ...(image === undefined ? {} : { digest: image.digest }),
     life: log ? { log: log.value, olderLog: `${log.value}.1`, exit: paths.exit } : paths,
     services: paths.services,
+    diskFiles: diskFilesOf(layout, ourselves()),
     before: (owner) => {
       lockDetached(layout, name.value, owner);
       lockWriter(layout, name.value, owner);

@@ -5,8 +5,7 @@ import { Failure } from "../base/errors.ts";
 import { escapeText } from "../base/text.ts";
 import { packing } from "../boot/files.ts";
 import type { Entry } from "../image/types.ts";
-import { getContainer } from "../store/containers.ts";
-import { containerPaths } from "../store/layout.ts";
+import { type Container, getContainer, partsOf } from "../store/containers.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 import { planInDirectory, startWork, treeBelow } from "./container-files.ts";
 import { FrameReader } from "./frames.ts";
@@ -23,7 +22,7 @@ export const define = (cli: Cli) =>
     .option("--json", "as JSON")
     .action(async (name: string, { json }: { json?: boolean }) => {
       const container = getContainer(cli.layout, name);
-      const paths = containerPaths(cli.layout, name);
+      const paths = partsOf(cli.layout, container);
       const list = async (path: string): Promise<Map<ByteString, Entry>> => {
         const entries = new Map<ByteString, Entry>();
         const plan = planInDirectory(cli, container, path, packing(`container ${name}`, "/", true));
@@ -37,9 +36,10 @@ export const define = (cli: Cli) =>
         reader.end();
         return entries;
       };
-      const below = await list(await treeBelow(cli, container));
-      const copied = container.form === "copied";
-      const changes = copied ? compare(below, await list(paths.root)) : translate(below, await list(paths.upper));
+      const changes =
+        container.form === "copied"
+          ? compare(await list(await treeBelow(cli, container)), await list(paths.root))
+          : await changesOf(cli, container, await list(paths.upper), list);
       const lines = [...changes]
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([path, kind]) => ({ kind, path: `/${path}` }));
@@ -47,6 +47,30 @@ export const define = (cli: Cli) =>
       if (lines.length > 0)
         cli.print(lines.map(({ kind, path }) => `${kind} ${escapeText(toText(path as ByteString))}`).join("\n"));
     });
+
+type Entries = ReadonlyMap<ByteString, Entry>;
+
+/** Of the host below a subhost only what could have been changed is looked at, not all that it holds. */
+async function changesOf(
+  cli: Cli,
+  container: Container,
+  upper: Entries,
+  list: (path: string) => Promise<Entries>,
+): Promise<Map<string, Kind>> {
+  const { subhost } = container;
+  if (subhost === undefined) return translate(await list(await treeBelow(cli, container)), upper);
+  if (subhost.variant !== "overlay")
+    throw new Failure(
+      "E_CONFLICT",
+      `the subhost ${container.name} has a directory as its root, and changes that itself`,
+      {
+        where: subhost.conf,
+        mend: "only an overlay can be compared with what it lies on",
+      },
+    );
+  const { lookBelow } = await import("./look-below.ts");
+  return translate(lookBelow(await treeBelow(cli, container), upper, isHiding), upper);
+}
 
 const parentOf = (path: string): ByteString => path.slice(0, Math.max(0, path.lastIndexOf("/"))) as ByteString;
 
@@ -64,6 +88,9 @@ const mark = (entry: Entry, name: string): string | undefined =>
 /** A device 0/0, or in newer kernels an empty file with a mark. */
 const isWhiteout = (entry: Entry): boolean =>
   (entry.kind === "character" && entry.major === 0 && entry.minor === 0) || mark(entry, "whiteout") !== undefined;
+
+/** Nothing of the directory below is seen through it. */
+const isHiding = (entry: Entry): boolean => entry.kind !== "directory" || mark(entry, "opaque") === "y";
 
 const sameDirectory = (a: Entry, b: Entry): boolean => a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
 
@@ -91,7 +118,7 @@ function translate(below: ReadonlyMap<ByteString, Entry>, upper: ReadonlyMap<Byt
       changes.set(path, "C");
     }
     // An opaque directory, and what is no directory any more, hide all that was below.
-    if (old?.kind === "directory" && (mark(entry, "opaque") === "y" || entry.kind !== "directory")) replaced.add(path);
+    if (old?.kind === "directory" && isHiding(entry)) replaced.add(path);
   }
   for (const path of below.keys()) {
     if (upper.has(path)) continue;

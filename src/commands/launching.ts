@@ -12,6 +12,7 @@ import type { Places } from "../boot/facts.ts";
 import type { Intent } from "../boot/intent.ts";
 import { isDetached } from "../boot/lower-life.ts";
 import type { Plan } from "../plan/plan.ts";
+import { type DiskFile, handOver, ownedBy } from "../store/disk-files.ts";
 import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
@@ -36,6 +37,8 @@ export interface Launch {
   readonly life?: NonNullable<Places["life"]>;
   /** Where pid 1 of a subhost says what became of its services. */
   readonly services?: string;
+  /** Disk files that were mounted for this start, which its owner takes over. */
+  readonly diskFiles?: readonly DiskFile[];
   /** Awaited once the payload of a detached start runs. */
   readonly begun?: (owner: Owner) => Promise<void>;
 }
@@ -87,6 +90,7 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
     mark: markOfOwner(owner),
     socket: join(runtime.terminals, name),
     ...(how.life === undefined ? {} : { life: how.life }),
+    ...(how.diskFiles?.length ? { diskFiles: ownedBy(layout, owner, how.diskFiles) } : {}),
     ...(how.services === undefined ? {} : { services: how.services }),
   };
 }
@@ -101,6 +105,7 @@ async function record(cli: Cli, intent: Intent, plan: Plan, owner: Owner, how: L
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
   if (hex !== undefined) markUse(layout, hex, owner);
   how.before?.(owner);
+  if (how.diskFiles !== undefined) handOver(layout, owner, how.diskFiles);
   writeRun(placeOfRun(how.runs, owner), recordOf(intent, plan, how));
 }
 

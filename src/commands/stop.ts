@@ -51,25 +51,28 @@ export const define = (cli: Cli) =>
       readSeconds,
     )
     .action(async (names: string[], options: Options) => {
-      const { signal, timeout, dryRun, json } = options;
       refuseIdleFlags(options);
-      const context = cli.context("none");
-      const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));
-      for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
-      if (dryRun) {
-        const runs = found.flatMap(({ found: one }) => one.runs);
-        const steps = runs.map((run) => planEnd(run, signal, patienceOf(run, timeout)));
-        return showSteps(cli, steps, json);
-      }
-      for (const { name, found: one } of found) {
-        await Promise.all(
-          one.runs.map((run) =>
-            endRun(run, signal ?? stopSignalOf(run), patienceOf(run, timeout) * 1000, context.signal),
-          ),
-        );
-        cli.print(name);
-      }
+      await stopContainers(cli, names, options);
     });
+
+/** Ends what runs under these names, or shows the steps. Throws E_NOT_FOUND before anything is ended. */
+export async function stopContainers(cli: Cli, names: readonly string[], options: Options): Promise<void> {
+  const { signal, timeout, dryRun, json } = options;
+  const context = cli.context("none");
+  const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));
+  for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
+  if (dryRun) {
+    const runs = found.flatMap(({ found: one }) => one.runs);
+    const steps = runs.map((run) => planEnd(run, signal, patienceOf(run, timeout)));
+    return showSteps(cli, steps, json);
+  }
+  for (const { name, found: one } of found) {
+    await Promise.all(
+      one.runs.map((run) => endRun(run, signal ?? stopSignalOf(run), patienceOf(run, timeout) * 1000, context.signal)),
+    );
+    cli.print(name);
+  }
+}
 
 const planEnd = (run: Run, signal: number | undefined, timeout: number): Step =>
   step(

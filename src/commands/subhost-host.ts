@@ -3,11 +3,13 @@ import { readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
+import { ourselves, ownerName } from "../base/owner.ts";
 import { packageRoot } from "../base/package.ts";
 import { capture } from "../base/process.ts";
 import { escapeText } from "../base/text.ts";
 import type { HostLook } from "../boot/read-subhost.ts";
 import { type Assignment, type Conf, parseConf } from "../boot/subhost-conf.ts";
+import { OWNER_VARIABLE } from "../store/disk-files.ts";
 
 /** Far more than any configuration; what is larger is another file. */
 const CONF_MAX = 1 << 20;
@@ -40,9 +42,12 @@ export const commandVariables = (conf: string): string[] => [
  * Throws E_HOOK, with the line, for one that fails.
  */
 export async function runCommands(conf: Conf, signal: AbortSignal): Promise<Conf> {
-  const env = Object.fromEntries(
-    commandVariables(conf.path).map((variable) => variable.split(/=(.*)/s).slice(0, 2) as [string, string]),
-  );
+  const places = Object.entries(process.env).filter(([name]) => /^ROOTLING_[A-Z]+_PATH$/.test(name));
+  const env = Object.fromEntries([
+    ...(places as [string, string][]),
+    [OWNER_VARIABLE, ownerName(ourselves())],
+    ...commandVariables(conf.path).map((variable) => variable.split(/=(.*)/s).slice(0, 2) as [string, string]),
+  ]);
   let directory = dirname(conf.path);
   const known: Assignment[] = [];
   const order = [...conf.assignments].sort((a, b) => Number(b.name === "BASE") - Number(a.name === "BASE"));

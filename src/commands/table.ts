@@ -19,6 +19,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   start: { about: "start a container", load: () => import("./start.ts") },
   boot: { about: "boot a subhost", load: () => import("./boot.ts") },
   share: { about: "show a directory of the host in a container that runs", load: () => import("./share.ts") },
+  diskfile: { about: "mount a disk image, or a partition of it", load: () => import("./diskfile.ts") },
   attach: { about: "show the terminal of a container that runs", load: () => import("./attach.ts") },
   stop: { about: "end containers", load: () => import("./stop.ts") },
   wait: { about: "wait for the end of a container", load: () => import("./wait.ts") },

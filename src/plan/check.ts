@@ -25,7 +25,7 @@ function checkOp(index: number, op: Op): void {
 }
 
 /** What somebody has to undo, or to stay for. */
-const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "services", "pasta", "cgroup"]);
+const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "services", "disk-file", "pasta", "cgroup"]);
 
 /** What the inside ends with. */
 const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack", "services", "end"]);

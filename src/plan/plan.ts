@@ -147,6 +147,11 @@ const verbs = {
   seccomp: { side: "inside", fields: ["profile", "program"], about: "refuse system calls from here on" },
   environment: { side: "inside", fields: ["variable"], repeats: "any", about: "the environment of the payload" },
   workdir: { side: "inside", fields: ["path"], about: "change the directory" },
+  "disk-file": {
+    side: "outside",
+    fields: ["mark", "mount", "file"],
+    about: "a disk file that is mounted already; unmounted at the end",
+  },
   "service-report": { side: "outside", fields: ["file"], about: "open the file that says what became of services" },
   "host-command": {
     side: "inside",

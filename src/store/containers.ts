@@ -153,6 +153,14 @@ function parseRecord(text: string, path: string): ContainerRecord {
   return record;
 }
 
+/** The paths of a container; what a subhost has of its own lies where its configuration says. */
+export function partsOf(layout: Layout, { name, subhost }: ContainerRecord): ReturnType<typeof containerPaths> {
+  const paths = containerPaths(layout, name);
+  if (subhost === undefined) return paths;
+  const { upper, work, log } = subhost;
+  return { ...paths, upper, work, ...(log === undefined ? {} : { log, olderLog: `${log}.1` }) };
+}
+
 /** The container, or undefined. */
 export const findContainer = (layout: Layout, name: string): Container | undefined =>
   NAME.test(name) && name.length <= NAME_MAX ? readContainer(layout, name) : undefined;

@@ -97,6 +97,8 @@ export const runtimePaths = (layout: Layout) => ({
   cgroups: `${layout.runtime}/cgroups`,
   /** Marks of the programs that connect networks: "PID START". */
   networks: `${layout.runtime}/networks`,
+  /** Marks of disk files that are mounted for subhosts: what is mounted where. */
+  diskFiles: `${layout.runtime}/diskfiles`,
   /** Plans on their way to the executor. */
   wires: `${layout.runtime}/wires`,
   /** Records of running sandboxes without a container. */

@@ -2,6 +2,7 @@
 import { readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startTime, stateOfName } from "../base/owner.ts";
+import { clearDiskFiles } from "./disk-files.ts";
 import type { Layout } from "./layout.ts";
 import { runtimePaths } from "./layout.ts";
 
@@ -66,5 +67,6 @@ async function clearCgroups(directory: string, dead: Dead): Promise<void> {
 export async function clearRunLeavings(layout: Layout, dead: Dead): Promise<void> {
   const { networks, cgroups } = runtimePaths(layout);
   clearNetworks(networks, dead);
+  await clearDiskFiles(layout, dead);
   await clearCgroups(cgroups, dead);
 }

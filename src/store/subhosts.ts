@@ -4,9 +4,17 @@ import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
 import { ourselves, ownerName } from "../base/owner.ts";
-import { type ContainerRecord, checkContainerName, findContainer, type SubhostRecord } from "./containers.ts";
+import {
+  type ContainerRecord,
+  checkContainerName,
+  findContainer,
+  getContainer,
+  lockWriter,
+  refuseRunning,
+  type SubhostRecord,
+} from "./containers.ts";
 import { containerPaths, type Layout } from "./layout.ts";
-import { clearLeavings } from "./leavings.ts";
+import { clearLeavings, namesIn } from "./leavings.ts";
 import { removeStored } from "./trees.ts";
 
 /** Who has the name already, in words; undefined where this configuration may have it. */
@@ -50,6 +58,25 @@ export async function recordSubhost(
   const holder = holderOf(layout, name, subhost.conf);
   if (holder !== undefined) throw nameTaken(name, holder);
   await writeFileSafely(paths.record, JSON.stringify(record));
+}
+
+/** Empties what a subhost has of its own, whose directories stay. Throws E_BUSY while it runs, E_CONFLICT where it is no overlay. */
+export async function resetSubhost(layout: Layout, { name, subhost }: ContainerRecord): Promise<void> {
+  if (subhost?.variant !== "overlay")
+    throw new Failure("E_CONFLICT", `${name} has nothing below it to go back to: its root is a directory itself`, {
+      mend: "take back a snapshot with `rootling restore`, or boot it with another LOWER",
+    });
+  const lock = lockWriter(layout, name);
+  try {
+    refuseRunning(getContainer(layout, name));
+    for (const directory of [subhost.work, subhost.upper])
+      for (const entry of namesIn(directory)) await removeStored(layout, join(directory, entry));
+    await syncDirectory(subhost.upper);
+  } catch (error) {
+    throw fileFailure(error, "resetting the subhost", subhost.upper);
+  } finally {
+    lock.release();
+  }
 }
 
 export const nameTaken = (name: string, holder: string, where?: string): Failure =>

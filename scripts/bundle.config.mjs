@@ -10,7 +10,7 @@ const BOOT = [
   /\/commander\//,
   /\/src\/main\.ts$/,
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
-  /\/src\/(base|boot|plan|store)\/(?!destination|errors|marks|timeline|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|startup-files|cdi|nvidia|read-devices)/,
+  /\/src\/(base|boot|plan|store)\/(?!destination|errors|marks|timeline|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|read-init|startup-files|cdi|nvidia|read-devices)/,
   /\/src\/image\/(digest|sources\/reference)\.ts$/,
   /\/src\/commands\/((?!alter)[a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start|table)\.ts$/,
 ];

@@ -98,6 +98,7 @@ void undo_temporary(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
 void undo_cgroup(struct state *, struct op *);
 void undo_pasta(struct state *, struct op *);
+void undo_cables(struct state *, struct op *);
 
 void undo_serve(struct state *, struct op *);
 void undo_disk_file(struct state *, struct op *);
@@ -119,6 +120,9 @@ int send_descriptor(int channel, unsigned long number, int fd);
 int take_lent(const char *name);
 int send_lent(struct state *, const char *number, int fd);
 int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
+
+/* journal.c */
+int clear_cables(const char *mark);
 
 /* ids.c */
 int remove_mapped(struct state *, const char *path);

@@ -49,8 +49,14 @@ static void join_and_go_on(struct state *state, int at, int bits) {
     send_message(state, &message);
     _exit(STATUS_FAILURE);
   }
-  message.pid = (int)syscall(SYS_clone, CLONE_PARENT | bits | SIGCHLD, NULL, NULL, NULL, 0L);
+  int told[2]; /* Closed once the monitor was told the pid: no baton of the child's may come before. */
+  char byte;
+  message.pid = pipe2(told, O_CLOEXEC) == 0 ? (int)syscall(SYS_clone, CLONE_PARENT | bits | SIGCHLD, NULL, NULL, NULL, 0L) : -1;
   if (message.pid == 0) {
+    close(told[1]);
+    while (read(told[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    close(told[0]);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     walk_inside(state, at + 1);
   }

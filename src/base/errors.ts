@@ -70,6 +70,7 @@ export const failureCodes = {
   E_CGROUP: "limits cannot be set here",
   E_OVERLAY: "overlayfs cannot be mounted here",
   E_MOUNT: "a mount failed",
+  E_CABLE: "a virtual cable cannot be made",
   E_NAME: "a name is not allowed",
   E_CONFLICT: "two settings contradict each other",
   E_PLAN: "a plan is not valid",

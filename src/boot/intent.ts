@@ -4,6 +4,7 @@
  * only lower.ts knows in what order things happen.
  */
 
+import type { Cables } from "./cables.ts";
 import type { MapWish } from "./id-map.ts";
 import type { Limits } from "./limits.ts";
 import type { Publish } from "./network.ts";
@@ -110,6 +111,8 @@ export interface Intent {
   readonly limits?: Limits;
   /** Ports of the host that lead inside. */
   readonly publish?: readonly Publish[];
+  /** A network namespace of its own that has a name and cables to the host. */
+  readonly cables?: Cables;
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;

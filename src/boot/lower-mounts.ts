@@ -7,7 +7,7 @@ import { staysOurs } from "./join-facts.ts";
 import type { Lender } from "./lower-lend.ts";
 import { isDetached, markOf } from "./lower-life.ts";
 import { place } from "./lower-root.ts";
-import { lowerResolver, networkOf } from "./network.ts";
+import { lowerResolver, networkOf, resolverOf } from "./network.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts, lent: Lender): Op[] {
@@ -104,7 +104,7 @@ const isolatedSystem = (intent: Intent, facts: Facts, lent: Lender, origin: stri
   ),
   op("attributes", origin, "/sys", "ro", ""),
   ...freshDevices(intent, facts),
-  ...(facts.network === undefined ? [] : lowerResolver(intent, facts.network, place(facts, lent))),
+  ...ownResolver(intent, facts, lent),
   op("attributes", origin, "/", "nosuid,nodev", ""),
 ];
 
@@ -115,11 +115,13 @@ export const cover = (origin: string, path: string): Op =>
 function networkFiles(intent: Intent, facts: Facts, lent: Lender): Op[] {
   // A subhost has its own.
   const shown = intent.root.value.kind === "host" || intent.subhost ? [] : facts.networkFiles;
-  if (facts.network === undefined) return shown.map(networkFile);
-  return [
-    ...shown.filter((path) => path !== "/etc/resolv.conf").map(networkFile),
-    ...lowerResolver(intent, facts.network, place(facts, lent)),
-  ];
+  const own = ownResolver(intent, facts, lent);
+  return [...shown.filter((path) => own.length === 0 || path !== "/etc/resolv.conf").map(networkFile), ...own];
+}
+
+function ownResolver(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  const lines = resolverOf(intent, facts.network);
+  return lines === undefined ? [] : lowerResolver(lines, place(facts, lent));
 }
 
 const networkFile = (path: string): Op =>

@@ -7,6 +7,7 @@ import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
+import { lowerCables } from "./lower-cables.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation, refusePretence } from "./lower-confine.ts";
 import { groupRemarks, lowerNodes, lowerRuntimeHooks } from "./lower-devices.ts";
 import { lender } from "./lower-lend.ts";
@@ -40,12 +41,17 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const settings = lowerSettings(intent.settings, (kind) =>
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
+  const cabling = lowerCables(intent, facts);
   const { early, late, last } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
   const undone =
-    intent.temporary !== undefined || root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
+    intent.temporary !== undefined ||
+    root.undo.length > 0 ||
+    limits.make.length > 0 ||
+    facts.network !== undefined ||
+    cabling.ops.length > 0;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
@@ -62,6 +68,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...late,
     ...settings.namespaces,
     ...connection(intent, facts),
+    ...cabling.ops,
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
     ...lowerPremount(intent),
@@ -100,6 +107,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
       ...groupRemarks(intent, facts),
       ...shownNetwork(intent, facts),
       ...(facts.network ? networkRemarks(intent, facts.network) : []),
+      ...cabling.remarks,
     ],
   };
 }

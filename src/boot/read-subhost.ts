@@ -4,6 +4,7 @@
  */
 import { basename, dirname, resolve } from "node:path";
 import { OURSELVES } from "../plan/plan.ts";
+import { type CableWords, readCables } from "./cables.ts";
 import { from, type Intent, type Mount, type Root, type Subhost, type SubhostInit, type Value } from "./intent.ts";
 import type { Assignment, Conf, Mistake, Variable } from "./subhost-conf.ts";
 
@@ -14,6 +15,7 @@ export interface HostLook {
   real(path: string): string;
   /** Names the mount that a path lies on. */
   mountOf(path: string): string;
+  hasInterface(name: string): boolean;
 }
 
 /** Which of the three ways gives the root. */
@@ -37,6 +39,7 @@ export interface SubhostConf {
   readonly postmount?: Value<string>;
   readonly init: Value<SubhostInit>;
   readonly patience: Subhost["patience"];
+  readonly network: Pick<Intent, "cables" | "publish">;
 }
 
 export interface Reading {
@@ -146,6 +149,7 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
       start: reader.seconds("START_TIMEOUT", START_PATIENCE),
       stop: reader.seconds("STOP_TIMEOUT", STOP_PATIENCE),
     },
+    network: readNetwork(reader, name),
   };
   return { subhost, mistakes: [...conf.mistakes, ...reader.mistakes] };
 }
@@ -280,6 +284,29 @@ function readInit(reader: Reader): Value<SubhostInit> {
   return from({ kind: "services", names }, start.origin);
 }
 
+const NETWORK = {
+  ...{ cables: "CABLES", address: "ADDRESS", gateway: "GATEWAY", hostAddress: "HOST_ADDRESS", mtu: "MTU" },
+  ...{ bandwidth: "BANDWIDTH", nat: "NAT", antispoof: "ANTISPOOF", resolver: "RESOLVER", publish: "PUBLISH" },
+} as const satisfies Record<keyof CableWords, Variable>;
+
+/** The network namespace has the subhost's name, with cables or without. */
+function readNetwork(reader: Reader, name: Value<string>): SubhostConf["network"] {
+  const known = Object.entries(NETWORK).filter(([, variable]) => reader.isKnown(variable));
+  const words = Object.fromEntries(
+    known.map(([key, variable]) => [key, reader.text(variable)]).filter(([, one]) => one),
+  );
+  const { cables, publish, mistakes } = readCables(words as CableWords);
+  for (const { what, where = "", mend = "" } of mistakes) reader.wrong(what, where, mend);
+  for (const { bridge, host, origin } of cables.cables)
+    if (bridge !== undefined && host.length === 0 && !reader.host.hasInterface(bridge))
+      reader.wrong(
+        `there is no bridge ${bridge}`,
+        origin,
+        `make it (ip link add ${bridge} type bridge), or have it made with HOST_ADDRESS=10.9.0.1/24`,
+      );
+  return { cables: { ...cables, name }, ...(publish.length > 0 ? { publish } : {}) };
+}
+
 /** The root; `tree`: where LOWER is an image, its directory. */
 function rootOf(subhost: SubhostConf, tree: string | undefined): Root {
   const { variant, live, upper, work, lower } = subhost;
@@ -327,6 +354,7 @@ export function subhostIntent(subhost: SubhostConf, variables: readonly string[]
     command: from(init.value.kind === "system" ? [init.value.path] : ["init", ...services], init.origin),
     workdir: from("/", OURSELVES),
     detached: from(true, "boot"),
+    ...subhost.network,
     subhost: {
       ...optional("premount", premount),
       ...optional("postmount", postmount),

@@ -8,6 +8,7 @@ import type { Settings } from "../base/settings.ts";
 import { storePath } from "../base/settings-places.ts";
 import { markOfOwner } from "../base/survivors.ts";
 import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
+import { isCableName } from "../boot/cables.ts";
 import type { Places } from "../boot/facts.ts";
 import type { Intent } from "../boot/intent.ts";
 import { isDetached } from "../boot/lower-life.ts";
@@ -85,6 +86,7 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
     record: placeOfRun(how.runs, owner).pid,
     cgroup: { name: `rootling-${name}`, mark: join(runtime.cgroups, name) },
     network: join(runtime.networks, name),
+    ...(intent.cables === undefined ? {} : { cables: cablePlace(join(runtime.cables, name), owner, how) }),
     containers: containersToJoin(layout, intent),
     hidden: hiddenPaths(settings),
     mark: markOfOwner(owner),
@@ -95,11 +97,18 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
   };
 }
 
+/** The name of a container is that of its cables, where it is short enough for names of interfaces. */
+const cablePlace = (mark: string, owner: Owner, { container }: Launch): NonNullable<Places["cables"]> => ({
+  name: container !== undefined && isCableName(container) ? container : `rl${owner.pid}`,
+  mark,
+  machine: owner.machine,
+});
+
 /** Makes the store's directories, clears what the dead left, takes the locks and writes down what is about to run. */
 async function record(cli: Cli, intent: Intent, plan: Plan, owner: Owner, how: Launch): Promise<void> {
   const { layout } = cli;
-  const { stage, wires, networks, cgroups, terminals } = runtimePaths(layout);
-  for (const directory of [stage, wires, networks, cgroups, terminals, layout.ephemeral, how.runs])
+  const { stage, wires, networks, cables, cgroups, terminals } = runtimePaths(layout);
+  for (const directory of [stage, wires, networks, cables, cgroups, terminals, layout.ephemeral, how.runs])
     makePrivateDirectory(directory);
   await clearLeavings(layout);
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);

@@ -7,6 +7,7 @@ import { ourselves, ownerName } from "../base/owner.ts";
 import { packageRoot } from "../base/package.ts";
 import { capture } from "../base/process.ts";
 import { escapeText } from "../base/text.ts";
+import { interfaces } from "../boot/cable-facts.ts";
 import type { HostLook } from "../boot/read-subhost.ts";
 import { type Assignment, type Conf, parseConf } from "../boot/subhost-conf.ts";
 import { OWNER_VARIABLE } from "../store/disk-files.ts";
@@ -108,6 +109,7 @@ export function hostLook(): HostLook {
       return status === undefined ? undefined : status.isDirectory() ? "directory" : "file";
     },
     real,
+    hasInterface: (name) => interfaces().includes(name),
     mountOf: (path) => {
       mounts ??= mountPoints();
       // Of those on one mount point the last one is seen.

@@ -25,7 +25,9 @@ function checkOp(index: number, op: Op): void {
 }
 
 /** What somebody has to undo, or to stay for. */
-const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "services", "disk-file", "pasta", "cgroup"]);
+const UNDONE: ReadonlySet<string> = new Set([
+  ...["upper", "reaper", "services", "disk-file", "pasta", "cgroup", "cables"],
+]);
 
 /** What the inside ends with. */
 const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack", "services", "end"]);

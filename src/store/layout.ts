@@ -99,6 +99,8 @@ export const runtimePaths = (layout: Layout) => ({
   networks: `${layout.runtime}/networks`,
   /** Marks of disk files that are mounted for subhosts: what is mounted where. */
   diskFiles: `${layout.runtime}/diskfiles`,
+  /** Journals of what cables have made on the host: executor/journal.c. */
+  cables: `${layout.runtime}/cables`,
   /** Plans on their way to the executor. */
   wires: `${layout.runtime}/wires`,
   /** Records of running sandboxes without a container. */

@@ -19,7 +19,12 @@ const CASES = join(import.meta.dirname, "cases");
 const read = <T>(name: string, file: string): T => JSON.parse(readFileSync(join(CASES, name, file), "utf8")) as T;
 
 /** A host on which every path is a directory of one file system. */
-const anyHost: HostLook = { kind: () => "directory", real: (path) => path, mountOf: () => "1" };
+const anyHost: HostLook = {
+  kind: () => "directory",
+  real: (path) => path,
+  mountOf: () => "1",
+  hasInterface: () => true,
+};
 
 /** What a case asks for: an intent, or the configuration of a subhost. */
 function inputOf(name: string): Intent {

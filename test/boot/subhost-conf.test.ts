@@ -10,6 +10,7 @@ const look = (missing: readonly string[] = [], apart: readonly string[] = []): H
   kind: (path) => (missing.includes(path) ? undefined : "directory"),
   real: (path) => path,
   mountOf: (path) => (apart.includes(path) ? "2" : "1"),
+  hasInterface: (name) => name === "br0",
 });
 
 const read = (text: string, host = look()) => readSubhost(parseConf(text, PATH), host);
@@ -99,6 +100,23 @@ test("a service is a name, BASE is needed, and WORK lies on the mount of UPPER b
   assert.match(wrong("BASE=.\nWORK=root/work\n").join(), /in one another/);
   assert.match(wrong("BASE=.\nUPPER=/\nLOWER=x\n").join(), /host's own root/);
   assert.deepEqual(wrong("BASE=.\nLOWER=root\nWORK=root/work\n"), [], "a bind has no WORK");
+});
+
+test("words about the network are read with the rest, and their mistakes are among the others", () => {
+  const { subhost, mistakes } = read(
+    "BASE=.\nCABLES= = br0=02:00:00:00:00:07 =.302\nADDRESS=10.9.0.2/24 -\nMTU=1400\n",
+  );
+  assert.deepEqual(mistakes, []);
+  const { name, cables } = subhost?.network.cables ?? { cables: [] };
+  assert.deepEqual(
+    [name?.value, ...cables.map(({ bridge, mac, vlans, mtu }) => [bridge, mac, vlans, mtu])],
+    ["demo", [undefined, undefined, [], 1400], ["br0", "02:00:00:00:00:07", [302], 1400]],
+  );
+  const wrong = read("BASE=.\nCABLES=eth br9= =0g:00 = =.4095\nNAT=maybe\n").mistakes;
+  assert.deepEqual(
+    wrong.map(({ where }) => Number(where.slice(PATH.length + 1))),
+    [2, 2, 2, 3, 2],
+  );
 });
 
 test("what a command will print is not checked before it runs", () => {

@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Box, emptyBox } from "../support/boxes.ts";
+import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { packageDirectory, rootlingOnTerminal } from "../support/cli.ts";
-import { command, must } from "../support/command.ts";
+import { command, must as mustRun } from "../support/command.ts";
 import { busyboxRoot } from "../support/images.ts";
 import { makeSubhost, place } from "../support/subhosts.ts";
 
@@ -22,18 +23,35 @@ esac
 asRoot("overlay-boot's commands", () => {
   let box: Box;
   let base: string;
+  let host: CabledHost;
   before(async () => {
     box = await emptyBox("root");
     base = join(box.scratch, "base");
     await busyboxRoot(base);
+    host = await cabledHost(box);
   });
-  after(() => box.remove());
+  after(async () => {
+    await stopAll();
+    await host.end();
+    await box.remove();
+  });
 
   const program = (name: string) => join(packageDirectory(), "bin", `overlay-${name}`);
-  const run = (name: string, ...words: string[]) => box.user.run([program(name), ...words]);
+  const run = (name: string, ...words: string[]) => host.command([program(name), ...words]);
   const ours = async (name: string, ...words: string[]) => {
     const { status, stdout, stderr } = await run(name, ...words);
     assert.equal(status, 0, `overlay-${name} ${words.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+
+  /** What a test that failed has left. */
+  const stopAll = async () => {
+    for (const name of (await ours("go")).split("\n").filter(Boolean))
+      await host.rootling("stop", "--timeout", "0", name);
+  };
+  const must = async (words: readonly string[]) => {
+    const { status, stdout, stderr } = await host.rootling(...words);
+    assert.equal(status, 0, stderr);
     return stdout;
   };
 
@@ -46,28 +64,30 @@ asRoot("overlay-boot's commands", () => {
     assert.ok(!existsSync(mark), "the host's /etc is not touched");
     assert.equal(readFileSync(join(upper, mark), "utf8"), "own\n");
     assert.equal((await run("go", "copy", "sh", "-c", "exit 7")).status, 7);
-    assert.match(await box.must(["diff", "copy"]), new RegExp(`^A ${mark}$`, "m"));
+    assert.match(await must(["diff", "copy"]), new RegExp(`^A ${mark}$`, "m"));
     await ours("stop", "copy");
     assert.equal(await ours("go"), "");
     assert.equal((await run("stop", "copy")).status, 1);
   });
 
   test("the tiny example: another root without services, held by the dummy service", async () => {
-    const { conf, directory } = makeSubhost(box, "tiny", ["START= none", "LOWER= base"]);
+    const { conf, directory } = makeSubhost(box, "tiny", ["CABLES= =", "START= none", "LOWER= base"]);
     await busyboxRoot(join(directory, "base"));
     await ours("boot", conf);
     assert.match(await ours("go", "tiny", "ls", "-l", "/run"), /^prw------- .* dummy_service$/m);
     const shown = await rootlingOnTerminal(box.user, ["exec", "--tty", "tiny", "tty"]);
     assert.match(shown.stdout, /\/dev\/pts\/0/);
     await ours("go", "tiny", "sh", "-c", "echo bye >/run/dummy_service");
-    assert.equal(await box.must(["wait", "tiny"]), "0\n");
+    assert.equal(await host.ended("tiny"), 0);
   });
 
   test("the mta example: every service by its script, stopped in the reverse order", async () => {
     const start = "rsyslog networking ssh saslauthd postfix dovecot";
-    const { conf, upper } = makeSubhost(box, "mta", [`LOWER=${base}`, `START= ${start}`]);
+    const { conf, upper } = makeSubhost(box, "mta", [`LOWER=${base}`, "CABLES= =", `START= ${start}`]);
     for (const name of start.split(" ")) place(upper, `etc/init.d/${name}`, SERVICE);
     await ours("boot", conf);
+    assert.ok(host.calls().includes("ifup mta0"));
+    assert.match(await host.sh("ip -n mta -o link show eth0; ip -o link show mta0"), /eth0.*\n.*mta0/);
     const scripts = start.split(" ").map((name) => `/etc/init.d/${name}\n`);
     assert.equal(await ours("go", "mta", "cat", "/run/started"), scripts.join(""));
     const shared = join(box.scratch, "mail");
@@ -77,6 +97,7 @@ asRoot("overlay-boot's commands", () => {
     assert.equal(await ours("go", "mta", "cat", join(shared, "inbox")), "letter\n");
     await ours("stop", "mta");
     assert.equal(readFileSync(join(upper, "stopped"), "utf8"), scripts.reverse().join(""));
+    assert.ok(await host.isClean(), "cables, the namespace and their journal are gone");
   });
 
   test("overlay-diskfile gives LOWER a partition of a disk image, and the loop device is free after the stop", async () => {
@@ -96,7 +117,7 @@ asRoot("overlay-boot's commands", () => {
       `dd if=${image}.part of=${image} bs=1M seek=1 conv=notrunc status=none`,
       `rm ${image}.part`,
     ];
-    await must(["sh", "-e", "-c", script.join("\n")]);
+    await mustRun(["sh", "-e", "-c", script.join("\n")]);
     const loops = async () => (await command(["losetup", "--noheadings", "--associated", image])).stdout;
     await ours("boot", conf);
     assert.match(await loops(), /disk\.img/);
@@ -111,7 +132,7 @@ asRoot("overlay-boot's commands", () => {
     assert.equal(await loops(), "");
     writeFileSync(conf, `BASE=.\nLOWER=!overlay-diskfile mnt/system ../disk.img 1\nSTART=none\n`);
     await ours("boot", conf);
-    const [{ pid }] = JSON.parse(await box.must(["list", "--json"])).filter(
+    const [{ pid }] = JSON.parse(await must(["list", "--json"])).filter(
       ({ name }: { name: string }) => name === "disk",
     );
     process.kill(pid, "SIGKILL");

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Box, emptyBox } from "../support/boxes.ts";
+import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { busyboxRoot } from "../support/images.ts";
 import { makeSubhost, place } from "../support/subhosts.ts";
 
@@ -18,30 +19,51 @@ case $1 in start) sleep 1000 </dev/null >/dev/null 2>&1 & ;; stop) sleep 0.1 ;; 
 asRoot("subhosts", () => {
   let box: Box;
   let base: string;
+  let host: CabledHost;
   before(async () => {
     box = await emptyBox("root");
     base = join(box.scratch, "base");
     await busyboxRoot(base);
     mkdirSync(join(base, "srv"));
+    host = await cabledHost(box);
   });
-  after(() => box.remove());
+  after(async () => {
+    await stopAll();
+    await host.end();
+    await box.remove();
+  });
 
-  const inside = (name: string, script: string) => box.must(["exec", name, "sh", "-c", script]);
+  /** What a test that failed has left. */
+  const stopAll = async () => {
+    for (const { name } of (JSON.parse(await must(["list", "--json"])) as { name: string; state: string }[]).filter(
+      ({ state }) => state === "running",
+    ))
+      await run(["stop", "--timeout", "0", name]);
+  };
+  const run = (words: readonly string[]) => host.rootling(...words);
+  const must = async (words: readonly string[]) => {
+    const { status, stdout, stderr } = await run(words);
+    assert.equal(status, 0, `rootling ${words.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+  const inside = (name: string, script: string) => must(["exec", name, "sh", "-c", script]);
 
   test("without services: namespaces of its own, /run, and a dummy service that ends at a write", async () => {
     const { conf, upper } = makeSubhost(box, "tiny", ["START= none", `LOWER= ${base}`]);
-    assert.equal(await box.must(["boot", conf]), "tiny\n");
+    assert.equal(await must(["boot", conf]), "tiny\n");
     assert.match(
       await inside("tiny", "echo kept >/srv/f; grep -c . /proc/1/status; hostname; cat /proc/mounts"),
       /^\d+\ntiny\n(.*\n)* *tmpfs \/run tmpfs .*size=51200k/,
     );
     assert.equal(readFileSync(join(upper, "srv/f"), "utf8"), "kept\n");
     assert.equal(await inside("tiny", "ls -A /proc/sys/net/ipv4/conf | grep -v -e all -e default"), "lo\n");
-    const again = await box.run(["boot", conf]);
+    assert.match(await host.sh("ip netns list"), /^tiny\b/);
+    const again = await run(["boot", conf]);
     assert.match(again.stderr, /runs detached already.*E_BUSY/);
     await inside("tiny", "echo >/run/dummy_service");
-    assert.equal(await box.must(["wait", "tiny"]), "0\n");
-    assert.match(await box.must(["list"]), /^tiny +exited \(0\)/m);
+    assert.equal(await host.ended("tiny"), 0);
+    assert.match(await must(["list"]), /^tiny +exited \(0\)/m);
+    assert.ok(await host.isClean());
   });
 
   test("services are started and stopped by their scripts; what fails, hangs or is missing keeps none from starting", async () => {
@@ -54,7 +76,7 @@ asRoot("subhosts", () => {
     place(upper, "etc/init.d/bad", "#!/bin/sh\nexit 7\n");
     place(upper, "etc/init.d/slow", "#!/bin/sh\nsleep 1000\n");
     place(upper, "lib/systemd/system/only-unit.service", "");
-    const { status, stderr } = await box.run(["boot", conf]);
+    const { status, stderr } = await run(["boot", conf]);
     assert.equal(status, 0, stderr);
     for (const said of [
       "bad failed with status 7",
@@ -64,9 +86,9 @@ asRoot("subhosts", () => {
     ])
       assert.ok(stderr.includes(`the service ${said}`), stderr);
     assert.equal(await inside("mixed", "ps | grep -c '[s]leep 1000'; cat /srv/calls"), "2\nstart\nstart\n");
-    await box.must(["stop", "mixed"]);
+    await must(["stop", "mixed"]);
     assert.equal(readFileSync(join(upper, "srv/calls"), "utf8"), "start\nstart\nstop\nstop\n");
-    assert.match(await box.must(["logs", "mixed"]), /service bad: 7/);
+    assert.match(await must(["logs", "mixed"]), /service bad: 7/);
   });
 
   test("hooks run in its mount namespace before and after the root is there, INIT gives the script of its shell", async () => {
@@ -80,7 +102,7 @@ asRoot("subhosts", () => {
       "LOG=own.log",
     ]);
     await busyboxRoot(join(directory, "base"));
-    await box.must(["boot", conf], { cwd: directory });
+    await must(["boot", conf]);
     const at = (name: string) => readFileSync(join(directory, name), "utf8");
     assert.equal(at("config"), `${conf}\n`);
     assert.equal(at("pre"), "");
@@ -89,7 +111,7 @@ asRoot("subhosts", () => {
     assert.ok(existsSync(join(directory, "base/made")), "a bind changes the directory itself");
     assert.match(at("base/listed"), /^made$/m);
     assert.ok(!existsSync(join(directory, "live/bin")), "the host does not see what is mounted");
-    await box.must(["stop", "hooked"]);
+    await must(["stop", "hooked"]);
     assert.ok(existsSync(join(directory, "own.log")));
   });
 
@@ -102,11 +124,11 @@ asRoot("subhosts", () => {
     ].entries()) {
       const name = `fails${index}`;
       const { conf } = makeSubhost(box, name, [`LOWER=${base}`, line]);
-      const { status, stderr } = await box.run(["boot", conf]);
+      const { status, stderr } = await run(["boot", conf]);
       assert.equal(status, 125, stderr);
       assert.match(stderr, new RegExp(`E_HOOK.*\n +from: ${conf}:3\n`));
       assert.match(stderr, new RegExp(`status ${index + 3}`));
-      assert.ok(!/running/.test(await box.must(["list"])), "nothing runs");
+      assert.ok(!/running/.test(await must(["list"])), "nothing runs");
     }
   });
 
@@ -114,21 +136,21 @@ asRoot("subhosts", () => {
     const shared = join(base, "srv/shared");
     mkdirSync(shared);
     const { conf, directory } = makeSubhost(box, "shares", [`LOWER=${base}`, "START=none", "SHARE=srv/shared"]);
-    await box.must(["boot", conf]);
+    await must(["boot", conf]);
     await inside("shares", "echo through >/srv/shared/f");
     assert.equal(readFileSync(join(shared, "f"), "utf8"), "through\n");
     const later = join(directory, "later");
     mkdirSync(later);
-    await box.must(["share", later, "shares"]);
+    await must(["share", later, "shares"]);
     await inside("shares", `echo late >${later}/f`);
     assert.equal(readFileSync(join(later, "f"), "utf8"), "late\n");
-    await box.must(["stop", "shares"]);
+    await must(["stop", "shares"]);
     const asIs = makeSubhost(box, "as-is", ["LIVE=own", "UPPER=own", "LOWER=own", "START=none"]);
     await busyboxRoot(join(asIs.directory, "own"));
-    await box.must(["boot", asIs.conf]);
+    await must(["boot", asIs.conf]);
     await inside("as-is", "echo x >/here");
     assert.ok(existsSync(join(asIs.directory, "own/here")));
-    await box.must(["stop", "as-is"]);
+    await must(["stop", "as-is"]);
   });
 
   test("--check names every mistake and boots nothing; a name is taken by what has it", async () => {
@@ -138,16 +160,13 @@ asRoot("subhosts", () => {
       "UPPER=nowhere",
       "START=!touch ran",
     ]);
-    const { status, stderr } = await box.run(["boot", "--check", conf]);
+    const { status, stderr } = await run(["boot", "--check", conf]);
     assert.equal(status, 125);
     for (const line of [2, 3, 4]) assert.match(stderr, new RegExp(`from: ${conf}:${line}\n +mend: `), stderr);
-    assert.equal((await box.run(["boot", conf])).stderr, stderr);
+    assert.equal((await run(["boot", conf])).stderr, stderr);
     assert.ok(!existsSync(join(directory, "ran")), "no command runs");
     writeFileSync(conf, "BASE=.\nNAME=fine\n");
-    assert.match(await box.must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
-    assert.match(
-      await box.must(["boot", "--dry-run", conf]),
-      /\d+ {2}services \/run\/dummy_service 120 15 networking ssh/,
-    );
+    assert.match(await must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
+    assert.match(await must(["boot", "--dry-run", conf]), /\d+ {2}services \/run\/dummy_service 120 15 networking ssh/);
   });
 });

@@ -126,7 +126,10 @@ function reacher({ intent, facts, lent }: Work) {
 /** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
 export const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
 
-const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
+const stageRoot = ({ intent, facts, lent }: Work): string => {
+  const { value: root } = intent.root;
+  return ("live" in root ? root.live : undefined) ?? `${place(facts, lent)}/root`;
+};
 
 const enterRoot = (work: Work): Op => op("root", OURSELVES, stageRoot(work));
 
@@ -159,7 +162,8 @@ function overlay(
 ): Op {
   // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*, unless
   // told otherwise. What a container keeps is read by starts of every map.
-  const keeps = intent.root.value.kind === "layers" && intent.root.value.kept !== undefined;
+  const { value: root } = intent.root;
+  const keeps = root.kind === "layers" && root.kept !== undefined && root.marks !== "trusted";
   const options = [
     ...(trusts(facts, map) && !keeps ? [] : ["userxattr"]),
     ...(facts.places.mark ? [`source=${facts.places.mark}`] : []),

@@ -163,8 +163,40 @@ static int keep_hidden(struct state *state, const char *source, const char *targ
   return 0;
 }
 
+/* A source in the root itself, as a volume of the image is, bound writable on itself: looked up there, like any path of the
+   root, and taken with all that is mounted below, which may be a cover. False where it lies elsewhere. */
+static bool bind_within(struct state *state, const char *source, char *target, struct wish *wish, int *result) {
+  char root[4096], real[4096], path[32];
+  if (root_path(state, root, sizeof root) != 0) return false;
+  size_t length = strlen(root);
+  bool named = strncmp(source, root, length) == 0 && (source[length] == '/' || source[length] == '\0');
+  if (!named) {
+    /* By another name: it is the link that counts, but covers stay. */
+    if (realpath(source, real) != NULL && strncmp(real, root, length) == 0) wish->recursive = true;
+    return false;
+  }
+  bool made = wish->create[0] != 'n' && wish->create[0] != 'f';
+  int fd = made ? root_target(state, target, CREATE_DIRECTORY, 0755) : -1;
+  if (fd >= 0) close(fd);
+  fd = root_open(state, source[length] == '\0' ? "/" : source + length, O_PATH);
+  if (fd < 0) {
+    *result = failed("openat2");
+    return true;
+  }
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  char *field[] = {path, target, wish->set, "", "rec", (char *)wish->create, "0", NULL};
+  struct op op = {.field = field, .fields = 7};
+  *result = op_bind(state, &op);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return true;
+}
+
 /* Words that clear an attribute mean nothing here: what the source's mount forbids stays forbidden. */
 static int bind_line(struct state *state, char *source, char *target, struct wish *wish) {
+  int result;
+  if (bind_within(state, source, target, wish, &result)) return result;
   if (keep_hidden(state, source, target, true) != 0) return -1;
   char *field[] = {source, target, wish->set, "", wish->recursive ? "rec" : "", (char *)wish->create, "0", NULL};
   struct op op = {.field = field, .fields = 7};
@@ -203,7 +235,8 @@ static int mount_line(struct state *state, char *line, long pass) {
   int count = split(line, field);
   if (count == 0 || field[0][0] == '#') return 0;
   if ((count > 5 ? strtol(field[5], NULL, 10) : 0) != pass) return 0;
-  bool is_path = field[0][0] == '/' || field[0][0] == '.';
+  /* Of two words only tmpfs is a type: any other is a path. */
+  bool is_path = field[0][0] == '/' || field[0][0] == '.' || (count < 3 && strcmp(field[0], "tmpfs") != 0);
   /* Short forms: "/a bind,ro" has no target of its own, "/a /b bind" its options in the place of the type. */
   if (count == 2 && is_path && field[1][0] != '/' && are_options(field[1])) {
     field[count++] = field[1];
@@ -255,7 +288,7 @@ int op_hidden(struct state *state, struct op *op) {
 
 /* fstab PASS LINE: a line that was known before. */
 int op_fstab(struct state *state, struct op *op) {
-  char *line = strdup(op->field[1]);
+  char *line = expanded(state, op->field[1], NULL);
   return line == NULL ? failed("malloc") : mount_line(state, line, strtol(op->field[0], NULL, 10));
 }
 
@@ -264,7 +297,7 @@ int op_fstab_file(struct state *state, struct op *op) {
   bool missing;
   char *text = root_file(state, op->field[0], &missing);
   if (text == NULL) return missing ? 0 : -1;
-  char *full = expanded(state, text);
+  char *full = expanded(state, text, state->caller);
   free(text);
   int result = full == NULL ? failed("malloc") : mount_lines(state, op->field[0], full, strtol(op->field[1], NULL, 10));
   free(full);

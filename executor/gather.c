@@ -60,9 +60,10 @@ static size_t name_length(const char *text) {
   return n;
 }
 
-/* The text with each ${NAME} replaced by the caller's value. Never NULL but where memory is out. */
-char *expanded(struct state *state, const char *text) {
-  char *result = NULL, name[256];
+/* The text with each ${NAME} replaced by the caller's value, and ${ENROOT_ROOTFS} by where the root lies. Without a caller
+   by the latter alone: the others were replaced before. Never NULL but where memory is out. */
+char *expanded(struct state *state, const char *text, char **caller) {
+  char *result = NULL, name[256], root[4096] = "";
   size_t size;
   FILE *stream = open_memstream(&result, &size);
   if (stream == NULL) return NULL;
@@ -73,8 +74,11 @@ char *expanded(struct state *state, const char *text) {
       continue;
     }
     snprintf(name, sizeof name, "%.*s", (int)n, at + 2);
-    const char *value = list_value(state->caller, name);
+    bool is_root = has_word("ENROOT_ROOTFS,ROOTLING_ROOTFS", name);
+    if (is_root && *root == '\0' && root_path(state, root, sizeof root) != 0) *root = '\0';
+    const char *value = is_root ? root : list_value(caller, name);
     if (value != NULL) fputs(value, stream);
+    else if (caller == NULL) fprintf(stream, "${%s}", name);
     at += 2 + n;
   }
   return fclose(stream) == 0 ? result : NULL;
@@ -146,7 +150,7 @@ int op_variables_file(struct state *state, struct op *op) {
   bool missing;
   char *text = root_file(state, op->field[0], &missing);
   if (text == NULL) return missing ? 0 : -1;
-  char *full = expanded(state, text);
+  char *full = expanded(state, text, state->caller);
   free(text);
   int result = full == NULL ? failed("malloc") : gather_lines(state, full, NULL);
   free(full);

@@ -21,17 +21,22 @@ struct places {
   char directory[4096], environment[4120], mounts[4120], rc[4120], root[4096];
 };
 
-static int find_places(struct state *state, const char *stage, struct places *places) {
+/* Where the root lies until it is entered. */
+int root_path(struct state *state, char *path, size_t size) {
   char link[32];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", state->root);
+  ssize_t n = readlink(link, path, size - 1);
+  if (n < 0) return failed("readlink");
+  path[n] = '\0';
+  return 0;
+}
+
+static int find_places(struct state *state, const char *stage, struct places *places) {
   if (realpath(stage, places->directory) == NULL) return failed_at("realpath", stage);
   snprintf(places->environment, sizeof places->environment, "%s/environment", places->directory);
   snprintf(places->mounts, sizeof places->mounts, "%s/fstab", places->directory);
   snprintf(places->rc, sizeof places->rc, "%s/rc", places->directory);
-  snprintf(link, sizeof link, "/proc/self/fd/%d", state->root);
-  ssize_t n = readlink(link, places->root, sizeof places->root - 1);
-  if (n < 0) return failed("readlink");
-  places->root[n] = '\0';
-  return 0;
+  return root_path(state, places->root, sizeof places->root);
 }
 
 /* Capabilities outlive the exec of a program that is not root's only as ambient ones. */

@@ -11,13 +11,35 @@
 
 static const char standard_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/* A setting of login.defs(5), as text that stays; NULL if there is none. */
+static char *login_setting(struct state *state, const char *name) {
+  bool missing;
+  char *text = root_file(state, "/etc/login.defs", &missing), *rest = NULL;
+  size_t length = strlen(name);
+  for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+    line += strspn(line, " \t");
+    if (strncmp(line, name, length) != 0 || (line[length] != ' ' && line[length] != '\t')) continue;
+    line += length + strspn(line + length, " \t");
+    line[strcspn(line, " \t")] = '\0';
+    return line;
+  }
+  return NULL;
+}
+
+/* Where the system looks for programs: ENV_PATH, or root's ENV_SUPATH, which may say PATH= first. */
+static const char *search_path(struct state *state) {
+  const char *path = login_setting(state, geteuid() == 0 ? "ENV_SUPATH" : "ENV_PATH");
+  if (path != NULL && strncmp(path, "PATH=", 5) == 0) path += 5;
+  return path != NULL && *path == '/' ? path : standard_path;
+}
+
 /* What a login sets unless it is set. */
 static int set_defaults(struct state *state) {
   struct { const char *name; char value[4096]; } defaults[] = {
       {"PATH", ""}, {"TERM", "dumb"}, {"HOME", "/"}, {"SHELL", ""}, {"USER", ""}, {"LOGNAME", ""},
   };
   enum { PATH, TERM, HOME, SHELL, USER, LOGNAME, COUNT };
-  snprintf(defaults[PATH].value, sizeof defaults[PATH].value, "%s", standard_path);
+  snprintf(defaults[PATH].value, sizeof defaults[PATH].value, "%s", search_path(state));
   char name[256] = "", shell[4096] = "", home[4096] = "";
   if (own_account(state, name, sizeof name, home, sizeof home, shell, sizeof shell)) {
     snprintf(defaults[USER].value, sizeof defaults[USER].value, "%s", name);
@@ -36,21 +58,6 @@ static int set_defaults(struct state *state) {
   }
   state->environment = state->gathered;
   return 0;
-}
-
-/* A setting of login.defs(5), as text that stays; NULL if there is none. */
-static char *login_setting(struct state *state, const char *name) {
-  bool missing;
-  char *text = root_file(state, "/etc/login.defs", &missing), *rest = NULL;
-  size_t length = strlen(name);
-  for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-    line += strspn(line, " \t");
-    if (strncmp(line, name, length) != 0 || (line[length] != ' ' && line[length] != '\t')) continue;
-    line += length + strspn(line + length, " \t");
-    line[strcspn(line, " \t")] = '\0';
-    return line;
-  }
-  return NULL;
 }
 
 /* The message of the day, on standard output, for a shell without a command. */

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds dist: entry.cjs and its chunks, index.js and its types from src, executor-ARCH from executor. What is newer than
-# its sources stays.
+# Builds dist: entry.cjs and its chunks, index.js and its types from src, executor-ARCH from executor, disk-ARCH from
+# helpers/disk. What is newer than its sources stays.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -48,4 +48,16 @@ guest=dist/guest-$arch
 if stale "$guest" executor scripts/build.sh; then
   compile -DROOTLING_GUEST -o "$guest.new" $(printf '%s\n' executor/*.c | grep -v /main.c) executor/guest/*.c "/usr/lib/$(uname -m)-linux-gnu/libyaml.a"
   mv "$guest.new" "$guest"
+fi
+
+# With glibc, as Debian builds libext2fs. Where that is not installed, there are no disks, and all else works.
+disk=dist/disk-$arch
+if [ ! -e /usr/include/ext2fs/ext2fs.h ]; then
+  echo "build.sh: no disks are made: libext2fs-dev is not installed" >&2
+elif stale "$disk" helpers/disk scripts/build.sh; then
+  gcc -std=gnu17 -D_GNU_SOURCE -static -O2 -o "$disk.new" helpers/disk/*.c \
+    -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes \
+    -fstack-protector-strong -fstack-clash-protection -fno-strict-aliasing -ffunction-sections -fdata-sections \
+    -Wl,-z,noexecstack -Wl,-z,relro -Wl,-z,now -Wl,--gc-sections -Wl,--build-id=none -s -lext2fs -lcom_err -lpthread
+  mv "$disk.new" "$disk"
 fi

@@ -1,17 +1,18 @@
 #!/bin/sh
 # Installs what is missing: Debian packages (as root; an ordinary user is told their names) and npm packages.
-# usage: scripts/setup.sh start|test|bench|fuzz     what `npm start`, `npm test`, `npm run bench` or `npm run fuzz` needs
+# usage: scripts/setup.sh start|test|bench|fuzz|guestfs     what `npm start`, `npm test`, `npm run bench` and so on need
 set -eu
 cd "$(dirname "$0")/.."
 level=${1:-start}
 
-# Every system package: for what (s start, t test, b bench, f fuzz) · package · its sign (program or file) · why
+# Every system package: for what (s start, t test, b bench, f fuzz, g test:guestfs) · package · its sign (program or file) · why
 packages='
 stb squashfs-tools   mksquashfs       writes squashfs images
 stb tar              tar              unpacks trees with owners and xattrs
 stb util-linux       unshare          namespaces, mounts, setpriv for the ordinary user of demo and tests
 stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
+-tb libext2fs-dev    /usr/include/ext2fs/ext2fs.h  the library that disks are made with
 -tb passt            pasta            networks of ordinary users
 -tb iproute2         ip               cables of root, and the network of tests
 -tb nftables         nft              rules for cables: translated networks, ports, addresses
@@ -35,7 +36,11 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
 -t- openssl          openssl          hashes passwords; certificates of a registry with TLS
--t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed
+-t- gnupg            gpg              signs images
+-t- gpgv             gpgv             verifies such signatures
+-t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
+--b libguestfs-tools guestfish        peer: disks; its appliance needs a kernel in /boot, linux-image-amd64 say
+-tb qemu-utils       qemu-img         checks them as well
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
 -t- slurmd           slurmd           the same: the daemon of a node
@@ -47,6 +52,10 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 --b bubblewrap       bwrap            peer: a sandbox
 ---f clang            clang            libFuzzer and the sanitizers
 ---f libclang-rt-dev  libclang-rt-dev  their libraries
+---g guestfs-tools    virt-builder     makes disks of templates
+---g guestfish        guestfish        reads them
+---g e2fsprogs        mke2fs           makes the disk of a template
+---g xz-utils         xz               compresses it
 '
 
 case $level in
@@ -54,8 +63,9 @@ case $level in
   test) column='?t*' ;;
   bench) column='??b*' ;;
   fuzz) column='*f' ;;
+  guestfs) column='*g' ;;
   *)
-    echo "setup.sh: unknown level '$level': start, test, bench or fuzz" >&2
+    echo "setup.sh: unknown level '$level': start, test, bench, fuzz or guestfs" >&2
     exit 2
     ;;
 esac

@@ -10,8 +10,15 @@ import { packageVersion } from "./base/package.ts";
 import { silentProgress } from "./base/progress.ts";
 import { loadSettings } from "./base/settings-load.ts";
 import { beginWork, type Work } from "./base/work.ts";
-import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
 import {
+  type AlterOptions,
+  alterationsOf,
+  type BootstrapOptions,
+  type BootstrapResult,
+  bootstrap as doBootstrap,
+} from "./commands/bootstrap.ts";
+import {
+  type DiskWishes,
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
@@ -28,8 +35,15 @@ import { layoutOf } from "./store/layout.ts";
 
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
-export type { AskPassword, BootstrapOptions, BootstrapResult, IdMapping } from "./commands/bootstrap.ts";
-export type { OutputFormat } from "./commands/import-image.ts";
+export type {
+  AlterOptions,
+  AskPassword,
+  BootstrapFormat,
+  BootstrapOptions,
+  BootstrapResult,
+  IdMapping,
+} from "./commands/bootstrap.ts";
+export type { DiskWishes, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
@@ -64,6 +78,24 @@ export interface SourceOptions {
   insecure?: boolean;
   /** No TLS. */
   plainHttp?: boolean;
+}
+
+/** What `importImage` takes. */
+export interface ImportImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The name that the image gets; by default after its source. */
+  name?: string;
+}
+
+/** What `importToFile` takes. */
+export interface ImportToFileOptions extends SourceOptions, AlterOptions, CommonOptions, ProgressOptions {
+  /** What is written; by default a squashfs file. */
+  format?: OutputFormat;
+  /** Its compression, such as `zstd:3`. */
+  comp?: string;
+  /** What a disk is to be like: `qcow2` and `raw`. */
+  disk?: DiskWishes;
+  /** What has the name gives way. */
+  force?: boolean;
 }
 
 /** An image in the store. */
@@ -117,10 +149,7 @@ export function bootstrap(options: BootstrapOptions & CommonOptions & ProgressOp
 }
 
 /** Imports an image into the store, or finds it there, and gives it a name: by default after its source. */
-export function importImage(
-  source: string,
-  options: SourceOptions & CommonOptions & ProgressOptions & { name?: string } = {},
-): ImageWork<Image> {
+export function importImage(source: string, options: ImportImageOptions = {}): ImageWork<Image> {
   return work(options, async (tell) => {
     const { context, status, chosen } = importOf(source, options, tell);
     const named: ImportOptions = { ...chosen, ...(options.name === undefined ? {} : { name: options.name }) };
@@ -134,26 +163,19 @@ export function importImage(
 export function importToFile(
   source: string,
   output: string,
-  options: SourceOptions &
-    CommonOptions &
-    ProgressOptions & {
-      /** What is written; by default a squashfs file. */
-      format?: OutputFormat;
-      /** Its compression, such as `zstd:3`. */
-      comp?: string;
-      /** What has the name gives way. */
-      force?: boolean;
-    } = {},
+  options: ImportToFileOptions = {},
 ): ImageWork<WrittenImage> {
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, force } = options;
+    const { format = "squashfs", comp, disk, force } = options;
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
       format,
+      alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
+      ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),
     };
     const { digest, size } = await doImportToFile(context, layoutOf(context.settings), source, file);

@@ -1,8 +1,9 @@
 /** `import` with other owners and a password of root's, as its users have it: root, and who has ids to give or none. */
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { ourselves, ownerName } from "../src/base/owner.ts";
 import { type Box, emptyBox } from "./support/boxes.ts";
 import { rootlingWords } from "./support/cli.ts";
 import { must } from "./support/command.ts";
@@ -85,9 +86,14 @@ for (const kind of userKinds) {
           [],
         );
       }
+      // What a killed import left, with the owner that the image gives the root.
+      const left = output(`tree.${ownerName({ ...ourselves(), start: "1" })}.00000000.tmp`);
+      mkdirSync(join(left, "closed"), { recursive: true, mode: 0o700 });
+      const owner = kind === "root" ? "0:0" : `${first + 2}:${first + 2}`;
+      await must(["chown", "-R", owner, left]);
       await box.must([...words, ...maps]);
       // The old one, which is not all its maker's, gives way.
-      await box.must([...words, ...maps, "--force"]);
+      await box.must([...words, ...(kind === "root" ? maps : ["--map", "subids"]), "--force"]);
       const moved = (id: number, self: number) => (id === 0 ? self : first + id - 1);
       const entry = (name: string, user: number, group: number, mode: number) => ({
         ...{ name, mode, uid: moved(user, uid), gid: moved(group, gid) },
@@ -112,6 +118,21 @@ for (const kind of userKinds) {
         [],
       );
       await must(["rm", "-rf", output("tree")]);
+    });
+
+    test("the root of a squashfs has the owner that it is to have, whoever makes it", async () => {
+      for (const [owner, words] of [
+        ["3/0", []],
+        ["100003/100000", ["--idmap", "0:100000:10"]],
+      ] as const) {
+        const { status, stderr } = await box.run(["import", image, "-o", output("a.sqsh"), "--force", ...words]);
+        assert.equal(status, 0, stderr);
+        assert.doesNotMatch(stderr, /owner/);
+        assert.match(
+          await must(["unsquashfs", "-lln", output("a.sqsh")]),
+          new RegExp(`^drwx------ ${owner} .* squashfs-root$`, "m"),
+        );
+      }
     });
 
     test("without id maps, an ordinary user hears that all is theirs", async () => {
@@ -176,6 +197,7 @@ for (const kind of userKinds) {
       );
       await fail([image, ...to, "--gidmap", "-1:5:10"], 2, /E_USAGE/);
       const enroot = ["-o", output("no"), "--enroot", "--idmap", "0:1:1"];
+      await fail([image, ...to, "--map", "subids"], 2, /--map is for stored images and directories/);
       await fail([image, ...enroot], 2, /with --enroot all files are root's/);
       assert.ok(!existsSync(output("no")));
       const steps = await box.must([

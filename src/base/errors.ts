@@ -48,6 +48,7 @@ export const failureCodes = {
   E_NETWORK: "the registry cannot be reached or stopped answering",
   E_DENIED: "the registry refuses access",
   E_BLOCKED: "registries.conf forbids this image",
+  E_POLICY: "policy.json does not accept this image, or it lacks the signature that is asked for",
   E_CERTIFICATE: "the certificate of a registry is not trusted",
   E_REGISTRY: "the registry answered something that the specification does not allow",
   E_DIGEST: "bytes do not have the digest or size that was promised for them",

@@ -22,14 +22,23 @@ export const temporaryName = (path: string): string =>
 
 const TEMPORARY_END = ".tmp";
 
-/** What removes a tree; `removeTree` has only power over files of the caller's own. */
-export type Remove = (path: string) => Promise<void>;
+/** Whose files can be removed, and how. */
+export interface Power {
+  owns(uid: number): boolean;
+  remove(path: string): Promise<void>;
+}
+
+/** Over the caller's own files, and for root over all. */
+export const ownPower: Power = {
+  owns: (uid) => uid === process.geteuid?.(),
+  remove: (path) => removeTree(path),
+};
 
 /**
  * Removes the temporary files and directories beside `path` whose makers are dead (kill -9). Never rejects. Only our
  * own: in a directory that others may write to, what somebody planted could change into links while it is removed.
  */
-export async function clearTemporaries(path: string, remove: Remove = removeTree): Promise<void> {
+export async function clearTemporaries(path: string, power: Power = ownPower): Promise<void> {
   const prefix = temporaryPrefix(path);
   for (const name of await promises.readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(prefix) || !name.endsWith(TEMPORARY_END)) continue;
@@ -39,7 +48,7 @@ export async function clearTemporaries(path: string, remove: Remove = removeTree
       ({ uid }) => uid,
       () => undefined,
     );
-    if (owner === process.geteuid?.()) await remove(left).catch(() => {});
+    if (owner !== undefined && power.owns(owner)) await power.remove(left).catch(() => {});
   }
 }
 
@@ -90,7 +99,7 @@ export async function moveIntoPlace(
   temporary: string,
   path: string,
   force: boolean,
-  remove: Remove = removeTree,
+  { remove }: Pick<Power, "remove"> = ownPower,
 ): Promise<void> {
   try {
     const isDirectory = (await promises.lstat(temporary)).isDirectory();
@@ -124,7 +133,7 @@ async function moveNewFile(temporary: string, path: string): Promise<void> {
   await promises.rm(temporary).catch(() => {});
 }
 
-async function moveDirectory(temporary: string, path: string, force: boolean, remove: Remove): Promise<void> {
+async function moveDirectory(temporary: string, path: string, force: boolean, remove: Power["remove"]): Promise<void> {
   if (!force) {
     // Of what is there, rename(2) replaces nothing but an empty directory.
     await promises.rename(temporary, path).catch((error: unknown) => {

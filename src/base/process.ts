@@ -25,6 +25,8 @@ export interface RunOptions {
   goodStatus?: number;
   /** When aborted, the program gets SIGKILL. */
   signal?: AbortSignal;
+  /** In a session of its own: what it starts can be signalled with it, as a terminal does, and no terminal does. */
+  session?: boolean;
   /** Called for each chunk of standard error; what it holds is quoted in failures anyhow. */
   onStderr?: (chunk: string) => void;
 }
@@ -77,6 +79,7 @@ export function run(file: string, args: readonly string[], options: RunOptions =
     stdio: [options.stdin ?? "ignore", options.stdout ?? "ignore", "pipe"],
     env: { PATH: process.env.PATH ?? "/usr/bin:/bin", LC_ALL: "C", ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.session ? { detached: true } : {}),
   };
   const child = start(file, args, spawnOptions);
   let stderr = "";
@@ -110,6 +113,16 @@ export function run(file: string, args: readonly string[], options: RunOptions =
       await finished.catch(() => {});
     },
   };
+}
+
+/** Signals a program that has a session of its own, and all that it started and that did not leave its group. */
+export function signalGroup({ child }: Running, signal: NodeJS.Signals): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // It is ending.
+  }
 }
 
 /** Runs a program to its end and returns its standard output as text. */

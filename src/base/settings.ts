@@ -113,7 +113,13 @@ function runtimePath({ env, uid, program, known }: Given): string {
 }
 
 export const settingsTable = {
-  LIBRARY_PATH: idle("where enroot keeps its own programs", "/usr/lib/enroot"),
+  LIBRARY_PATH: {
+    about: "where hooks find enroot's common.sh; where it has none, the one of the package",
+    shownDefault: "/usr/lib/enroot",
+    default: () => "/usr/lib/enroot",
+    parse: words,
+    only: "enroot",
+  } satisfies SettingEntry<string>,
   SYSCONF_PATH: path(
     "the system's configuration: PROGRAM.conf, PROGRAM.conf.d, environ.d, mounts.d, hooks.d; from the environment only",
     { rootling: "/etc/rootling", enroot: "/etc/enroot" },
@@ -219,13 +225,7 @@ export const settingsTable = {
   ALLOW_HTTP: flag("speak to registries without TLS: --plain-http"),
   ALLOW_SUPERUSER: { ...flag("root starts containers without a user namespace"), only: "enroot" as const },
   LOGIN_SHELL: flag("an image's /etc/rc, and the shell that takes its place, run as a login shell", true),
-  INIT_SHELL: {
-    about: "the shell of /etc/rc, in the container",
-    shownDefault: "/bin/sh",
-    default: () => "/bin/sh",
-    parse: absolutePath,
-    only: "enroot",
-  } satisfies SettingEntry<string>,
+  INIT_SHELL: idle("the shell of /etc/rc in older versions: SHELL says it", "/bin/sh"),
   ROOTFS: {
     about: "what `batch` starts: a container, or a squashfs file",
     shownDefault: "none",

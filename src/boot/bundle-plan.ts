@@ -6,6 +6,7 @@ import { Failure } from "../base/errors.ts";
 import { check } from "../plan/check.ts";
 import type { Op } from "../plan/plan.ts";
 import { DEVICES, type Facts } from "./facts.ts";
+import { VARIABLE } from "./fstab.ts";
 import { from, type Intent, type Startup, type Value, type Variable } from "./intent.ts";
 import { lower } from "./lower.ts";
 import { DEFAULT_PATH } from "./lower-payload.ts";
@@ -60,8 +61,8 @@ function fieldWord(field: string): string {
 /** The same for a line of a configuration file, with ${NAME} replaced on the machine. */
 const lineWord = (line: string): string =>
   line
-    .split(/(\$\{[A-Za-z_][A-Za-z0-9_]*\})/)
-    .map((part, index) => (index % 2 === 1 ? `"$(value_of ${part.slice(2, -1)})"` : part === "" ? "" : fieldWord(part)))
+    .split(VARIABLE)
+    .map((part, index) => (index % 2 === 1 ? `"$(value_of ${part})"` : part === "" ? "" : fieldWord(part)))
     .join("") || "''";
 
 const opLine = ({ verb, origin }: Op, words: readonly string[]): string =>

@@ -4,6 +4,9 @@ import { escapeOctal, unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import type { Mount } from "./intent.ts";
 
+/** A variable of a configured line. Where the root lies is known only once it is there: the executor replaces that. */
+export const VARIABLE = /\$\{(?!(?:ENROOT|ROOTLING)_ROOTFS\})([A-Za-z_][A-Za-z0-9_]*)\}/g;
+
 /** Words that set a mount attribute, each with the one that clears it (mount(8)). */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   ro: "rw",

@@ -3,6 +3,7 @@
  * texts (startup-files.ts); this is pure.
  */
 import { Failure } from "../base/errors.ts";
+import { VARIABLE } from "./fstab.ts";
 import type { Startup, Variable } from "./intent.ts";
 
 /** A file and what is in it; `name` as messages show it. */
@@ -23,7 +24,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Replaces ${NAME} by the caller's value; what is not set is nothing. */
 export const substitute = (text: string, caller: Environment): string =>
-  text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => caller[name] ?? "");
+  text.replace(VARIABLE, (_, name: string) => caller[name] ?? "");
 
 interface Line {
   readonly text: string;

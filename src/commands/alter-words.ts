@@ -1,15 +1,20 @@
 /** The flags that change a tree on its way into a file: owners, and root's password, which no command line holds. */
 import { open } from "node:fs/promises";
 import type { Command } from "commander";
-import type { Context } from "../base/context.ts";
+import { type Context, throwIfAborted } from "../base/context.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
+import { mapOf } from "../boot/boot.ts";
+import { type IdRange, parseMap } from "../boot/id-map.ts";
+import { from } from "../boot/intent.ts";
 import type { Alterations } from "../image/alter.ts";
-import { checkedRanges, type IdMaps, parseIdRange } from "../image/alter-ids.ts";
+import { checkedRanges, type IdMaps, type IdRange as MapRange, parseIdRange } from "../image/alter-ids.ts";
 import { collect } from "./cli.ts";
 import { type Step, step } from "./dry-run.ts";
 
 export interface AlterFlags {
   readonly rootPassword?: string;
+  /** Defined by the commands that have it: it is a map of stored images, too. */
+  readonly map?: string;
   readonly idmap?: readonly string[];
   readonly uidmap?: readonly string[];
   readonly gidmap?: readonly string[];
@@ -32,14 +37,27 @@ export const withAlterFlags = (command: Command): Command =>
     .option("--gidmap <range>", "the same for groups", collect);
 
 /** The id maps of the flags; undefined where there are none. Throws E_USAGE. */
-export function idMapsOf({ idmap = [], uidmap = [], gidmap = [] }: AlterFlags): IdMaps | undefined {
-  if (idmap.length + uidmap.length + gidmap.length === 0) return undefined;
+function idMapsOf({ map, idmap = [], uidmap = [], gidmap = [] }: AlterFlags): IdMaps | undefined {
+  const given = idmap.length + uidmap.length + gidmap.length > 0;
+  if (map !== undefined && given) {
+    throw new Failure("E_USAGE", "two id maps", { where: "--map", mend: "leave out --map, or all of the others" });
+  }
+  if (map !== undefined) return containerMaps(map);
+  if (!given) return undefined;
   const both = idmap.map((text) => parseIdRange(text, "--idmap"));
   const ranges = (own: readonly string[], flag: string) => {
     const all = [...both, ...own.map((text) => parseIdRange(text, flag))];
     return checkedRanges(all, own.length > 0 ? flag : "--idmap");
   };
   return { uids: ranges(uidmap, "--uidmap"), gids: ranges(gidmap, "--gidmap") };
+}
+
+/** The owners that files need where a container has this map; undefined where it has no more than the caller's id. */
+function containerMaps(words: string): IdMaps | undefined {
+  const { kind, uids, gids } = mapOf(from(parseMap(words, "--map"), "--map"));
+  if (kind !== "many") return undefined;
+  const outward = ({ inside, outside, count }: IdRange): MapRange => ({ start: inside, target: outside, count });
+  return { uids: uids.map(outward), gids: gids.map(outward), complete: true };
 }
 
 /** What the flags ask for, the password read and hashed. `stdin`: the flag or operand that reads standard input, too. */
@@ -49,19 +67,20 @@ export async function alterationsOf(
   stdin: string | undefined,
 ): Promise<Alterations> {
   const ids = idMapsOf(flags);
-  const { rootPassword: from } = flags;
-  if (from === undefined) return { ids };
-  checkFrom(from, stdin);
+  const { rootPassword } = flags;
+  if (rootPassword === undefined) return { ids };
+  checkPlace(rootPassword, stdin);
   const { hashPassword } = await import("../image/alter-password.ts");
-  const password = await readRootPassword(from, context);
+  const password = await readRootPassword(rootPassword, context);
   return { ids, rootPassword: await hashPassword(password, ROOT_PASSWORD, context.signal) };
 }
 
 /** The same as steps, without reading anything. Throws E_USAGE as doing it would. */
 export function alterSteps(flags: AlterFlags, stdin: string | undefined): Step[] {
   idMapsOf(flags);
-  if (flags.rootPassword !== undefined) checkFrom(flags.rootPassword, stdin);
+  if (flags.rootPassword !== undefined) checkPlace(flags.rootPassword, stdin);
   const ranges = [
+    ...(flags.map === undefined ? [] : [step("map", `users and groups as for ${flags.map}`, "--map")]),
     ...(flags.idmap ?? []).map((range) => step("map", `users and groups ${range}`, "--idmap")),
     ...(flags.uidmap ?? []).map((range) => step("map", `users ${range}`, "--uidmap")),
     ...(flags.gidmap ?? []).map((range) => step("map", `groups ${range}`, "--gidmap")),
@@ -69,21 +88,21 @@ export function alterSteps(flags: AlterFlags, stdin: string | undefined): Step[]
   return flags.rootPassword === undefined ? ranges : [...ranges, step("set", "root's password", ROOT_PASSWORD)];
 }
 
-function checkFrom(from: string, stdin: string | undefined): void {
+function checkPlace(place: string, stdin: string | undefined): void {
   const refused = (what: string, mend: string) => new Failure("E_USAGE", what, { where: ROOT_PASSWORD, mend });
   // What was given may be the password itself, so it is not shown.
-  if (from !== "-" && from !== "ask" && !/^file:./s.test(from)) {
+  if (place !== "-" && place !== "ask" && !/^file:./s.test(place)) {
     throw refused("not a place to read a password from", "use file:PATH, - for standard input, or ask");
   }
-  if (from === "-" && stdin !== undefined) {
+  if (place === "-" && stdin !== undefined) {
     throw refused(`standard input is read for ${stdin} already`, "use file:PATH, or ask");
   }
 }
 
-async function readRootPassword(from: string, context: Context): Promise<string> {
-  if (from.startsWith("file:")) return firstLineOf(from.slice("file:".length), context.signal);
+async function readRootPassword(place: string, context: Context): Promise<string> {
+  if (place.startsWith("file:")) return firstLineOf(place.slice("file:".length), context.signal);
   const { askTwice, readPasswordFrom } = await import("./password.ts");
-  if (from === "-") return readPasswordFrom(process.stdin, ROOT_PASSWORD);
+  if (place === "-") return readPasswordFrom(process.stdin, ROOT_PASSWORD);
   const password = await askTwice("Root's password in the image: ", ROOT_PASSWORD, context.signal);
   if (password !== undefined) return password;
   throw new Failure("E_USAGE", "there is no terminal to ask on", {
@@ -107,7 +126,7 @@ export async function firstLineOf(path: string, signal: AbortSignal): Promise<st
       if ((part as Buffer).includes("\n") || size > LONGEST_LINE) break;
     }
   } catch (error) {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     throw fileFailure(error, "reading the password", path);
   }
   const [line = ""] = Buffer.concat(parts).toString("utf8").split("\n");

@@ -12,7 +12,7 @@ import { parseSource } from "../image/sources/reference.ts";
 import type { Digest, Platform } from "../image/types.ts";
 import { layoutOf } from "../store/layout.ts";
 import { firstLineOf } from "./alter-words.ts";
-import { checkPlace, importToFile } from "./import-image.ts";
+import { checkPlace, type DiskWishes, importToFile } from "./import-image.ts";
 import { type ProgressStatus, Status } from "./progress-status.ts";
 
 /** Gives the password of `user` at the registry `host`; undefined where there is nobody who knows it. */
@@ -21,8 +21,24 @@ export type AskPassword = (user: string, host: string) => Promise<string | undef
 /** The ids `start`, `start + 1`, … become `target`, `target + 1`, …: `count` of them. */
 export type IdMapping = readonly [start: number, target: number, count: number];
 
+/** What `bootstrap` makes in its directory. */
+export type BootstrapFormat = "dir" | "qcow2";
+
+/** What is to be different from the image. */
+export interface AlterOptions {
+  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
+  rootPassword?: string | { readonly file: string };
+  /**
+   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
+   * translated once.
+   */
+  uidMap?: readonly IdMapping[];
+  /** The same for groups. */
+  gidMap?: readonly IdMapping[];
+}
+
 /** What `bootstrap` is to do. */
-export interface BootstrapOptions {
+export interface BootstrapOptions extends AlterOptions {
   /**
    * Where the root file system comes from: `docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]` (docker.io where no host is
    * named), the path of a tarball, `file:///path/to/one`, or any other SOURCE that `rootling import` takes.
@@ -30,8 +46,8 @@ export interface BootstrapOptions {
   uri: string;
   /** The directory. It is made where it is missing; one with files in it is refused, unless `force` says otherwise. */
   dest: string;
-  /** `dir`, the default: the files themselves. */
-  format?: "dir";
+  /** `dir`, the default: the files themselves. `qcow2`: a disk a layer, `layer-0.qcow2` and so on; start the last. */
+  format?: BootstrapFormat;
   /** User at the registry. */
   username?: string;
   /** The user's password, or what gives it once the registry asks for it. */
@@ -42,15 +58,8 @@ export interface BootstrapOptions {
   noCache?: boolean;
   /** The image for another platform than this machine's. */
   platform?: Platform;
-  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
-  rootPassword?: string | { readonly file: string };
-  /**
-   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
-   * translated once.
-   */
-  uidMap?: readonly IdMapping[];
-  /** The same for groups. */
-  gidMap?: readonly IdMapping[];
+  /** What the disks of `qcow2` are to be like. */
+  disk?: Omit<DiskWishes, "flatten">;
   /** Files in `dest` give way. */
   force?: boolean;
 }
@@ -80,9 +89,6 @@ export async function bootstrap(
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
-  if (process.geteuid?.() !== 0 && alterations.ids === undefined) {
-    context.warn("without root's privileges all files belong to the caller");
-  }
   const fetched = parseSource(source).kind === "docker";
   const status = new Status(format, tell);
   const cache = await cacheOf(context, options.noCache === true);
@@ -92,6 +98,7 @@ export async function bootstrap(
       output: dest,
       format,
       alterations,
+      ...(options.disk === undefined ? {} : { disk: options.disk }),
       ...(options.force ? { force: true } : {}),
       registry: registryOf(context, env, options),
       opened: ({ layers }) => status.opened(layers, fetched),
@@ -134,7 +141,7 @@ async function destinationOf(text: string): Promise<string> {
 }
 
 /** Owners and root's password as they are to be. Throws E_USAGE and what reading a password file does. */
-async function alterationsOf(context: Context, options: BootstrapOptions): Promise<Alterations> {
+export async function alterationsOf(context: Context, options: AlterOptions): Promise<Alterations> {
   const { uidMap = [], gidMap = [], rootPassword } = options;
   const ids = { uids: rangesOf(uidMap, "uidMap"), gids: rangesOf(gidMap, "gidMap") };
   const mapped = uidMap.length + gidMap.length > 0;

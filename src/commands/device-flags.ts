@@ -2,6 +2,7 @@
 import type { DeviceName } from "../boot/cdi.ts";
 import { type CdiSpecs, type Definition, findDevices, readSpecs } from "../boot/cdi-files.ts";
 import type { Intent } from "../boot/intent.ts";
+import { gatherNodes } from "../boot/node-facts.ts";
 import { NVIDIA_KIND, readVisibleDevices, visibleDevices } from "../boot/nvidia.ts";
 import { cdiParts, type DeviceParts, joinParts, nodeParts, readDeviceWish } from "../boot/read-devices.ts";
 import type { BootOptions } from "./boot-words.ts";
@@ -22,6 +23,15 @@ export async function withDevices(cli: Cli, intent: Intent, options: BootOptions
   const definitions = wanted.length === 0 ? [] : findAll(cli, await specs(), wanted);
   const nodes = wishes.flatMap((wish) => (wish.kind === "node" ? [nodeParts(wish)] : []));
   return addParts(intent, joinParts([...nodes, cdiParts(definitions)]), gpus !== undefined);
+}
+
+/** Throws what withDevices and the start would throw of --device: before an image is fetched. */
+export async function refuseWrongDevices(cli: Cli, device: readonly string[]): Promise<void> {
+  const wishes = device.map(readDeviceWish);
+  gatherNodes(wishes.flatMap((wish) => (wish.kind === "node" ? nodeParts(wish).nodes : [])));
+  const names = wishes.flatMap((wish) => (wish.kind === "cdi" ? [wish.name] : []));
+  const specs = names.length === 0 ? undefined : await readSpecs(cli.context("none").settings.CDI_PATHS);
+  if (specs !== undefined) for (const name of names) findDevices(specs, name, "--device");
 }
 
 interface Wanted {

@@ -3,15 +3,22 @@
 import { type ByteString, toText } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { escapeText } from "../base/text.ts";
-import { packing } from "../boot/files.ts";
 import type { Entry } from "../image/types.ts";
 import { type Container, getContainer, partsOf } from "../store/containers.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
-import { planInDirectory, startWork, treeBelow } from "./container-files.ts";
-import { FrameReader } from "./frames.ts";
-
-/** A added, C changed, D deleted. */
-type Kind = "A" | "C" | "D";
+import { treeBelow } from "./container-files.ts";
+import {
+  compare,
+  entriesIn,
+  isMountPoint,
+  isOpaque,
+  isWhiteout,
+  type Kind,
+  parentOf,
+  refuseUntranslatable,
+  sameDirectory,
+  withParents,
+} from "./upper.ts";
 
 export const define = (cli: Cli) =>
   newCommand("diff", "Show what a container changed: A added, C changed, D deleted. Mount points are left out.", [
@@ -23,19 +30,8 @@ export const define = (cli: Cli) =>
     .action(async (name: string, { json }: { json?: boolean }) => {
       const container = getContainer(cli.layout, name);
       const paths = partsOf(cli.layout, container);
-      const list = async (path: string): Promise<Map<ByteString, Entry>> => {
-        const entries = new Map<ByteString, Entry>();
-        const plan = planInDirectory(cli, container, path, packing(`container ${name}`, "/", true));
-        const running = await startWork(cli, cli.context("none"), plan, { stdout: "pipe" });
-        const reader = new FrameReader(
-          { entry: (entry) => entries.set(entry.path, entry), data: () => {}, end: () => {} },
-          true,
-        );
-        for await (const chunk of running.child.stdout ?? []) reader.write(chunk as Buffer);
-        await running.finished;
-        reader.end();
-        return entries;
-      };
+      const context = cli.context("none");
+      const list = (path: string) => entriesIn(cli, context, container, path);
       const changes =
         container.form === "copied"
           ? compare(await list(await treeBelow(cli, container)), await list(paths.root))
@@ -72,27 +68,8 @@ async function changesOf(
   return translate(lookBelow(await treeBelow(cli, container), upper, isHiding), upper);
 }
 
-const parentOf = (path: string): ByteString => path.slice(0, Math.max(0, path.lastIndexOf("/"))) as ByteString;
-
-/** What rootling itself makes to mount on: files without any permission, and empty directories of the system. */
-const isMountPoint = (entry: Entry, byParent: ReadonlySet<string>): boolean =>
-  (entry.kind === "file" && entry.mode === 0 && entry.size === 0) ||
-  (/^(dev|proc|sys)$/.test(entry.path) && !byParent.has(entry.path));
-
-/** Overlayfs's marks: those of root, and those of user namespaces (Documentation/filesystems/overlayfs.rst). */
-const mark = (entry: Entry, name: string): string | undefined =>
-  ["trusted", "user"]
-    .map((space) => entry.xattrs?.get(`${space}.overlay.${name}` as ByteString)?.toString("latin1"))
-    .find((value) => value !== undefined);
-
-/** A device 0/0, or in newer kernels an empty file with a mark. */
-const isWhiteout = (entry: Entry): boolean =>
-  (entry.kind === "character" && entry.major === 0 && entry.minor === 0) || mark(entry, "whiteout") !== undefined;
-
 /** Nothing of the directory below is seen through it. */
-const isHiding = (entry: Entry): boolean => entry.kind !== "directory" || mark(entry, "opaque") === "y";
-
-const sameDirectory = (a: Entry, b: Entry): boolean => a.mode === b.mode && a.uid === b.uid && a.gid === b.gid;
+const isHiding = (entry: Entry): boolean => entry.kind !== "directory" || isOpaque(entry);
 
 /** From an upper directory to changes. */
 function translate(below: ReadonlyMap<ByteString, Entry>, upper: ReadonlyMap<ByteString, Entry>): Map<string, Kind> {
@@ -101,12 +78,7 @@ function translate(below: ReadonlyMap<ByteString, Entry>, upper: ReadonlyMap<Byt
   const replaced = new Set<string>();
   for (const [path, entry] of upper) {
     if (path === "" || isMountPoint(entry, parents)) continue;
-    if (mark(entry, "redirect") !== undefined) {
-      throw new Failure("E_OVERLAY", "a directory was renamed in a way that cannot be translated", {
-        where: escapeText(path),
-        mend: "this kernel's overlayfs makes redirects by default: set its parameter redirect_dir to off",
-      });
-    }
+    refuseUntranslatable(entry);
     const old = below.get(path);
     if (isWhiteout(entry)) {
       if (old !== undefined) changes.set(path, "D");
@@ -125,42 +97,6 @@ function translate(below: ReadonlyMap<ByteString, Entry>, upper: ReadonlyMap<Byt
     const above = [...replaced].find((directory) => path.startsWith(`${directory}/`));
     // A deleted directory is one line.
     if (above !== undefined && (parentOf(path) === above || upper.has(parentOf(path)))) changes.set(path, "D");
-  }
-  return withParents(changes, below);
-}
-
-/** A directory in which something changed is changed too. */
-function withParents(changes: Map<string, Kind>, below: ReadonlyMap<ByteString, Entry>): Map<string, Kind> {
-  for (const path of [...changes.keys()]) {
-    for (let at = parentOf(path); at !== ""; at = parentOf(at)) {
-      if (!changes.has(at) && below.has(at)) changes.set(at, "C");
-    }
-  }
-  return changes;
-}
-
-const sameFile = (a: Entry, b: Entry): boolean =>
-  sameDirectory(a, b) &&
-  a.kind === b.kind &&
-  a.size === b.size &&
-  (a.kind === "directory" || (a.mtime === b.mtime && a.nanoseconds === b.nanoseconds)) &&
-  a.target === b.target &&
-  a.major === b.major &&
-  a.minor === b.minor;
-
-/** A copy is compared by kind, owner, mode, size, time and target; content is not read. */
-function compare(below: ReadonlyMap<ByteString, Entry>, copy: ReadonlyMap<ByteString, Entry>): Map<string, Kind> {
-  const changes = new Map<string, Kind>();
-  const parents = new Set([...copy.keys()].filter(Boolean).map(parentOf));
-  for (const [path, entry] of copy) {
-    if (path === "") continue;
-    const old = below.get(path);
-    if (old === undefined && isMountPoint(entry, parents)) continue;
-    if (old === undefined) changes.set(path, "A");
-    else if (!sameFile(old, entry)) changes.set(path, "C");
-  }
-  for (const path of below.keys()) {
-    if (!copy.has(path) && (parentOf(path) === "" || copy.has(parentOf(path)))) changes.set(path, "D");
   }
   return withParents(changes, below);
 }

@@ -19,7 +19,7 @@ import type { Cli } from "./cli.ts";
 import { planOnDirectory, planOnDisk } from "./container-files.ts";
 import { storedImage } from "./image-for.ts";
 import { type FileImportOptions, outputSink } from "./import-image.ts";
-import { enrootFilter, packedTar } from "./pack-tar.ts";
+import { enrootFilter, packedTar, withTimeOf } from "./pack-tar.ts";
 
 export type ExportOptions = Omit<FileImportOptions, "platform" | "registry">;
 
@@ -44,7 +44,7 @@ export async function exportContainer(
   container: Container,
   options: ExportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const { name, form, runs, subhost } = container;
+  const { name, form, subhost } = container;
   if (subhost !== undefined)
     throw new Failure("E_CONFLICT", `${name} is a subhost, whose root is no image's`, {
       where: subhost.conf,
@@ -53,9 +53,7 @@ export async function exportContainer(
   const paths = containerPaths(cli.layout, name);
   const image = storedImage(cli, container.image.digest);
   const config = image.config === undefined ? undefined : readFileSync(image.config);
-  const writer = runs.find(({ writable }) => writable);
-  if (writer !== undefined) context.warn(`${name} runs writable (pid ${writer.pid}): it may change while it is read`);
-  const lock = writer === undefined ? lockWriter(cli.layout, name) : undefined;
+  const lock = lockForReading(cli, context, container);
   try {
     return await exportTree(cli, context, options, {
       name,
@@ -65,8 +63,16 @@ export async function exportContainer(
       configured: isEnrootTree(image.tree),
     });
   } finally {
-    lock?.release();
+    lock.release();
   }
+}
+
+/** While it is read nobody begins to change a container; whoever does so already is told of. */
+export function lockForReading(cli: Cli, context: Context, { name, runs }: Container): { release(): void } {
+  const writer = runs.find(({ writable }) => writable);
+  if (writer === undefined) return lockWriter(cli.layout, name);
+  context.warn(`${name} runs writable (pid ${writer.pid}): it may change while it is read`);
+  return { release: () => {} };
 }
 
 /** Writes a directory as an image. It has no configuration but that of its own files. */
@@ -107,11 +113,12 @@ async function exportTree(
 export const openStored = (
   cli: Cli,
   context: Context,
-  { tree, name, run, platform }: StoredImage,
+  { tree, name, run, platform, config }: StoredImage,
   output: string,
 ): Promise<SourceImage> => {
   const plan = async () => planOnDirectory(cli, tree, packing(name, "/", false), true);
-  return openTree(cli, context, { name, root: tree, plan, about: { run, platform }, configured: true }, output, false);
+  const about = { ...(config === undefined ? {} : { config: readFileSync(config) }), run, platform };
+  return openTree(cli, context, { name, root: tree, plan, about, configured: true }, output, false);
 };
 
 async function openTree(cli: Cli, context: Context, tree: Tree, output: string, enroot: boolean): Promise<SourceImage> {
@@ -131,7 +138,8 @@ const withFiles = (image: SourceImage, { configured }: Tree, context: Context): 
   configured ? image : withEnrootFiles(image, "above", context);
 
 async function* tarOf(cli: Cli, context: Context, tree: Tree, enroot: boolean): AsyncGenerator<Buffer> {
-  yield* packedTar(cli, context, await tree.plan(), enroot ? enrootFilter() : undefined);
+  const filter = withTimeOf(tree.root, enroot ? enrootFilter() : undefined);
+  yield* packedTar(cli, context, await tree.plan(), filter);
 }
 
 /** The root's mode, for sinks that have to know it first. */

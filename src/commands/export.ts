@@ -6,11 +6,12 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { getContainer } from "../store/containers.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+import { type DiskFlags, diskWishes, withDiskFlags } from "./disk-words.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
 import { type ExportOptions, exportContainer, exportDirectory } from "./export-container.ts";
-import { checkPlace, FORMATS, formatOf } from "./import-image.ts";
+import { checkPlace, FORMATS, formatOf, isOci } from "./import-image.ts";
 
-interface Options {
+interface Options extends DiskFlags {
   output?: string;
   format?: string;
   comp?: string;
@@ -22,16 +23,28 @@ interface Options {
 }
 
 /** What the output is called if nobody says. */
-const ENDINGS = { squashfs: ".sqsh", tar: ".tar", oci: ".oci", dir: "" } as const;
+const ENDINGS = {
+  squashfs: ".sqsh",
+  tar: ".tar",
+  oci: ".oci",
+  "oci-archive": ".oci.tar",
+  dir: "",
+  qcow2: ".qcow2",
+  raw: ".raw",
+  initramfs: ".img",
+} as const;
 
 export const define = (cli: Cli) =>
   withProgress(
     withSteps(
-      newCommand("export", "Write a container, its changes and the image below, as an image. It may run read-only.", [
-        "rootling export web",
-        "rootling export web -o web.tar.zst --format tar --comp zstd",
-        "rootling export web -o web.sqsh --enroot         # for enroot",
-      ]),
+      withDiskFlags(
+        newCommand("export", "Write a container, its changes and the image below, as an image. It may run read-only.", [
+          "rootling export web",
+          "rootling export web -o web.tar.zst --format tar --comp zstd",
+          "rootling export web -o web.sqsh --enroot         # for enroot",
+        ]),
+        false,
+      ),
     ),
   )
     .argument("<name>", "a container, or dir:DIR for a root file system that is none of rootling's")
@@ -39,7 +52,7 @@ export const define = (cli: Cli) =>
     .option("--format <format>", `what to write: ${FORMATS.join(", ")}`)
     .option(
       "--comp <compression>",
-      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and oci: gzip, zstd, none",
+      "squashfs: zstd[:LEVEL] (zstd:3), gzip, lzo, lz4, xz; tar and OCI: gzip, zstd, none",
     )
     .option("--enroot", "as enroot does: all files root's, without /dev's content and what was made to mount on")
     .option("-f, --force", "replace the output if it exists")
@@ -49,14 +62,15 @@ export const define = (cli: Cli) =>
       const container = directory === undefined ? getContainer(cli.layout, name) : undefined;
       const shown = directory === undefined ? name : basename(directory);
       const format = formatOf(options.format);
-      if (options.enroot && format === "oci") {
-        throw new Failure("E_USAGE", "an OCI image has its configuration, not enroot's files", {
+      const disk = diskWishes(options, format);
+      if (options.enroot && (isOci(format) || format === "qcow2" || format === "raw")) {
+        throw new Failure("E_USAGE", `with the format ${format} there are no files of enroot's`, {
           where: "--enroot",
           mend: "leave it out",
         });
       }
       const output = resolve(options.output ?? `${shown}${ENDINGS[format]}`);
-      await checkPlace(output, format, options.force);
+      await checkPlace(output, format, options.force, format === "qcow2");
       if (options.dryRun) {
         const verb = options.force && existsSync(output) ? "replace" : "write";
         const steps = [
@@ -67,7 +81,7 @@ export const define = (cli: Cli) =>
       }
       const { comp, enroot, force } = options;
       const how: ExportOptions = {
-        ...{ output, format },
+        ...{ output, format, disk },
         ...(comp === undefined ? {} : { comp }),
         ...(enroot ? { enroot } : {}),
         ...(force ? { force } : {}),

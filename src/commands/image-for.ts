@@ -71,7 +71,7 @@ export async function imageFor(
 
 /** No scheme, no path: a name that the store should know. */
 const looksLikeName = (source: string): boolean =>
-  !/^(dir|oci-archive|docker-archive):/.test(source) &&
+  !/^(dir|oci-archive|docker-archive|debootstrap):/.test(source) &&
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?$/.test(source) &&
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
 

@@ -6,12 +6,15 @@ import type { Task } from "../base/progress.ts";
 import { variableOf } from "../base/settings.ts";
 import { type Alterations, alteredSink } from "../image/alter.ts";
 import { buildImage } from "../image/build.ts";
+import { copyImage } from "../image/copy.ts";
+import { buildLayered } from "../image/layered.ts";
 import { directorySink, fillDirectorySink, type Owners } from "../image/sinks/directory.ts";
+import { type DiskOptions, diskChainSink, diskSink } from "../image/sinks/disk.ts";
 import { enrootSink, withEnrootFiles } from "../image/sinks/enroot.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { OpenSink } from "../image/sinks/sink.ts";
 import { type SquashfsOptions, squashfsSink } from "../image/sinks/squashfs.ts";
-import { tarSink } from "../image/sinks/tar.ts";
+import { initramfsSink, tarSink } from "../image/sinks/tar.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { pinnedSource } from "../image/sources/reference.ts";
 import { openSource } from "../image/sources/source.ts";
@@ -98,13 +101,19 @@ export const outputFormats = {
   squashfs: "a squashfs file",
   dir: "a directory",
   tar: "a tar file",
-  oci: "an OCI image layout of one layer",
+  oci: "an OCI image layout",
+  "oci-archive": "a tar of an OCI image layout",
+  qcow2: "a disk, one file a layer",
+  raw: "a disk in one file",
+  initramfs: "an initial RAM file system",
 } as const;
 
 export type OutputFormat = keyof typeof outputFormats;
 
 /** The same for help texts: `squashfs (a squashfs file)`. */
 export const FORMATS = Object.entries(outputFormats).map(([name, about]) => `${name} (${about})`);
+
+export const isOci = (format: OutputFormat): boolean => format === "oci" || format === "oci-archive";
 
 const isFormat = (text: string): text is OutputFormat => Object.hasOwn(outputFormats, text);
 
@@ -117,25 +126,55 @@ export function formatOf(text = "squashfs"): OutputFormat {
   });
 }
 
+/** How many layers an OCI image gets: those that its source has, or one with the merged tree. */
+export type LayerChoice = "keep" | "one";
+
+/** The choice of `--layers`. Throws E_USAGE, also where the format has none. */
+export function layersOf(text: string | undefined, format: OutputFormat): LayerChoice {
+  if (text === undefined) return "one";
+  const usage = (what: string, mend: string) => new Failure("E_USAGE", what, { where: "--layers", mend });
+  if (text !== "keep" && text !== "one") throw usage("not a choice of layers", "use keep or one");
+  if (isOci(format)) return text;
+  throw usage(`${format} has no layers`, "use --format oci or oci-archive, or leave it out");
+}
+
 const kinds: Readonly<Record<OutputFormat, OutputKind>> = {
   squashfs: "file",
   dir: "tree",
   tar: "file",
   oci: "directory",
+  initramfs: "file",
+  qcow2: "directory",
+  raw: "file",
+  "oci-archive": "file",
 };
 
-/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. */
-export const checkPlace = async (output: string, format: OutputFormat, force = false): Promise<void> => {
-  await checkOutput(output, kinds[format], force);
+/** Throws E_EXISTS or E_NAME for a place that an output of the format must not take. `flatten`: a disk in one file. */
+export const checkPlace = async (
+  output: string,
+  format: OutputFormat,
+  force = false,
+  flatten = false,
+): Promise<void> => {
+  await checkOutput(output, flatten ? "file" : kinds[format], force);
 };
+
+/** What a disk is to be like. */
+export interface DiskWishes extends Pick<DiskOptions, "size" | "fileSystem"> {
+  /** One qcow2 file in place of one for each layer. */
+  flatten?: boolean;
+}
 
 export interface FileImportOptions {
   output: string;
   format: OutputFormat;
+  /** Of OCI images; one if not given. */
+  layers?: LayerChoice;
   /** Compression, such as `zstd:3`; each format has a default, that of squashfs is the setting SQUASH_OPTIONS. */
   comp?: string;
   /** As enroot makes it: everything root's, no devices, and /etc/rc and its like, which are how enroot runs an image. */
   enroot?: boolean;
+  disk?: DiskWishes;
   /** Owners and a password other than the image's. */
   alterations?: Alterations;
   platform?: Platform;
@@ -157,6 +196,10 @@ export async function importToFile(
   const sink = alteredSink(outputSink(options, context, owners), alterations);
   const image = await openImage(context, layout, sourceText, options);
   try {
+    if (options.format === "qcow2" && !options.disk?.flatten) {
+      return await buildLayered(image, diskChainSink(diskOptions(options, "qcow2"), context), context, alterations);
+    }
+    if (options.layers === "keep") return await copyImage(image, copyOptions(options), context);
     if (!options.enroot) return await buildImage(image, sink, context);
     return await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
   } finally {
@@ -172,21 +215,47 @@ export function readEpoch(): string | undefined {
   throw new Failure("E_SETTING", "SOURCE_DATE_EPOCH is not a number of seconds", { where: "SOURCE_DATE_EPOCH" });
 }
 
+const copyOptions = ({ output, force = false, format, comp }: FileImportOptions) => ({
+  ...{ output, force, comp, form: ociForm(format), sourceDateEpoch: readEpoch() },
+});
+
+const ociForm = (format: OutputFormat): "archive" | "directory" => (format === "oci-archive" ? "archive" : "directory");
+
 /** The sink that the options name. Throws E_USAGE for a compression that it does not have. */
 export function outputSink(options: FileImportOptions, context: Context, owners?: Owners): OpenSink {
   const { output, force = false, comp } = options;
   const sourceDateEpoch = readEpoch();
   switch (options.format) {
     case "squashfs":
-      return squashfsSink({ output, ...compressionOf(comp, context), force, sourceDateEpoch }, context);
+      return squashfsSink(
+        { output, ...compressionOf(comp, context), force, rootOwned: options.enroot, sourceDateEpoch },
+        context,
+      );
     case "tar":
       return tarSink({ output, comp: comp ?? "none", force });
+    case "initramfs":
+      return initramfsSink({ output, comp: comp ?? "gzip", force });
     case "oci":
-      return ociSink({ output, comp: comp ?? "gzip", force, sourceDateEpoch });
+    case "oci-archive":
+      return ociSink({ output, form: ociForm(options.format), comp: comp ?? "gzip", force, sourceDateEpoch });
     case "dir":
-      if (comp === undefined) return directorySink(output, force, context, owners);
-      throw new Failure("E_USAGE", "a directory is not compressed", { where: "--comp", mend: "leave it out" });
+      checkNoCompression(comp, "a directory");
+      return directorySink(output, force, context, owners);
+    case "qcow2":
+    case "raw":
+      return diskSink(diskOptions(options, options.format), context);
   }
+}
+
+function diskOptions(options: FileImportOptions, format: DiskOptions["format"]): DiskOptions {
+  checkNoCompression(options.comp, "a disk");
+  const { output, force = false, disk: { size, fileSystem } = {} } = options;
+  return { output, format, force, size, fileSystem };
+}
+
+function checkNoCompression(comp: string | undefined, what: string): void {
+  if (comp === undefined) return;
+  throw new Failure("E_USAGE", `${what} is not compressed`, { where: "--comp", mend: "leave it out" });
 }
 
 function compressionOf(comp: string | undefined, { settings }: Context): Pick<SquashfsOptions, "comp" | "words"> {

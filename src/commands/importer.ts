@@ -93,7 +93,7 @@ async function borrow(
     );
     try {
       if (!existsSync(output)) {
-        const sink = squashfsSink({ output, comp: "zstd:3", force: false }, context);
+        const sink = squashfsSink({ output, comp: "zstd:3", force: false, rootOwned: true }, context);
         await buildImage(withEnrootFiles(image, "above", context), enrootSink(sink), context);
       }
       lendSquashfs(layout, image.digest, who);

@@ -74,6 +74,11 @@ async function withDevicesOf(cli: Cli, intent: Intent, options: BootOptions): Pr
   return (await import("./device-flags.ts")).withDevices(cli, intent, options);
 }
 
+/** What is wrong with --device is said before an image is fetched. */
+export async function refuseDevices(cli: Cli, { device }: BootOptions): Promise<void> {
+  if (device !== undefined) await (await import("./device-flags.ts")).refuseWrongDevices(cli, device);
+}
+
 /** The paths of one start, which all name its owner. */
 function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places & { readonly socket: string } {
   const { layout } = cli;

@@ -1,5 +1,6 @@
 /** Owners of the files in a directory that a command makes: root gives them to anybody, others to their subordinate ids. */
 import { Failure } from "../base/errors.ts";
+import type { Power } from "../base/files.ts";
 import { type IdMaps, withMappedIds } from "../image/alter-ids.ts";
 import type { Mapped, Owners } from "../image/sinks/directory.ts";
 import { enterOwn, type OwnRange, ownIds } from "../plan/enter.ts";
@@ -11,9 +12,13 @@ import { enterPlaces, removeStored } from "../store/trees.ts";
  * this user can give files to nobody.
  */
 export async function ownersFor(layout: Layout, ids: IdMaps | undefined): Promise<Owners> {
-  const remove = (path: string) => removeStored(layout, path);
-  return ids === undefined || process.geteuid?.() === 0 ? { remove } : { remove, mapped: await mappedOf(layout) };
+  const power: Power = { owns: isOurs, remove: (path) => removeStored(layout, path) };
+  return ids === undefined || process.geteuid?.() === 0 ? { power } : { power, mapped: await mappedOf(layout) };
 }
+
+const isOurs = (uid: number): boolean =>
+  uid === process.geteuid?.() ||
+  ownIds()?.uids.some(({ outside, count }) => uid >= outside && uid < outside + count) === true;
 
 async function mappedOf(layout: Layout): Promise<Mapped> {
   const own = ownIds();

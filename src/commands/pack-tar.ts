@@ -1,4 +1,5 @@
 /** What the executor packs, as a tar: the way of a container's files to the image side. */
+import { statSync } from "node:fs";
 import type { ByteString } from "../base/bytes.ts";
 import { type Context, throwIfAborted } from "../base/context.ts";
 import { OWNER_NOTE, readOwnerNote } from "../image/owner-note.ts";
@@ -11,6 +12,19 @@ import { FrameReader } from "./frames.ts";
 
 /** Takes entries, and gives those that are to be written: none, the last one, or with it some that were held back. */
 export type EntryFilter = (entry: Entry) => readonly Entry[];
+
+/**
+ * Gives the root the time of the directory that it is: below what a plan may write into, it shows that of something
+ * new. The same files then are the same bytes.
+ */
+export function withTimeOf(root: string, filter: EntryFilter = (entry) => [entry]): EntryFilter {
+  const { mtimeNs } = statSync(root, { bigint: true });
+  const nanoseconds = Number(((mtimeNs % SECOND) + SECOND) % SECOND);
+  const mtime = Number((mtimeNs - BigInt(nanoseconds)) / SECOND);
+  return (entry) => filter(entry.path === "" ? { ...entry, mtime, nanoseconds } : entry);
+}
+
+const SECOND = 1_000_000_000n;
 
 /** The tar of what a plan with op `pack` gives. Owners that a note tells of are the owners. */
 export async function* packedTar(

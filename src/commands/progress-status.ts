@@ -44,6 +44,10 @@ const phrases = {
   },
 } as const;
 
+/** What virt-bootstrap says before it fills a disk of a chain; its spelling. */
+const diskPhrases = (number: number, part: string): string[] =>
+  number === 1 ? ["Creating base layer", "Formating disk image"] : [`Creating image ${part}`];
+
 /** Bytes that are done of each part, and which parts have ended. */
 class Share {
   readonly #sizes: ReadonlyMap<string, number>;
@@ -161,12 +165,12 @@ export class Status {
   #sayLayers(): void {
     if (!this.#unpacking) this.#say(phrases[this.#kind].unpack[this.#written]);
     this.#unpacking = true;
-    for (const [index, id] of [...this.#begun].slice(this.#said).entries()) {
+    for (const id of [...this.#begun].slice(this.#said)) {
       const size = this.#sizes.get(id);
-      const shown = size === undefined ? "" : ` with size: ${shownSize(size)}`;
-      this.#say(`Extracting layer (${this.#said + index + 1}/${this.#layers.count})${shown}`);
+      const part = `(${++this.#said}/${this.#layers.count})`;
+      if (this.#written === "qcow2") for (const text of diskPhrases(this.#said, part)) this.#say(text);
+      this.#say(`Extracting layer ${part}${size === undefined ? "" : ` with size: ${shownSize(size)}`}`);
     }
-    this.#said = this.#begun.size;
   }
 
   #move(): void {

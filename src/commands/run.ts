@@ -10,7 +10,7 @@ import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun } from "./
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { directRoot } from "./direct-root.ts";
 import { type ImportFlags, imageFor, withImportFlags } from "./image-for.ts";
-import { launch } from "./launching.ts";
+import { launch, refuseDevices } from "./launching.ts";
 import { treeToStart } from "./mapped-tree.ts";
 
 type RunOptions = BootOptions & ImportFlags;
@@ -39,6 +39,7 @@ export const define = (cli: Cli) =>
       // Before an image is fetched for words that are wrong.
       refuseIdleFlags(options);
       readFlags(options, currentDirectory(), process.env);
+      await refuseDevices(cli, options);
       const name = source ?? "host:";
       const how = { runs: runtimePaths(cli.layout).runs, image: name };
       if (name === "host:") return launch(cli, hostIntent(command, options), options, how);

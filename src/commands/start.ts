@@ -12,7 +12,7 @@ import { type BootOptions, refuseIdleFlags, withBootFlags, withDryRun, withSetti
 import { type Cli, newCommand, withProgress } from "./cli.ts";
 import { type DirectRoot, directRoot } from "./direct-root.ts";
 import { imageFor, storedImage } from "./image-for.ts";
-import { type Launch, launch } from "./launching.ts";
+import { type Launch, launch, refuseDevices } from "./launching.ts";
 import { treeToStart } from "./mapped-tree.ts";
 import { currentDirectory, imageParts } from "./run.ts";
 
@@ -45,6 +45,7 @@ export const define = (cli: Cli) =>
       refuseIdleFlags(flags);
       const options = withSettings(flags, cli.context("none").settings);
       readFlags(options, currentDirectory(), process.env);
+      await refuseDevices(cli, options);
       const container = findContainer(cli.layout, name);
       if (container === undefined) await startImage(cli, name, command, options);
       else await startContainer(cli, container, command, options);

@@ -3,10 +3,10 @@ import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { type Settings, settingsOf, variableOf } from "../base/settings.ts";
 import type { Program } from "../base/settings-places.ts";
-import { from, type Intent, type Value } from "../boot/intent.ts";
+import { from, type Intent, type Startup, type Value } from "../boot/intent.ts";
 import { readEnrootMount } from "../boot/read-enroot.ts";
 import { readStartup } from "../boot/startup-files.ts";
-import { scriptOf } from "../image/enroot-files.ts";
+import { mountsOf, scriptOf } from "../image/enroot-files.ts";
 import type { RunConfig } from "../image/types.ts";
 import type { Cli } from "./cli.ts";
 
@@ -38,11 +38,16 @@ function hookVariables(settings: Settings, { root, map, rw }: StartupFlags): Rec
     if (text === "") continue;
     for (const program of ["enroot", "rootling"] as const) variables[variableOf(program, name)] = text;
   }
+  const library = shipped();
+  if (library !== undefined && !existsSync(join(settings.LIBRARY_PATH, "common.sh")))
+    variables.ENROOT_LIBRARY_PATH = variables.ROOTLING_LIBRARY_PATH = join(library, "library");
   return variables;
 }
 
 /** What the package ships: from the bundle, and from the sources. */
 const SHIPPED = [join(import.meta.dirname, "../share/enroot"), join(import.meta.dirname, "../../share/enroot")];
+
+const shipped = (): string | undefined => SHIPPED.find((directory) => existsSync(directory));
 
 const PARTS = ["environ.d", "mounts.d", "hooks.d"];
 
@@ -51,9 +56,8 @@ export function directoriesOf(
   { SYSCONF_PATH, CONFIG_PATH }: Settings,
   users: boolean,
 ): { part: string; directory: string }[] {
-  const shipped = SHIPPED.find((directory) => existsSync(directory));
   return PARTS.flatMap((part) => {
-    const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped;
+    const own = existsSync(join(SYSCONF_PATH, part)) ? SYSCONF_PATH : shipped();
     const all = [...(own === undefined ? [] : [own]), ...(users ? [CONFIG_PATH] : [])];
     return all.map((directory) => ({ part, directory }));
   });
@@ -81,6 +85,13 @@ function localScript({ value: root }: Intent["root"], run: RunConfig | undefined
   if (run === undefined || root.kind !== "layers" || root.lowers.some(local)) return undefined;
   return from(scriptOf(run), "image config");
 }
+
+/** The volumes of an image, which are writable in every start: lines as in the /etc/fstab that enroot would have made. */
+const volumeLines = (run: RunConfig): Startup["lines"] =>
+  mountsOf(run)
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => ({ line, pass: 0, origin: "image config" }));
 
 /** What every container of enroot has: the host's devices, and a cgroup namespace, which pyxis joins with the others. */
 const enrootParts = ({ namespaces }: Intent): Pick<Intent, "devices" | "namespaces"> => ({
@@ -118,12 +129,17 @@ export function withStartup(
   });
   const ofImage = intent.environment.filter(({ origin }) => origin === "image config");
   const asked = intent.environment.filter(({ origin }) => origin === "--env");
+  const volumes = enrootFiles && ownFiles === undefined && run !== undefined ? volumeLines(run) : [];
   return {
     ...intent,
     // The image's own command runs without a script; of nothing at all, the shell.
     command: intent.command.origin === "rootling" ? from([], "rootling") : intent.command,
     environment: asked,
     ...(program === "enroot" ? enrootParts(intent) : {}),
-    startup: { ...startup, environment: [...ofImage, ...startup.environment] },
+    startup: {
+      ...startup,
+      environment: [...ofImage, ...startup.environment],
+      lines: [...volumes, ...startup.lines],
+    },
   };
 }

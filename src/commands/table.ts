@@ -33,7 +33,9 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   reset: { about: "take a container back to its image", load: () => import("./reset.ts") },
   images: { about: "list stored images", load: () => import("./images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./inspect.ts") },
+  commit: { about: "make an image of what a container changed", load: () => import("./commit.ts") },
   export: { about: "write a container as an image file", load: () => import("./export.ts") },
+  push: { about: "put an image into a registry", load: () => import("./push.ts") },
   bundle: { about: "write an image as one file that runs itself", load: () => import("./bundle.ts") },
   importer: { about: "give Slurm's pyxis squashfs files", load: () => import("./importer.ts") },
   digest: { about: "show the digest of an image's manifest", load: () => import("./digest.ts") },
@@ -44,6 +46,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   doctor: { about: "try what this host offers", load: () => import("./doctor.ts") },
   compat: { about: "install the names of other programs", load: () => import("./compat.ts") },
   completion: { about: "print the completion of a shell", load: () => import("./completion.ts") },
+  bootfs: { about: "make the file system that a guest starts from", load: () => import("./bootfs.ts") },
   init: { about: "check a guest's init.yml, or show its steps", load: () => import("./init.ts") },
   tolerant: {
     about: "run a program, a directory of them or a script",

@@ -1,7 +1,7 @@
 /** The command of virt-bootstrap: its words and what it prints, by `bootstrap`. */
 import { Failure } from "../base/errors.ts";
 import { escapeText } from "../base/text.ts";
-import { type BootstrapOptions, bootstrap, type IdMapping } from "../commands/bootstrap.ts";
+import { type BootstrapFormat, type BootstrapOptions, bootstrap, type IdMapping } from "../commands/bootstrap.ts";
 import type { Cli } from "../commands/cli.ts";
 import type { ProgressStatus } from "../commands/progress-status.ts";
 import { parseIdRange } from "../image/alter-ids.ts";
@@ -61,14 +61,13 @@ export async function virtBootstrap(cli: Cli, words: readonly string[]): Promise
   }
 }
 
-function formatOf(text = "dir"): "dir" {
-  if (text === "dir") return text;
-  throw new Failure("E_USAGE", `argument -f/--format: invalid choice: ${JSON.stringify(text)} (choose from 'dir')`, {
-    mend: "see --help",
-  });
+function formatOf(text = "dir"): BootstrapFormat {
+  if (text === "dir" || text === "qcow2") return text;
+  const said = `argument -f/--format: invalid choice: ${JSON.stringify(text)} (choose from 'dir', 'qcow2')`;
+  throw new Failure("E_USAGE", said, { mend: "see --help" });
 }
 
-async function run(cli: Cli, read: ArgparseWords, format: "dir"): Promise<void> {
+async function run(cli: Cli, read: ArgparseWords, format: BootstrapFormat): Promise<void> {
   const [uri = "", dest = ""] = read.operands;
   const statusOnly = read.values("status-only").length > 0;
   const chosen = read.last(["debug", "quiet"]);

@@ -1,5 +1,6 @@
 /** Root's password: its hash, and the line of /etc/shadow that it goes into (shadow(5), crypt(5)). */
 import { type ByteString, fromBytes, fromText, toBytes } from "../base/bytes.ts";
+import { throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { requireProgram, run } from "../base/process.ts";
 
@@ -34,7 +35,10 @@ export async function hashPassword(password: string, where: string, signal?: Abo
   running.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (said += chunk));
   running.child.stdin?.on("error", () => {});
   running.child.stdin?.end(Buffer.concat([bytes, Buffer.from("\n")]));
-  await running.finished;
+  await running.finished.catch((error: unknown) => {
+    if (signal !== undefined) throwIfAborted(signal);
+    throw error;
+  });
   const hash = said.trim();
   if (!SHA512_CRYPT.test(hash))
     throw new Failure("E_PROGRAM", "openssl passwd gave no SHA-512 hash", { where: program });

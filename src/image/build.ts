@@ -6,7 +6,7 @@ import { indexLayer } from "./index-layer.ts";
 import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { ListingWriter, readListing } from "./listing.ts";
 import { Merge, RepeatedName, type Superseded } from "./merge.ts";
-import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
+import { type OpenSink, RootDiffers, type Sink, TooSmall } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
 import { unpackId } from "./task-ids.ts";
 import type { Digest, Entry, LayerRef, SourceImage } from "./types.ts";
@@ -151,7 +151,7 @@ async function mergeListed(one: Attempt, index: number, layer: LayerRef, listing
 }
 
 /** Entries of a listing, after which the sink is asked for room. */
-const ROOM_AFTER = 1024;
+export const ROOM_AFTER = 1024;
 
 async function endLayer(merge: Merge, layer: LayerRef, read: (handler: TarHandler) => Promise<void>): Promise<void> {
   const missed = merge.endLayer();
@@ -164,6 +164,7 @@ async function learn(error: unknown, lessons: Lessons, image: SourceImage, conte
     lessons.root = error.root;
     return;
   }
+  if (error instanceof TooSmall) return;
   if (lessons.donor !== undefined && !(error instanceof RepeatedName)) {
     // Whatever it was, a file that takes no more links or a donor that somebody damaged: without it nothing is lost.
     lessons.donor = undefined;
@@ -177,5 +178,6 @@ async function learn(error: unknown, lessons: Lessons, image: SourceImage, conte
   task.done();
 }
 
-const layerTask = (layer: LayerRef, context: Context): Task =>
+/** The task of reading a layer. */
+export const layerTask = (layer: LayerRef, context: Context): Task =>
   context.progress.task(unpackId(layer), `unpack ${layer.label}`, layer.size);

@@ -8,13 +8,13 @@ import { checkNames, tooLarge } from "./limits.ts";
 import { Links, type Missed } from "./links.ts";
 import type { Listed, ListingWriter } from "./listing.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
-import type { EntrySink } from "./sinks/sink.ts";
+import { type EntrySink, USUAL_ROOT } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
 import { Tree } from "./tree.ts";
 import type { Entry } from "./types.ts";
 
 /** Directories that no layer describes get what a root of its own would have. */
-const UNDESCRIBED = { kind: "directory", mode: 0o755, uid: 0, gid: 0, size: 0, mtime: 0 } as const;
+const UNDESCRIBED = USUAL_ROOT;
 
 /**
  * A layer names something twice. As extraction would have it the last one wins, which shows only at the end: the
@@ -41,9 +41,22 @@ interface Accepted {
 const nameOfFile = (accepted: Accepted | undefined): ByteString | undefined =>
   accepted?.file.kind === "file" ? accepted.file.path : undefined;
 
+/** What is told what a layer hides of those below it. */
+export interface Below {
+  /** Lower layers say nothing of `path`. */
+  hide(path: ByteString): void;
+  /** Nor of what is in the directory `path`. */
+  hideContent(path: ByteString): void;
+}
+
 export interface MergeOptions {
   maxEntries: number;
   warn(message: string): void;
+  /**
+   * One layer is merged alone, for a sink that has the lower ones already: whiteouts and the root's entry are passed
+   * on, and a link to a file that the layer has not so far is one to theirs, then and there.
+   */
+  below?: Below;
 }
 
 export class Merge {
@@ -55,12 +68,17 @@ export class Merge {
   #bytes = 0;
   #warnedReserved = false;
   /** The root's own metadata, from the topmost layer that has an entry for it. */
-  root: Entry = { ...UNDESCRIBED, path: "" as ByteString };
+  root: Entry = UNDESCRIBED;
 
   constructor(sink: EntrySink, options: MergeOptions) {
     this.#sink = sink;
     this.#options = options;
     this.#tree = new Tree(options.maxEntries);
+  }
+
+  /** Entries that were read so far. */
+  get entries(): number {
+    return this.#entries;
   }
 
   /** Bytes of content that entered the tree. */
@@ -161,6 +179,7 @@ export class Merge {
     const broken = this.#links.unresolved();
     if (broken?.loop) throw linkLoop(broken.path, broken.target);
     if (broken !== undefined) throw brokenLink(broken.path, broken.target, undefined);
+    if (this.#options.below !== undefined) return;
     for (const path of this.#tree.undescribed()) this.#emit({ ...UNDESCRIBED, path });
   }
 
@@ -181,12 +200,12 @@ export class Merge {
 
   #accept(entry: Entry, layer: number, ordinal: number, label: string, indexed: boolean): Accepted | undefined {
     const whiteout = whiteoutOf(entry.path, label);
-    if (whiteout?.kind === "remove") this.#tree.hide(whiteout.path, layer);
-    if (whiteout?.kind === "opaque") this.#tree.hideContent(whiteout.path, layer);
+    if (whiteout?.kind === "remove") this.#hide(whiteout.path, layer);
+    if (whiteout?.kind === "opaque") this.#hideContent(whiteout.path, layer);
     if (whiteout !== undefined) return undefined;
     // To overlayfs such a device is a whiteout. It would make the name vanish, so it does that here and now.
     if (entry.kind === "character" && entry.major === 0 && entry.minor === 0) {
-      this.#tree.hide(entry.path, layer);
+      this.#hide(entry.path, layer);
       return undefined;
     }
     const placement =
@@ -202,9 +221,8 @@ export class Merge {
     }
     if (entry.kind === "directory") {
       if (placement === "hidden") return undefined;
-      if (entry.path !== "") return { file: entry, links: [] };
-      this.root = entry;
-      return undefined;
+      if (entry.path === "") this.root = entry;
+      return entry.path !== "" || this.#options.below !== undefined ? { file: entry, links: [] } : undefined;
     }
     return entry.kind === "link"
       ? this.#acceptLink(entry, placement, layer, label)
@@ -230,8 +248,19 @@ export class Merge {
     const finding = this.#links.find(target, (path) => this.#tree.leafLayer(path) === layer);
     if (placement === "new") paths.push(entry.path);
     else this.#links.passCovered(entry.path, finding);
-    if (finding.kind === "there") for (const path of paths) this.#emitLink(path, finding.name, entry);
+    const present = finding.kind === "there" || (finding.kind === "expected" && this.#options.below !== undefined);
+    if (present) for (const path of paths) this.#emitLink(path, finding.name, entry);
     else this.#links.wait(finding, paths, layer);
+  }
+
+  #hide(path: ByteString, layer: number): void {
+    if (this.#options.below === undefined) this.#tree.hide(path, layer);
+    else this.#options.below.hide(path);
+  }
+
+  #hideContent(path: ByteString, layer: number): void {
+    if (this.#options.below === undefined) this.#tree.hideContent(path, layer);
+    else this.#options.below.hideContent(path);
   }
 
   /** A link says what its file is: some unpackers, docker's among them, give the file what its last link says. */

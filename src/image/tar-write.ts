@@ -23,8 +23,11 @@ export const END_OF_ARCHIVE = Buffer.alloc(2 * BLOCK);
 export const paddingAfter = (size: number): Buffer | undefined =>
   size % BLOCK === 0 ? undefined : ZEROS.subarray(size % BLOCK);
 
-/** The header of an entry, with a PAX header before it where ustar cannot say everything. */
-export function encodeEntry(entry: Entry): Buffer {
+/**
+ * The header of an entry, with a PAX header before it where ustar cannot say everything. `type`: the typeflag, for
+ * records of other kinds.
+ */
+export function encodeEntry(entry: Entry, type = types[entry.kind]): Buffer {
   const name = (entry.kind === "directory" ? `${entry.path}/` : entry.path) as ByteString;
   const records: Buffer[] = [];
   const add = (key: string, value: Buffer | string) =>
@@ -41,7 +44,7 @@ export function encodeEntry(entry: Entry): Buffer {
   for (const [key, value] of entry.xattrs ?? []) add(`SCHILY.xattr.${key}`, value);
 
   const [prefix, base] = split ?? ["", name.slice(0, 100)];
-  const header = encodeBlock(entry, base as ByteString, prefix as ByteString, types[entry.kind]);
+  const header = encodeBlock(entry, base as ByteString, prefix as ByteString, type);
   if (records.length === 0) return header;
   const body = Buffer.concat(records);
   const paxEntry: Entry = { path: entry.path, kind: "file", mode: 0o644, uid: 0, gid: 0, size: body.length, mtime: 0 };

@@ -68,6 +68,8 @@ export interface LayerRef {
   diffId?: Digest;
   /** Bytes as stored, where known. */
   size?: number;
+  /** What the manifest says that the stored bytes are. */
+  mediaType?: string;
   /** A short name for progress and errors. */
   label: string;
   /**
@@ -93,6 +95,8 @@ export interface SourceImage {
    * Only a hint: what the layers say counts.
    */
   root?: Entry;
+  /** The manifest's bytes, verified, where the source has one whose digests are those of `layers`. */
+  manifest?: Buffer;
   /** The configuration's bytes, verified; kept beside the tree. Absent for tarballs. */
   config?: Buffer;
   run: RunConfig;

@@ -227,10 +227,11 @@ const verbs = {
     repeats: "at-least-one",
     about: "run a program of the guest, a directory of them or a script, and wait for it",
   },
+  "system-mounts": { side: "inside", fields: [], about: "mount /proc, /sys and /dev of a machine where nobody has" },
   "mount-point": {
     side: "inside",
-    fields: ["path"],
-    about: "bind a directory on itself unless something is mounted there",
+    fields: ["path", "when"],
+    about: "bind a directory on itself, where nothing is mounted there (missing) or once more (always)",
   },
   initctl: {
     side: "inside",

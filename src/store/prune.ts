@@ -1,5 +1,5 @@
 /** What of the store nobody needs: found first, so that it can be shown, then removed. */
-import { rmSync, statSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { listContainers } from "./containers.ts";
@@ -84,7 +84,9 @@ function planBlobs(
   now: number,
 ): PrunePlan["blobs"] {
   const needed = new Set(
-    kept.flatMap(({ digest, layers }) => [digest, ...layers.flatMap((layer) => layer.digest ?? [])].map(hexOf)),
+    kept.flatMap(({ digest, layers, config }) =>
+      [digest, digestOfFile(config), ...layers.map((layer) => layer.digest)].map((one) => hexOf(one ?? "")),
+    ),
   );
   const blobs = namesIn(layout.blobs).flatMap((hex): Blob[] => {
     const status = /^[0-9a-f]{64}$/.test(hex)
@@ -102,6 +104,12 @@ function planBlobs(
       return room < 0;
     })
     .map(({ hex, bytes }) => ({ hex, bytes }));
+}
+
+/** The digest of a configuration, by which a manifest names it. */
+function digestOfFile(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  return `sha256:${process.getBuiltinModule("node:crypto").hash("sha256", readFileSync(path))}`;
 }
 
 /** Removes what was planned; what has come into use since stays. Returns what was removed. */

@@ -1,6 +1,6 @@
 /** The configuration of a start by files: what counts, in which order, and what is said of mistakes. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { CommandOptions } from "../support/command.ts";
@@ -226,11 +226,50 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       const passwd = await shipped(["box", "cat", "/etc/passwd"]);
       assert.match(passwd, /^root:x:0:/m);
       if (kind !== "root") assert.match(passwd, new RegExp(`^${box.user.name}:x:${box.user.uid}:`, "m"));
-      const inside = await shipped(["box", "sh", "-c", "echo $HOME; ls -d $HOME"], { ENROOT_MOUNT_HOME: "y" });
-      assert.equal(inside, `${box.user.home}\n${box.user.home}\n`);
+      const files = "/etc/hosts /etc/hostname /etc/resolv.conf /etc/machine-id /etc/localtime";
+      const same = `for file in ${files}; do [ ! -e $file ] || md5sum $file; done`;
+      const changed = "for file in /etc/hosts /sys/kernel /mark; do touch $file 2>/dev/null && echo $file; done";
+      const said = await shipped(["box", "sh", "-c", `${same}; ${changed}; ls -d /run/lock`]);
+      assert.equal(said, `${await must(["sh", "-c", same])}/run/lock\n`);
+      assert.equal(
+        await shipped(["-e", "TZ=UTC", "box", "sh", "-c", "ls /etc/localtime 2>/dev/null; echo own"]),
+        "own\n",
+      );
+      const home = { ENROOT_MOUNT_HOME: "y" };
+      const inside = (...flags: string[]) => shipped([...flags, "box", "sh", "-c", "cd; pwd; ls -d .local"], home);
+      assert.equal(await inside("--root"), "/root\n.local\n");
+      if (kind !== "root") assert.equal(await inside(), `${box.user.home}\n.local\n`);
       const devices = await shipped(["box", "ls", "/dev"], { ENROOT_RESTRICT_DEV: "y" });
       assert.match(devices, /^null$/m);
       assert.doesNotMatch(devices, /^mem$|^kmsg$|^loop/m);
+      const adapters = ["start", "-e", "MELLANOX_VISIBLE_DEVICES=all", "box", "true"];
+      const without = await box.run(adapters);
+      if (!existsSync("/sys/class/infiniband")) assert.match(without.stderr, /there is no InfiniBand adapter/);
+    });
+
+    test("hooks written for enroot find its functions, also where there is no enroot", async () => {
+      const hook = [
+        "#!/bin/bash",
+        "set -euo pipefail",
+        'source "${ENROOT_LIBRARY_PATH}/common.sh"',
+        "common::checkcmd grep awk",
+        'IFS=: read -r name _ uid _ <<<"$(common::getpwent)"',
+        'echo "WHO=$name $uid $(common::getgrent | cut -d: -f1)" >>"$ENROOT_ENVIRON"',
+        'echo "A=\\${A}, \\${HOME}." >"${ENROOT_MOUNTS%/*}/text"; A=x common::envsubst "${ENROOT_MOUNTS%/*}/text" >>"$ENROOT_ENVIRON"',
+        'common::log WARN "a warning"',
+        '[ -z "${FAIL-}" ] || common::err "that is wrong"',
+        "",
+      ].join("\n");
+      setUp({ "hooks.d/10.sh": hook });
+      const words = ["start", "box", "sh", "-c", 'echo "$WHO"; echo "$A"'];
+      const { stdout, stderr } = await box.run(words, options());
+      const group = (await must(["getent", "group", String(box.user.gid)])).split(":")[0];
+      assert.equal(stdout, `${box.user.name} ${box.user.uid} ${group}\nx, ${box.user.home}.\n`, stderr);
+      assert.equal(stderr, "[WARN] a warning\n");
+      const failed = await box.run(words, options({ FAIL: "y" }));
+      assert.equal(failed.status, 1);
+      assert.match(failed.stderr, /^\[ERROR\] that is wrong\n\[ERROR\] the hook /m);
+      setUp({});
     });
   });
 }

@@ -1,7 +1,7 @@
 /** The names of other programs on a PATH: put there, taken away, and nothing else touched. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { packageDirectory, rootling } from "../support/cli.ts";
 import { makeUser } from "../support/users.ts";
@@ -83,12 +83,13 @@ test("man page and completions go to the share beside, and give way to what is t
   assert.equal(readFileSync(share("fish/vendor_completions.d/enroot.fish"), "utf8"), "another's");
 });
 
-test("bin/enroot works by itself, and through a symlink of any name", async (t) => {
+test("bin/enroot works by itself, through a symlink of any name, and in a directory that is one", async (t) => {
   const { user, remove } = await makeUser("root");
   t.after(remove);
   const program = join(packageDirectory(), "bin/enroot");
   symlinkSync(program, join(user.home, "enroot"));
-  for (const words of [[program], [join(user.home, "enroot")], ["./enroot"]]) {
+  symlinkSync(dirname(program), join(user.home, "programs"));
+  for (const words of [[program], [join(user.home, "enroot")], ["./enroot"], ["programs/enroot"]]) {
     const { stdout, stderr } = await user.run([...words, "version"]);
     assert.deepEqual([stdout, stderr], ["4.1.2\n", ""], words.join(" "));
   }

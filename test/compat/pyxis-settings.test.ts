@@ -36,6 +36,7 @@ describe("pyxis's settings", () => {
       cmd: ["cmd"],
       env: ["PATH=/bin"],
       workdir: "/srv",
+      volumes: ["/volume"],
     });
     await registry.push(layout.reference("latest"), "app:1");
     const uri = `docker://${registry.address}#app:1`;
@@ -61,6 +62,16 @@ describe("pyxis's settings", () => {
       const words = ["start", "--conf", conf, target, "sh", "-c", 'pwd; id -u; echo "$KEEP,$NONE"'];
       const env = { KEEP: "kept", ENROOT_REMAP_ROOT: "y" };
       assert.equal(await box.must(words, { env }), "/srv\n0\nkept,\n");
+      const volume = [
+        "start",
+        "--conf",
+        conf,
+        target,
+        "sh",
+        "-c",
+        "touch /volume/mark && ls /volume; touch /mark || echo sealed",
+      ];
+      assert.equal(await box.must(volume), "mark\nsealed\n");
       // It was this start's alone; --container-writable keeps it, as in enroot.
       assert.equal(await box.must(["start", target, "a"]), "entry a\n");
       if (how === "file") return;

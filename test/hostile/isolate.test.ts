@@ -178,6 +178,8 @@ const protections: readonly {
 
 /** What holds for an ordinary user without any sandbox: the kernel refuses it anyway. */
 const KERNELS_OWN = [
+  // Only root can make a set-id program of another user.
+  ...(process.getuid?.() === 0 ? [] : ["ids.set-id"]),
   "self.inheritable",
   "self.ambient",
   "self.permitted",

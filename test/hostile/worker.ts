@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { Failure } from "../../src/base/errors.ts";
 import { removeTree } from "../../src/base/files.ts";
+import { alteredSink } from "../../src/image/alter.ts";
+import type { PasswordHash } from "../../src/image/alter-password.ts";
 import { buildImage } from "../../src/image/build.ts";
 import { digestOf } from "../../src/image/digest.ts";
 import { directorySink } from "../../src/image/sinks/directory.ts";
@@ -19,7 +21,7 @@ const [directory = "", seed = "1", from = "0", to = "0"] = process.argv.slice(2)
 setFlagsFromString("--max-old-space-size=768");
 
 /** Failures that an archive may have; anything else is a defect. */
-const ALLOWED = ["E_LAYER", "E_LIMIT", "E_DIGEST"];
+const ALLOWED = ["E_LAYER", "E_LIMIT", "E_DIGEST", "E_SHADOW"];
 // An ordinary user cannot look into a directory that the image closes to its owner.
 if (process.getuid?.() !== 0) ALLOWED.push("E_READ_ONLY");
 /** So small that bombs go off early. */
@@ -58,6 +60,14 @@ function whiteoutsIn(path: Buffer): string[] {
   });
 }
 
+/** Root and another user change places. */
+const SWAP = [
+  { start: 0, target: 1000, count: 1 },
+  { start: 1000, target: 0, count: 1 },
+];
+const IDS = { uids: SWAP, gids: SWAP };
+const HASH = `$6$saltsalt$${"h".repeat(86)}` as PasswordHash;
+
 /** Seeds of neighbouring cases have nothing in common. */
 export const seedOf = (run: number, index: number): number =>
   (Math.imul(run, 0x9e3779b1) + Math.imul(index, 0x85ebca6b)) >>> 0;
@@ -85,9 +95,13 @@ async function attempt(index: number): Promise<Record<string, unknown>> {
   };
   const output = join(work, `out-${index}`);
   const intoFile = index % 8 === 0;
-  const sink = intoFile
+  const plain = intoFile
     ? squashfsSink({ output, comp: "lz4", force: false }, context)
     : directorySink(output, false, context);
+  const sink = alteredSink(plain, {
+    ids: index % 5 === 0 ? IDS : undefined,
+    rootPassword: index % 41 === 0 ? HASH : undefined,
+  });
   const problems: string[] = [];
   let code = "ok";
   try {

@@ -12,8 +12,7 @@ import { type Background, background, must } from "../support/command.ts";
 import { configOfAll } from "../support/image-cases.ts";
 import { describeTree, failsWith, type Given, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 import { makeTemp } from "../support/temp.ts";
-
-const amRoot = process.getuid?.() === 0;
+import { needsRoot } from "../support/users.ts";
 
 const layers: Given[][] = [
   [
@@ -25,7 +24,7 @@ const layers: Given[][] = [
   [{ path: ".wh.gone" }, { path: "etc/link", kind: "link", target: "etc/file" }],
 ];
 
-describe("images of a daemon", { skip: amRoot ? false : "needs root: podman's storage" }, () => {
+describe("images of a daemon", needsRoot("podman's storage"), () => {
   const temp = makeTemp();
   const directory = temp.path;
   const socket = join(directory, "podman.sock");

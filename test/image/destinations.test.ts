@@ -10,7 +10,7 @@ import { importToFile } from "../../src/commands/import-image.ts";
 import { preparedImage } from "../support/image-cases.ts";
 import { describeTree, failsWith, scratch } from "../support/image-support.ts";
 
-const FORMATS = ["dir", "oci", "tar", "squashfs"] as const;
+const FORMATS = ["dir", "oci", "tar", "squashfs", "qcow2", "raw"] as const;
 const KINDS: readonly OutputKind[] = ["file", "directory", "tree"];
 
 test("no output takes the place of /, of where one is, or of one's home", async (t) => {
@@ -47,6 +47,8 @@ test("only a file replaces a file, and only a directory a directory, whatever wa
     oci: ["file", "to-full", "pipe"],
     tar: ["full", "to-full", "to-device", "pipe", "device"],
     squashfs: ["full", "to-full", "to-device", "pipe", "device"],
+    qcow2: ["file", "to-full", "pipe"],
+    raw: ["full", "to-full", "to-device", "pipe", "device"],
   };
   for (const format of FORMATS) {
     for (const name of wrong[format]) {
@@ -58,7 +60,7 @@ test("only a file replaces a file, and only a directory a directory, whatever wa
   assert.deepEqual(after, before);
 });
 
-for (const format of ["dir", "oci"] as const) {
+for (const format of ["dir", "oci", "qcow2"] as const) {
   test(`${format}: an empty directory is as good as none, and stays one after a failure`, async (t) => {
     const bad = preparedImage(t, [[{ path: "a", kind: "link", target: "b" }]]);
     const { directory, source, context, layout } = preparedImage(t, [[{ path: "a", content: "a" }]]);
@@ -88,7 +90,7 @@ test("a directory in which something is mounted is not replaced", async (t) => {
   await capture("mount", ["-t", "tmpfs", "none", mounted]);
   try {
     writeFileSync(join(mounted, "file"), "precious");
-    for (const format of ["dir", "oci"] as const) {
+    for (const format of ["dir", "oci", "qcow2"] as const) {
       const how = { output, format, force: true };
       await assert.rejects(importToFile(context, layout, source, how), failsWith("E_EXISTS", /mounted/));
     }
@@ -110,7 +112,7 @@ test("a read-only file system is told of, and the old output stays", async (t) =
     await capture("mount", ["-o", "remount,ro", mounted]);
     const before = await describeTree(mounted);
     for (const format of FORMATS) {
-      for (const name of ["new", format === "dir" || format === "oci" ? "directory" : "file"]) {
+      for (const name of ["new", ["dir", "oci", "qcow2"].includes(format) ? "directory" : "file"]) {
         const how = { output: join(mounted, name), format, force: true };
         await assert.rejects(importToFile(context, layout, source, how), failsWith("E_READ_ONLY"), `${format} ${name}`);
       }

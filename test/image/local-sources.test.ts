@@ -26,54 +26,59 @@ import {
 } from "../support/image-cases.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import { describeTree, failsWith, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
-test("every local source gives the tree, the configuration where it has one, and leaves no temporary file", async (t) => {
-  const { directory, context, layout, expected, tree } = await imageOfAll(t);
-  const flat = join(directory, "flat.tar");
-  await importToFile(context, layout, `oci:${directory}/layout`, { output: flat, format: "tar" });
-  await importToFile(context, layout, `oci:${directory}/layout`, {
-    output: join(directory, "it.sqsh"),
-    format: "squashfs",
-  });
-  for (const program of ["gzip", "bzip2", "xz"]) await capture(program, ["-k", flat]);
-  await capture("skopeo", [
-    "copy",
-    "-q",
-    `oci:${directory}/layout`,
-    `docker-archive:${directory}/docker.tar:team/app:1`,
-  ]);
-  await capture("skopeo", ["copy", "-q", `oci:${directory}/layout`, `oci-archive:${directory}/oci.tar:v1`]);
-  for (const name of ["docker", "oci"]) await capture("gzip", ["-k", join(directory, `${name}.tar`)]);
-  dockerOfToday(directory);
-  const configured = {
-    "an OCI archive": `oci-archive:${directory}/oci.tar:v1`,
-    "an OCI archive, compressed": `oci-archive:${directory}/oci.tar.gz`,
-    "an archive of docker save": `docker-archive:${directory}/docker.tar:team/app:1`,
-    "an archive of docker save, compressed": `docker-archive:${directory}/docker.tar.gz`,
-    "an archive of docker save, as of Docker 25": `docker-archive:${directory}/docker25.tar:team/app`,
-    "a squashfs file": `${directory}/it.sqsh`,
-  };
-  const plain = {
-    "a tarball": flat,
-    "a tarball, gzip": `${flat}.gz`,
-    "a tarball, bzip2": `${flat}.bz2`,
-    "a tarball, xz": `file://${flat}.xz`,
-    "a directory": `dir:${tree}`,
-  };
-  const before = readdirSync(directory);
-  for (const [what, source] of Object.entries({ ...configured, ...plain })) {
-    const image = await importImage(context, layout, source, { name: "it" });
-    assert.deepEqual(await describeTree(image.tree), expected, what);
-    assert.deepEqual(image.run, what in configured ? configOfAll : {}, what);
-    const again = await importImage(context, layout, source, { name: "again" });
-    assert.equal(again.digest, image.digest, what);
-  }
-  assert.deepEqual(
-    readdirSync(directory).filter((name) => !before.includes(name) && name !== "data"),
-    [],
-  );
-  assert.equal(existsSync("/canary"), false);
-});
+test(
+  "every local source gives the tree, the configuration where it has one, and leaves no temporary file",
+  needsRoot("owners"),
+  async (t) => {
+    const { directory, context, layout, expected, tree } = await imageOfAll(t);
+    const flat = join(directory, "flat.tar");
+    await importToFile(context, layout, `oci:${directory}/layout`, { output: flat, format: "tar" });
+    await importToFile(context, layout, `oci:${directory}/layout`, {
+      output: join(directory, "it.sqsh"),
+      format: "squashfs",
+    });
+    for (const program of ["gzip", "bzip2", "xz"]) await capture(program, ["-k", flat]);
+    await capture("skopeo", [
+      "copy",
+      "-q",
+      `oci:${directory}/layout`,
+      `docker-archive:${directory}/docker.tar:team/app:1`,
+    ]);
+    await capture("skopeo", ["copy", "-q", `oci:${directory}/layout`, `oci-archive:${directory}/oci.tar:v1`]);
+    for (const name of ["docker", "oci"]) await capture("gzip", ["-k", join(directory, `${name}.tar`)]);
+    dockerOfToday(directory);
+    const configured = {
+      "an OCI archive": `oci-archive:${directory}/oci.tar:v1`,
+      "an OCI archive, compressed": `oci-archive:${directory}/oci.tar.gz`,
+      "an archive of docker save": `docker-archive:${directory}/docker.tar:team/app:1`,
+      "an archive of docker save, compressed": `docker-archive:${directory}/docker.tar.gz`,
+      "an archive of docker save, as of Docker 25": `docker-archive:${directory}/docker25.tar:team/app`,
+      "a squashfs file": `${directory}/it.sqsh`,
+    };
+    const plain = {
+      "a tarball": flat,
+      "a tarball, gzip": `${flat}.gz`,
+      "a tarball, bzip2": `${flat}.bz2`,
+      "a tarball, xz": `file://${flat}.xz`,
+      "a directory": `dir:${tree}`,
+    };
+    const before = readdirSync(directory);
+    for (const [what, source] of Object.entries({ ...configured, ...plain })) {
+      const image = await importImage(context, layout, source, { name: "it" });
+      assert.deepEqual(await describeTree(image.tree), expected, what);
+      assert.deepEqual(image.run, what in configured ? configOfAll : {}, what);
+      const again = await importImage(context, layout, source, { name: "again" });
+      assert.equal(again.digest, image.digest, what);
+    }
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => !before.includes(name) && name !== "data"),
+      [],
+    );
+    assert.equal(existsSync("/canary"), false);
+  },
+);
 
 test("standard input: as a file, as a pipe, into a file without spooling, into the store with it", async (t) => {
   const { directory, context, layout, expected } = await imageOfAll(t);
@@ -107,43 +112,50 @@ test("standard input: as a file, as a pipe, into a file without spooling, into t
   assert.equal(existsSync(join(directory, "c")), false);
 });
 
-test("a directory: not what is mounted in it, nor the store, nor the output; a change is noticed", async (t) => {
-  const { directory, context, layout, tree } = await imageOfAll(t);
-  const inside = testContext(join(tree, "var"), {});
-  mkdirSync(join(tree, "mounted"));
-  mkdirSync(join(tree, "var"));
-  await capture("mount", ["-t", "tmpfs", "none", join(tree, "mounted")]);
-  try {
-    writeFileSync(join(tree, "mounted", "secret"), "x");
-    const image = await importImage(inside.context, inside.layout, `dir:${tree}`, { name: "it" });
-    assert.deepEqual(readdirSync(join(image.tree, "mounted")), []);
-    assert.deepEqual(readdirSync(join(image.tree, "var")), []);
-    await importToFile(context, layout, `dir:${tree}`, { output: join(tree, "out [1]*"), format: "dir" });
-    assert.ok(!readdirSync(join(tree, "out [1]*")).some((name) => name.startsWith("out")));
-  } finally {
-    await capture("umount", [join(tree, "mounted")]);
-  }
-  await assert.rejects(importImage(context, layout, `dir:${directory}/none`), failsWith("E_NOT_FOUND"));
-  // What grows between the two readings is no image.
-  const grows = {
-    ...context,
-    progress: {
-      ...silentProgress,
-      task: () => ({ advance() {}, setTotal() {}, done: () => appendFileSync(join(tree, "etc/file"), "x") }),
-    },
-  };
-  await assert.rejects(importImage(grows, layout, `dir:${tree}`, { name: "x" }), failsWith("E_DIGEST", /changed/));
-});
+test(
+  "a directory: not what is mounted in it, nor the store, nor the output; a change is noticed",
+  needsRoot("a mount"),
+  async (t) => {
+    const { directory, context, layout, tree } = await imageOfAll(t);
+    const inside = testContext(join(tree, "var"), {});
+    mkdirSync(join(tree, "mounted"));
+    mkdirSync(join(tree, "var"));
+    await capture("mount", ["-t", "tmpfs", "none", join(tree, "mounted")]);
+    try {
+      writeFileSync(join(tree, "mounted", "secret"), "x");
+      const image = await importImage(inside.context, inside.layout, `dir:${tree}`, { name: "it" });
+      assert.deepEqual(readdirSync(join(image.tree, "mounted")), []);
+      assert.deepEqual(readdirSync(join(image.tree, "var")), []);
+      await importToFile(context, layout, `dir:${tree}`, { output: join(tree, "out [1]*"), format: "dir" });
+      assert.ok(!readdirSync(join(tree, "out [1]*")).some((name) => name.startsWith("out")));
+    } finally {
+      await capture("umount", [join(tree, "mounted")]);
+    }
+    await assert.rejects(importImage(context, layout, `dir:${directory}/none`), failsWith("E_NOT_FOUND"));
+    // What grows between the two readings is no image.
+    const grows = {
+      ...context,
+      progress: {
+        ...silentProgress,
+        task: () => ({ advance() {}, setTotal() {}, done: () => appendFileSync(join(tree, "etc/file"), "x") }),
+      },
+    };
+    await assert.rejects(importImage(grows, layout, `dir:${tree}`, { name: "x" }), failsWith("E_DIGEST", /changed/));
+  },
+);
 
-test("host: the root that a process has, without what is mounted in it and without the store", async (t) => {
-  const directory = scratch(t);
-  const root = join(directory, "root");
-  const out = join(directory, "out");
-  mkdirSync(root);
-  mkdirSync(out);
-  const checkout = join(import.meta.dirname, "../..");
-  // A small root: what Node needs is mounted in it, so it is no part of the image.
-  const script = `
+test(
+  "host: the root that a process has, without what is mounted in it and without the store",
+  needsRoot("a root of its own"),
+  async (t) => {
+    const directory = scratch(t);
+    const root = join(directory, "root");
+    const out = join(directory, "out");
+    mkdirSync(root);
+    mkdirSync(out);
+    const checkout = join(import.meta.dirname, "../..");
+    // A small root: what Node needs is mounted in it, so it is no part of the image.
+    const script = `
     set -e
     root=$1; out=$2; shift 2
     mount -t tmpfs none "$root"
@@ -155,17 +167,18 @@ test("host: the root that a process has, without what is mounted in it and witho
     echo host >"$root/etc/file"
     echo secret >"$root/store/data/secret"
     exec chroot "$root" "$NODE" "$SCRIPT" host: "$out/tree" dir`;
-  const modules = realpathSync(join(checkout, "node_modules"));
-  const mounted = [...new Set([checkout, modules, dirname(realpathSync(process.execPath))])];
-  await capture("unshare", ["--mount", "--propagation=private", "sh", "-c", script, "sh", root, out, ...mounted], {
-    env: { NODE: realpathSync(process.execPath), SCRIPT: importScript, IMAGE_TEST_DIRECTORY: "/store", HOME: "/" },
-  });
-  assert.equal(readFileSync(join(out, "tree/etc/file"), "utf8"), "host\n");
-  assert.deepEqual(readdirSync(join(out, "tree/usr")), []);
-  assert.deepEqual(readdirSync(join(out, "tree/store")), []);
-});
+    const modules = realpathSync(join(checkout, "node_modules"));
+    const mounted = [...new Set([checkout, modules, dirname(realpathSync(process.execPath))])];
+    await capture("unshare", ["--mount", "--propagation=private", "sh", "-c", script, "sh", root, out, ...mounted], {
+      env: { NODE: realpathSync(process.execPath), SCRIPT: importScript, IMAGE_TEST_DIRECTORY: "/store", HOME: "/" },
+    });
+    assert.equal(readFileSync(join(out, "tree/etc/file"), "utf8"), "host\n");
+    assert.deepEqual(readdirSync(join(out, "tree/usr")), []);
+    assert.deepEqual(readdirSync(join(out, "tree/store")), []);
+  },
+);
 
-test("a generated tree goes through every sink and back unchanged", async (t) => {
+test("a generated tree goes through every sink and back unchanged", needsRoot("owners"), async (t) => {
   const directory = scratch(t);
   const { context, layout } = testContext(directory);
   for (const seed of [21, 22, 23]) {

@@ -7,6 +7,7 @@ import { capture } from "../../src/base/process.ts";
 import { importToFile } from "../../src/commands/import-image.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import { describeTree, type Given, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
 /**
  * What differs by design:
@@ -121,7 +122,7 @@ async function asMerged(t: TestContext, stack: readonly Given[][]): Promise<stri
 /** The root's own metadata is the layer directory's on one side. */
 const compared = (lines: string[]): string[] => withoutLinks(lines.filter((line) => !line.startsWith("|")));
 
-test("generated stacks are what overlayfs shows", async (t) => {
+test("generated stacks are what overlayfs shows", needsRoot("overlayfs's own marks"), async (t) => {
   for (let seed = 100; seed < 140; seed++) {
     const stack = generateStack(seed, 2 + (seed % 5));
     const expected = compared(await asOverlay(t, stack));
@@ -196,7 +197,7 @@ const stacks: Record<string, Given[][]> = {
 };
 
 for (const [what, stack] of Object.entries(stacks)) {
-  test(`as overlayfs shows it: ${what}`, async (t) => {
+  test(`as overlayfs shows it: ${what}`, needsRoot("overlayfs's own marks"), async (t) => {
     assert.deepEqual(compared(await asMerged(t, stack)), compared(await asOverlay(t, stack)));
   });
 }

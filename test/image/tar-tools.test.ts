@@ -15,6 +15,7 @@ import {
   scratch,
   testContext,
 } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
 /** Writes with Python's tarfile: FORMAT, the archive, the tree. */
 const PYTHON = `
@@ -102,7 +103,7 @@ async function makeTree(tree: string, all: boolean): Promise<void> {
   await capture("find", [tree, "-exec", "touch", "--no-dereference", "--date", `@${TIME}`, "{}", "+"]);
 }
 
-test("archives of GNU tar, bsdtar and Python are read alike", async (t) => {
+test("archives of GNU tar, bsdtar and Python are read alike", needsRoot("devices"), async (t) => {
   for (const all of [false, true]) {
     const directory = scratch(t);
     const tree = join(directory, "tree");
@@ -126,7 +127,7 @@ test("archives of GNU tar, bsdtar and Python are read alike", async (t) => {
   }
 });
 
-test("layers of umoci and buildah are read alike", async (t) => {
+test("layers of umoci and buildah are read alike", needsRoot("devices"), async (t) => {
   const directory = scratch(t);
   const at = (name: string) => join(directory, name);
   await makeTree(at("tree"), true);

@@ -8,6 +8,7 @@ import { capture } from "../../src/base/process.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../../src/image/tar-write.ts";
 import type { Entry } from "../../src/image/types.ts";
 import { bytes, describeTree, failsWith, readTar, scratch, tarOf } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
 const byteText = (minimum: number, maximum: number) =>
   fc
@@ -59,7 +60,7 @@ test("any entry comes back as it was, in any pieces", () => {
   );
 });
 
-test("GNU tar unpacks what is written", async (t) => {
+test("GNU tar unpacks what is written", needsRoot("owners and devices"), async (t) => {
   const directory = scratch(t);
   const entries = Array.from({ length: 40 }, (_, i) => ({
     path: `${"d".repeat(i * 6 + 1)}-é`,

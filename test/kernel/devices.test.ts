@@ -70,6 +70,20 @@ for (const kind of userKinds) {
       assert.match(shown.stderr, /Read-only/);
     });
 
+    test("what is wrong with a device is said before an image is fetched", async () => {
+      const nowhere = "docker://127.0.0.1:1/none";
+      for (const [command, device, said] of [
+        ["run", "thing", /not a device: "thing"/],
+        ["start", "/dev/rootling-none", /\/dev\/rootling-none.*no such file/],
+        ["run", "vendor.com/thing=one", /vendor\.com\/thing=one/],
+      ] as const) {
+        const { stderr } = await box.run([command, "--device", device, nowhere], {
+          env: { ROOTLING_CDI_PATHS: specs },
+        });
+        assert.match(stderr, said);
+      }
+    });
+
     test("a YAML spec; a hook that fails, or takes too long", async () => {
       const yaml = (text: string) =>
         writeFileSync(

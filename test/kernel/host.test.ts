@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -62,7 +63,8 @@ for (const kind of userKinds) {
       const outcome = await box.run(["run", "host:", "sh", "-c", script], { cwd: own });
       assert.deepEqual([outcome.status, outcome.stdout], [0, "host\nkept\n"], outcome.stderr);
       assert.deepEqual(readdirSync(own), ["there"]);
-      if (kind === "root") return;
+      // Who runs the tests has made the directory.
+      if (statSync(top).uid === box.user.uid) return;
       const refused = await box.run(["run", "host:", "sh", "-c", `: >${top}/x`], { cwd: own });
       assert.notEqual(refused.status, 0, "root's own directory stays closed");
     });

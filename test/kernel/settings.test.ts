@@ -18,8 +18,8 @@ for (const kind of userKinds) {
         const script =
           "ulimit -n; ulimit -H -n; ulimit -c; umask; cat /proc/self/oom_score_adj; cut -d' ' -f19 /proc/self/stat";
         const flags = ["--ulimit", "nofile=64:128", "--ulimit", "core=0", "--umask", "027", "--oom-score-adj", "500"];
-        const said = await box.must(["run", ...topology, ...flags, "--nice", "7", "busybox", "sh", "-c", script]);
-        assert.equal(said, "64\n128\n0\n0027\n500\n7\n");
+        const said = await box.must(["run", ...topology, ...flags, "--nice", "19", "busybox", "sh", "-c", script]);
+        assert.equal(said, "64\n128\n0\n0027\n500\n19\n");
         assert.equal(await box.must(["run", "--umask", "0", "busybox", "sh", "-c", "umask"]), "0000\n");
       });
 

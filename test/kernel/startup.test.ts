@@ -42,7 +42,7 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await must(["chown", "-hR", `${box.user.uid}:${box.user.gid}`, root]);
     };
     const start = (words: readonly string[], env: Record<string, string> = {}): Promise<Outcome> =>
-      box.run(["start", ...words], { env: { ENROOT_SYSCONF_PATH: site, ...env } });
+      box.run(["start", ...words], { cwd: shared, env: { ENROOT_SYSCONF_PATH: site, ...env } });
     const lines = async (words: readonly string[], env?: Record<string, string>): Promise<string[]> => {
       const { status, stdout, stderr } = await start(words, env);
       assert.equal(status, 0, stderr);
@@ -120,13 +120,24 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
           "none /b none unbindable",
           "none /t none rshared",
           "/nowhere /x none bind,nofail",
+          "${ENROOT_ROOTFS}/volume /volume none x-create=dir,bind,rw,nosuid,nodev",
+          "${ENROOT_ROOTFS}/led /led none bind,rw",
+          `${box.user.home} /home none x-create=dir,rbind`,
+          "${ENROOT_ROOTFS}/home /again none x-create=dir,bind",
           "tmpfs /from tmpfs size=64k 0 -1",
         ].join("\n"),
       });
       configure(site, {
         "hooks.d/10.sh": `#!/bin/sh\necho "$ENROOT_ROOTFS/from /to none x-move,x-create=dir" >>"$ENROOT_MOUNTS"\n`,
       });
-      const said = await lines(["box", "cat", "/proc/self/mountinfo"], { SHARED: shared });
+      symlinkSync("/../../../../etc", join(root, "led"));
+      const script = [
+        "touch /volume/mark /led/mark && ls /etc/mark; touch /mark 2>/dev/null || echo sealed",
+        "ls -d /home/.local /again/.local/share/enroot/.rootling/*; cat /proc/self/mountinfo",
+      ].join("; ");
+      const mount = ["--mount", "below:beside"];
+      const said = await lines([...mount, "box", "sh", "-c", `cd /; ${script}`], { SHARED: shared });
+      assert.deepEqual(said.slice(0, 3), ["/etc/mark", "sealed", "/home/.local"]);
       const mounts = mountsOf(said.join("\n"));
       const expected: Record<string, RegExp> = {
         [shared]: /^r[ow] /,
@@ -137,6 +148,8 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
         "/one/two/file": /^ro /,
         "/data": /^ro (?=.*noatime ).* tmpfs .*size=64k .*mode=750 /,
         "/to": / tmpfs .*size=64k /,
+        "/beside": /^r[ow] /,
+        "/volume": /^rw nosuid nodev /,
       };
       for (const [path, pattern] of Object.entries(expected)) assert.match(mounts.get(path) ?? "", pattern, path);
       for (const path of ["/gone", "/from", "/x"]) assert.ok(!mounts.has(path), path);
@@ -169,12 +182,18 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await write({
         "etc/passwd": `root:x:0:0::/etc:/bin/sh\nme:x:${box.user.uid}:0::/etc:/bin/sh\n`,
         "etc/profile": "PROFILE=read; export PROFILE\n",
-        "etc/login.defs": "MOTD_FILE\t/etc/motd\nHUSHLOGIN_FILE .hushlogin\n",
+        "etc/login.defs":
+          "MOTD_FILE\t/etc/motd\nHUSHLOGIN_FILE .hushlogin\nENV_SUPATH PATH=/bin:/root\nENV_PATH /bin:/user\n",
         "etc/motd": "welcome\n",
       });
-      const show = ["sh", "-c", 'echo "${PROFILE-unread} ${USER-nobody}"; pwd'];
-      assert.deepEqual(await lines(["box", ...show]), [`read ${kind === "root" ? "root" : "me"}`, "/etc"]);
-      assert.deepEqual(await lines(["box", ...show], { ENROOT_LOGIN_SHELL: "no" }), ["unread nobody", "/"]);
+      const show = ["sh", "-c", 'echo "${PROFILE-unread} ${USER-nobody} $PATH"; pwd'];
+      assert.deepEqual(await lines(["box", ...show]), [
+        `read ${kind === "root" ? "root /bin:/root" : "me /bin:/user"}`,
+        "/etc",
+      ]);
+      const [plain, where] = await lines(["box", ...show], { ENROOT_LOGIN_SHELL: "no" });
+      assert.match(plain ?? "", /^unread nobody (?!\/bin:)/);
+      assert.equal(where, "/");
       const rc = 'echo "$0 $PROFILE $PWD $*"; tr "\\0" " " </proc/$$/cmdline';
       const script = 'printf %s "$RC" | "$@" --rc /proc/self/fd/0 box a b';
       const pipe = ["sh", "-c", script, "sh", ...enrootWords("start")];

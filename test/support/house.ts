@@ -76,7 +76,7 @@ const lockFileHasNoAddresses: Rule = (root) =>
     );
 
 const filesAreShort: Rule = (root) =>
-  globSync(["src/**/*.ts", "executor/**/*.{c,h,def}"], { cwd: root }).flatMap((file) => {
+  globSync(["src/**/*.ts", "{executor,helpers}/**/*.{c,h,def}"], { cwd: root }).flatMap((file) => {
     const lines = readFileSync(join(root, file), "utf8").split("\n").length - 1;
     return lines > MAXIMAL_LINES ? [`${file} has ${lines} lines: ${MAXIMAL_LINES} at most`] : [];
   });
@@ -89,7 +89,7 @@ const nothingIsLeftOver: Rule = (root) => {
       "src/**/*.ts",
       "test/**/*.{ts,py}",
       "scripts/**/*.{sh,mjs,ts}",
-      "executor/**/*.{c,h,def}",
+      "{executor,helpers}/**/*.{c,h,def}",
       "bin/*",
       "docs/**/*.md",
       "*.md",

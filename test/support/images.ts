@@ -18,6 +18,7 @@ export interface ImageConfig {
   stopSignal?: string;
   user?: string;
   labels?: Record<string, string>;
+  volumes?: readonly string[];
 }
 
 /** A local layout that images are added to; `reference` gives what umoci and skopeo call an image of it. */
@@ -59,6 +60,7 @@ export class ImageLayout {
     if (config.workdir !== undefined) words.push(`--config.workingdir=${config.workdir}`);
     if (config.stopSignal !== undefined) words.push(`--config.stopsignal=${config.stopSignal}`);
     if (config.user !== undefined) words.push(`--config.user=${config.user}`);
+    for (const volume of config.volumes ?? []) words.push(`--config.volume=${volume}`);
     for (const [name, value] of Object.entries(config.labels ?? {})) words.push(`--config.label=${name}=${value}`);
     await must(words);
   }

@@ -1,5 +1,5 @@
 /** Public registries on the loopback address: what the usage examples of virt-bootstrap's library name. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { capture } from "../../src/base/process.ts";
 import { FakeRegistry } from "./fake-registry.ts";
@@ -38,6 +38,7 @@ export async function publicImages(
   t: Suite & Pick<Parameters<FakeRegistry["start"]>[0], "after">,
 ): Promise<PublicImages> {
   const directory = scratch(t);
+  chmodSync(directory, 0o755);
   const file = (name: string) => join(directory, name);
   const registry = await startRegistry();
   t.after(() => registry.stop());

@@ -47,6 +47,9 @@ export async function startRegistry(directory?: string): Promise<Registry> {
   const data = directory ?? join(temp.path, "data");
   mkdirSync(data, { recursive: true });
   const config = join(temp.path, "config.json");
+  // Nobody's logins: without a session skopeo looks into /run/containers, which is root's where root came first.
+  const logins = join(temp.path, "auth.json");
+  writeFileSync(logins, "{}");
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     const address = `127.0.0.1:${port}`;
@@ -82,6 +85,7 @@ export async function startRegistry(directory?: string): Promise<Registry> {
           const target = `docker://${address}/${name}`;
           await must(
             ["skopeo", "copy", "--insecure-policy", "--quiet", "--dest-tls-verify=false", "--format", kind].concat(
+              ["--authfile", logins],
               `oci:${layout}`,
               target,
             ),

@@ -29,6 +29,9 @@ export interface TestUser {
 
 const amRoot = process.getuid?.() === 0;
 
+/** Options of a test that only root can make, and why: root's own run of all tests has it. */
+export const needsRoot = (why: string): { skip: false | string } => ({ skip: amRoot ? false : `needs root: ${why}` });
+
 /** There starting a process takes ten times as long. */
 export const oldestKernel = process.env.ROOTLING_TEST_BED === "uml";
 

@@ -10,7 +10,7 @@ import { type ByteString, fromText } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
 import { checkOutput, contentOf } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, type Remove, removeTree, temporaryName } from "../../base/files.ts";
+import { clearTemporaries, moveIntoPlace, ownPower, type Power, temporaryName } from "../../base/files.ts";
 import { capture, type Enter, requireProgram, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
@@ -42,8 +42,8 @@ export interface Mapped {
 /** How a directory of one's own is made, whose files may be others'. */
 export interface Owners {
   readonly mapped?: Mapped | undefined;
-  /** Removes what such files are in. */
-  readonly remove: Remove;
+  /** Over such files. */
+  readonly power: Power;
 }
 
 /** A sink that fills an existing empty directory. Its content is durable after commit. */
@@ -63,7 +63,7 @@ export function directorySink(
   output: string,
   force: boolean,
   context: Context,
-  { mapped, remove }: Owners = { remove: removeTree },
+  { mapped, power }: Owners = { power: ownPower },
 ): OpenSink {
   return async (image, root) => {
     const fill = (directory: string) =>
@@ -72,18 +72,18 @@ export function directorySink(
       return wrapped(await fill(output), {
         committed: async () => {},
         aborted: async () => {
-          for (const name of await contentOf(output)) await remove(join(output, name));
+          for (const name of await contentOf(output)) await power.remove(join(output, name));
         },
       });
     }
-    await clearTemporaries(output, remove);
+    await clearTemporaries(output, power);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
       throw fileFailure(error, "making the output directory", directory);
     });
     return wrapped(await fill(directory), {
-      committed: () => moveIntoPlace(directory, output, force, remove),
-      aborted: () => remove(directory),
+      committed: () => moveIntoPlace(directory, output, force, power),
+      aborted: () => power.remove(directory),
     });
   };
 }

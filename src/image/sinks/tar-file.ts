@@ -5,6 +5,7 @@ import { type Duplex, PassThrough, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
 import { fromText } from "../../base/bytes.ts";
+import { throwIfAborted } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import type { ArchiveFormat, Digest, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
@@ -47,7 +48,6 @@ export interface TarFileResult {
 }
 
 export class TarFile implements EntrySink {
-  readonly #path: string;
   readonly #stream: TarStream;
   readonly #stop = new AbortController();
   readonly #writing: Promise<TarFileResult>;
@@ -59,9 +59,8 @@ export class TarFile implements EntrySink {
 
   /** Fills the file `path`, which must exist and be empty; with a format, with an archive of another kind than tar. */
   constructor(path: string, compression: TarCompression, format?: ArchiveFormat) {
-    this.#path = path;
     const input = new PassThrough({ highWaterMark: 1 << 20 });
-    this.#writing = this.#write(input, compression);
+    this.#writing = writeTarFile(path, input, compression, this.#stop.signal);
     this.#stream = new TarStream(
       input,
       this.#writing.then(() => {}),
@@ -104,29 +103,36 @@ export class TarFile implements EntrySink {
     this.#stop.abort();
     await this.#writing.catch(() => {});
   }
+}
 
-  async #write(input: PassThrough, compression: TarCompression): Promise<TarFileResult> {
-    const inside = createHash("sha256");
-    const outside = createHash("sha256");
-    let size = 0;
-    try {
-      const before = observed((chunk) => inside.update(chunk));
-      const after = observed((chunk) => {
-        outside.update(chunk);
-        size += chunk.length;
-      });
-      // `flush`: fsync(2) before the file is closed.
-      const output = createWriteStream(this.#path, { flags: "r+", flush: true, highWaterMark: 1 << 20 });
-      await pipeline(input, before, compressor(compression), after, output, { signal: this.#stop.signal });
-    } catch (error) {
-      throw fileFailure(error, "writing the archive", this.#path);
-    }
-    return {
-      digest: `sha256:${outside.digest("hex")}` as Digest,
-      size,
-      diffId: `sha256:${inside.digest("hex")}` as Digest,
-    };
+/** Writes a tar, compressed, into the file `path`, which must exist and be empty; the file is durable then. */
+export async function writeTarFile(
+  path: string,
+  input: AsyncIterable<Buffer>,
+  compression: TarCompression,
+  signal: AbortSignal,
+): Promise<TarFileResult> {
+  const inside = createHash("sha256");
+  const outside = createHash("sha256");
+  let size = 0;
+  try {
+    const before = observed((chunk) => inside.update(chunk));
+    const after = observed((chunk) => {
+      outside.update(chunk);
+      size += chunk.length;
+    });
+    // `flush`: fsync(2) before the file is closed.
+    const output = createWriteStream(path, { flags: "r+", flush: true, highWaterMark: 1 << 20 });
+    await pipeline(input, before, compressor(compression), after, output, { signal });
+  } catch (error) {
+    throwIfAborted(signal);
+    throw fileFailure(error, "writing the archive", path);
   }
+  return {
+    digest: `sha256:${outside.digest("hex")}` as Digest,
+    size,
+    diffId: `sha256:${inside.digest("hex")}` as Digest,
+  };
 }
 
 const observed = (see: (chunk: Buffer) => void): Transform =>

@@ -2,7 +2,7 @@
 import type { Writable } from "node:stream";
 import { Failure } from "../../base/errors.ts";
 import type { Running } from "../../base/process.ts";
-import { tarFormat } from "../tar-write.ts";
+import { encodeEntry, tarFormat } from "../tar-write.ts";
 import type { ArchiveFormat, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
 
@@ -29,6 +29,12 @@ export class TarStream implements EntrySink {
 
   entry(entry: Entry): void {
     this.#parts.push(this.#format.encode(entry));
+    this.#size = entry.size;
+  }
+
+  /** A record that no tar has, by its typeflag, for a reader of ours. Content follows it as it does an entry. */
+  record(entry: Entry, type: string): void {
+    this.#parts.push(encodeEntry(entry, type));
     this.#size = entry.size;
   }
 

@@ -23,8 +23,8 @@ export interface AuthorizerOptions {
   connections: Connections;
   retries: Retries;
   signal: AbortSignal;
-  /** The repository that is read. */
-  repository: string;
+  /** What is wanted, as the token specification writes it: `repository:NAME:pull`. */
+  scopes: readonly string[];
   /** What was configured for the registry; asked for once it refuses anonymous requests. */
   credentials(): Promise<Credentials | undefined>;
   /** What was configured for a token server by its own name. */
@@ -87,9 +87,9 @@ export class Authorizer {
     if (url === undefined || !secure) throw registryFailure("it names no usable place for tokens", origin);
     url.username = url.password = "";
     const credentials = await this.#credentialsFor(url, origin);
-    const fields = { scope: `repository:${this.#options.repository}:pull`, service: parameters.get("service") };
+    const service = parameters.get("service");
     const asked = Date.now();
-    const { bytes, host } = await this.#ask(url, fields, credentials);
+    const { bytes, host } = await this.#ask(url, service, credentials);
     const json = parseJson(bytes, host);
     const token = json.token || json.access_token;
     // Of a header's characters, so that it cannot become two headers.
@@ -115,11 +115,17 @@ export class Authorizer {
 
   async #ask(
     url: URL,
-    fields: Record<string, string | undefined>,
+    service: string | undefined,
     credentials: Credentials | undefined,
   ): Promise<{ bytes: Buffer; host: string }> {
-    const { connections, retries, signal } = this.#options;
-    const given = new URLSearchParams(Object.entries(fields).flatMap(([k, v]) => (v === undefined ? [] : [[k, v]])));
+    const { connections, retries, signal, scopes } = this.#options;
+    // In a URL each scope is a field of its own; in OAuth's form they are one (RFC 6749, 3.3).
+    const apart = credentials?.kind === "identity" ? [scopes.join(" ")] : scopes;
+    const fields = [
+      ...apart.map((scope) => ["scope", scope]),
+      ...(service === undefined ? [] : [["service", service]]),
+    ];
+    const given = new URLSearchParams(fields);
     return retries.run(async () => {
       const answer = await connections.send(url, { headers: {}, signal, ...tokenRequest(url, given, credentials) });
       if (answer.status !== 200) throw this.#refusal(answer, credentials);
@@ -143,7 +149,8 @@ function tokenRequest(url: URL, fields: URLSearchParams, credentials: Credential
     form.set("refresh_token", credentials.token);
     return { form };
   }
-  for (const [name, value] of fields) url.searchParams.set(name, value);
+  for (const name of fields.keys()) url.searchParams.delete(name);
+  for (const [name, value] of fields) url.searchParams.append(name, value);
   return credentials === undefined ? {} : { authorization: basicHeader(credentials) };
 }
 

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { fromText } from "../../base/bytes.ts";
-import { fileFailure } from "../../base/errors.ts";
+import { Failure, fileFailure } from "../../base/errors.ts";
 import { digestOf } from "../digest.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
 import type { Entry, Platform, SourceImage } from "../types.ts";
@@ -79,6 +79,9 @@ function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
   };
   const link = (path: string, target: string) => add(path, { kind: "symlink", mode: 0o777, target: fromText(target) });
   for (const path of DIRECTORIES) add(path, { kind: "directory", mode: STICKY.has(path) ? 0o1777 : 0o755 });
+  // Of an initial RAM file system the kernel opens this one before anything is mounted.
+  add("dev/console", { kind: "character", mode: 0o600, major: 5, minor: 1 });
+  add("dev/null", { kind: "character", mode: 0o666, major: 1, minor: 3 });
   add("sbin/rootling-guest", { kind: "file" }, content(guest));
   for (const name of TOOLS) link(`sbin/${name}`, "rootling-guest");
   for (const name of TOOLS) link(`bin/p5.lcboot.${name}`, "../sbin/rootling-guest");
@@ -92,10 +95,27 @@ function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
   return Buffer.concat([...parts, END_OF_ARCHIVE]);
 }
 
+/** A program that needs no other file. */
 function content(path: string): Buffer {
+  let bytes: Buffer;
   try {
-    return readFileSync(path);
+    bytes = readFileSync(path);
   } catch (error) {
     throw fileFailure(error, "reading a part of the boot file system", path);
   }
+  if (!hasInterpreter(bytes)) return bytes;
+  throw new Failure("E_PROGRAM", "the program needs libraries, which the boot file system does not have", {
+    where: path,
+    mend: "name a static one (Debian, Ubuntu: apt-get install busybox-static)",
+  });
+}
+
+/** Whether an ELF program names a loader: elf(5), a program header of type PT_INTERP. Ours are of 64 bits. */
+function hasInterpreter(elf: Buffer): boolean {
+  if (elf.length < 64 || elf.readUInt32BE(0) !== 0x7f454c46 || elf[4] !== 2) return false;
+  const at = Number(elf.readBigUInt64LE(32));
+  const size = elf.readUInt16LE(54);
+  return Array.from({ length: elf.readUInt16LE(56) }, (_, i) => at + i * size).some(
+    (offset) => offset + 4 <= elf.length && elf.readUInt32LE(offset) === 3,
+  );
 }

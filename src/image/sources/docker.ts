@@ -1,4 +1,5 @@
 /** Images in registries: manifest and configuration first, layers into the blob cache, several at a time. */
+import type { Context } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { limits } from "../limits.ts";
@@ -10,10 +11,12 @@ import { Connections } from "./http.ts";
 import { assembleImage } from "./image.ts";
 import { manifestFailure } from "./json.ts";
 import { ACCEPTED, type Document, type IndexEntry, resolveManifest } from "./manifest.ts";
+import { checkRegistry } from "./policy-check.ts";
 import { type DockerReference, shortName } from "./reference.ts";
 import { type RegistriesConf, readRegistriesConf } from "./registries-conf.ts";
 import { mayBeElsewhere, Repositories } from "./repositories.ts";
 import { Retries } from "./retry.ts";
+import type { Shared } from "./session.ts";
 import type { OpenContext } from "./source.ts";
 
 /** Opens an image of a registry. An image named by digest whose documents are cached needs no network. */
@@ -37,6 +40,7 @@ async function openCandidate(
   context: OpenContext,
 ): Promise<SourceImage> {
   const name = shortName(reference);
+  const check = checkRegistry(reference, `docker://${name}`, context);
   const connections = new Connections(context.settings, context.registry.env);
   const repositories = openRepositories(reference, conf, connections, context);
   const stop = new AbortController();
@@ -52,7 +56,8 @@ async function openCandidate(
         ? await fetchTagged(repositories, reference.tag ?? "latest", context)
         : await fetchDocument(repositories, { digest: reference.digest }, context);
     const fetch = (entry: IndexEntry) => fetchDocument(repositories, entry, context);
-    const { document, manifest } = await resolveManifest(start, context.platform, fetch, name);
+    const { document, manifest, digests } = await resolveManifest(start, context.platform, fetch, name);
+    await check({ repositories, connections }, digests);
     const config = await fetchConfig(repositories, manifest.config, context);
     const parts = { document, manifest, config, name, close, open: downloads.open };
     const image = assembleImage(parts, context);
@@ -75,17 +80,27 @@ function openRepositories(
   connections: Connections,
   context: OpenContext,
 ): Repositories {
+  const shared = sharedOf(reference, conf, connections, context);
+  return new Repositories(endpointsOf(reference, conf, context.registry), shared, context);
+}
+
+/** What is the same for all that is asked of the places of an image. */
+export function sharedOf(
+  reference: DockerReference,
+  conf: RegistriesConf | undefined,
+  connections: Connections,
+  context: Context & Pick<OpenContext, "registry">,
+): Shared {
   const { signal, registry: options } = context;
   const helpers = conf?.credentialHelpers ?? [];
   const warn = (message: string) => context.warn(message);
-  const shared = {
+  return {
     connections,
     retries: new Retries(context),
     credentials: new CredentialStore({ options, helpers, signal, warn }, reference.user),
     signal,
     shown: `docker://${shortName(reference)}`,
   };
-  return new Repositories(endpointsOf(reference, conf, options), shared, context);
 }
 
 /** What a tag means now. Kept, so that the same image named by its digest needs no network. */

@@ -1,5 +1,11 @@
 /** One HTTP request, with redirects, proxies, time limits and no secret sent to where it does not belong. */
-import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { throwIfAborted } from "../../base/context.ts";
@@ -17,6 +23,16 @@ export interface HttpRequest {
   authorization?: string | undefined;
   /** Makes it a POST, of a form; one is never sent on to where a redirect leads. */
   form?: URLSearchParams;
+  /** GET if not given, or POST of a form. What changes something is never sent on to where a redirect leads. */
+  method?: "HEAD" | "POST" | "PATCH" | "PUT";
+  body?: RequestBody;
+}
+
+/** What is sent, of known size. It may be opened again, where a kept connection turns out to be gone. */
+export interface RequestBody {
+  /** Bytes. */
+  size: number;
+  open(): AsyncIterable<Buffer>;
 }
 
 export interface Answer {
@@ -79,7 +95,8 @@ export class Connections {
       const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
       const insecure = url.protocol === "https:" && next?.protocol !== "https:";
       const possible = next !== undefined && ["http:", "https:"].includes(next.protocol);
-      if (!possible || insecure || request.form !== undefined) {
+      const changes = request.form !== undefined || !(request.method === undefined || request.method === "HEAD");
+      if (!possible || insecure || changes) {
         throw registryFailure("a redirect that cannot be followed", url);
       }
       // node:http would send these as credentials.
@@ -147,7 +164,8 @@ export class Connections {
     }
   }
 
-  #attempt(url: URL, { headers, signal, authorization, form }: HttpRequest, sameOrigin: boolean): Promise<Answer> {
+  #attempt(url: URL, given: HttpRequest, sameOrigin: boolean): Promise<Answer> {
+    const { headers, signal, authorization, form, body: content } = given;
     throwIfAborted(signal);
     const sent: Record<string, string> = { "user-agent": "rootling", "accept-encoding": "identity", ...headers };
     if (authorization !== undefined && sameOrigin) sent.authorization = authorization;
@@ -156,15 +174,20 @@ export class Connections {
       sent["content-type"] = "application/x-www-form-urlencoded";
       sent["content-length"] = String(Buffer.byteLength(body));
     }
+    if (content !== undefined) sent["content-length"] = String(content.size);
     const { CONNECT_TIMEOUT, TRANSFER_TIMEOUT } = this.#settings;
     return new Promise((resolve, reject) => {
       const begin = url.protocol === "https:" ? httpsRequest : httpRequest;
-      const method = body === undefined ? "GET" : "POST";
+      const method = given.method ?? (body === undefined ? "GET" : "POST");
       const request = begin(url, { method, headers: sent, agent: this.#agent(url), signal });
       let timer = setTimeout(() => request.destroy(timeError("ECONNECT_TIME")), CONNECT_TIMEOUT * 1000);
-      const connected = () => {
+      const wait = () => {
         clearTimeout(timer);
         timer = setTimeout(() => request.destroy(timeError("ESTALLED")), stallTime(TRANSFER_TIMEOUT));
+      };
+      const connected = () => {
+        wait();
+        if (content !== undefined) void sendBody(request, content, wait);
       };
       request.on("socket", (socket) => {
         const { connecting, secureConnecting } = socket as TLSSocket & { secureConnecting?: boolean };
@@ -181,7 +204,7 @@ export class Connections {
         const stale = request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
         reject(stale && !signal.aborted ? STALE : networkFailure(error, url, signal));
       });
-      request.end(body);
+      if (content === undefined) request.end(body);
     });
   }
 
@@ -211,6 +234,38 @@ export class Connections {
 
 /** Marks a request that failed because a kept connection was gone. */
 const STALE = Symbol("stale");
+
+/** Sends a body; `sent` is called whenever a piece of it has left. Stops where an answer comes before its end. */
+async function sendBody(request: ClientRequest, body: RequestBody, sent: () => void): Promise<void> {
+  let answered = false;
+  request.once("response", (message) => {
+    answered = true;
+    // Nobody could use this connection again.
+    if (!request.writableEnded) message.once("close", () => request.destroy());
+  });
+  try {
+    for await (const chunk of body.open()) {
+      if (answered || request.destroyed) return;
+      const room = request.write(chunk, () => answered || sent());
+      if (!room) await drained(request);
+    }
+    if (!answered) request.end();
+  } catch (error) {
+    // What was to be sent cannot be read, or is not what was promised.
+    request.destroy(error as Error);
+  }
+}
+
+function drained(request: ClientRequest): Promise<void> {
+  const events = ["drain", "response", "error", "close"] as const;
+  return new Promise((resolve) => {
+    const settle = () => {
+      for (const event of events) request.off(event, settle);
+      resolve();
+    };
+    for (const event of events) request.on(event, settle);
+  });
+}
 
 /** The variables that curl, Go and Node agree on; the spelling in lower case wins, as Node has it. */
 function proxySettings(env: Environment): Record<string, string | undefined> {

@@ -22,19 +22,21 @@ export function assembleImage(parts: ImageParts, context: OpenContext): SourceIm
     ...blob,
     open: (label: string) => parts.open({ ...blob, label }),
   }));
-  return imageOfConfig({ digest: document.digest, config, name, close }, blobs, context);
+  const { digest, bytes } = document;
+  return imageOfConfig({ digest, manifest: bytes, config, name, close }, blobs, context);
 }
 
 /** A layer as an image's manifest names it. */
 interface StoredLayer {
   digest?: Digest;
+  mediaType?: string;
   size: number;
   open(label: string): Promise<AsyncIterable<Buffer>>;
 }
 
 /** An image of a configuration and the layers that it promises the DiffIDs of. Throws like assembleImage. */
 export function imageOfConfig(
-  about: { digest: Digest; config: Buffer; name: string; close(): Promise<void> },
+  about: Pick<SourceImage, "digest" | "manifest" | "name" | "close"> & { config: Buffer },
   stored: readonly StoredLayer[],
   context: OpenContext,
 ): SourceImage {
@@ -42,10 +44,10 @@ export function imageOfConfig(
   if (config.platform !== undefined && !matchesPlatform(config.platform, context.platform)) {
     throw platformFailure(context.platform, [config.platform], about.name);
   }
-  const layers = stored.map(({ digest, size, open }, index): LayerRef => {
+  const layers = stored.map(({ digest, mediaType, size, open }, index): LayerRef => {
     const diffId = parseDigest(config.diffIds[index], about.name);
     const label = `layer ${index + 1} of ${stored.length} (${digestHex(digest ?? diffId).slice(0, 12)})`;
-    return { ...(digest === undefined ? {} : { digest }), diffId, size, label, open: () => open(label) };
+    return { ...(digest && { digest }), ...(mediaType && { mediaType }), diffId, size, label, open: () => open(label) };
   });
   return { ...about, run: config.run, platform: config.platform ?? context.platform, layers };
 }

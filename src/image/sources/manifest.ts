@@ -25,7 +25,7 @@ export interface Document {
 
 export interface Manifest {
   config: BlobInfo;
-  layers: BlobInfo[];
+  layers: (BlobInfo & { mediaType?: string })[];
 }
 
 export interface IndexEntry extends BlobInfo {
@@ -35,17 +35,22 @@ export interface IndexEntry extends BlobInfo {
   refName: string | undefined;
 }
 
-/** Follows indexes from `start` to the manifest for `platform`. `fetch` gets a blob of the same repository. */
+/**
+ * Follows indexes from `start` to the manifest for `platform`. `fetch` gets a blob of the same repository. `digests` are
+ * those of the documents on the way, the manifest's first.
+ */
 export async function resolveManifest(
   start: Document,
   platform: Platform,
   fetch: (entry: IndexEntry) => Promise<Document>,
   where: string,
-): Promise<{ document: Document; manifest: Manifest }> {
+): Promise<{ document: Document; manifest: Manifest; digests: Digest[] }> {
   let document = start;
+  const digests: Digest[] = [];
   for (let depth = 0; depth <= limits.indexDepth; depth++) {
+    digests.unshift(document.digest);
     const parsed = parseDocument(document, where);
-    if (parsed.kind === "manifest") return { document, manifest: parsed.manifest };
+    if (parsed.kind === "manifest") return { document, manifest: parsed.manifest, digests };
     document = await fetch(choosePlatform(parsed.entries, platform, where));
   }
   throw tooLarge(`indexes nested deeper than ${limits.indexDepth}`, where);
@@ -100,10 +105,11 @@ function parseManifest(json: JsonObject, where: string): Manifest {
   if (config.size > limits.configBytes) throw tooLarge(`an image configuration of ${config.size} bytes`, where);
   const layers = json.layers.map((item: unknown) => {
     if (!isObject(item)) throw manifestFailure("a layer that is no object", where);
-    if (typeof item.mediaType === "string" && item.mediaType.endsWith("+encrypted")) {
+    const { mediaType } = item;
+    if (typeof mediaType === "string" && mediaType.endsWith("+encrypted")) {
       throw manifestFailure("an encrypted layer, which is not supported", where);
     }
-    return parseBlob(item, where);
+    return { ...parseBlob(item, where), ...(typeof mediaType === "string" ? { mediaType } : {}) };
   });
   return { config, layers };
 }

@@ -4,6 +4,12 @@ import { Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import { parseDigest } from "../digest.ts";
 import type { Digest, Platform } from "../types.ts";
+import {
+  type DebootstrapReference,
+  parseDebootstrap,
+  parseVirtBuilder,
+  type VirtBuilderReference,
+} from "./built-reference.ts";
 
 /** An image in a registry. */
 export interface DockerReference {
@@ -27,6 +33,8 @@ export interface DaemonReference {
 }
 
 export type SourceReference =
+  | DebootstrapReference
+  | VirtBuilderReference
   | DockerReference
   /** An OCI image layout; without `reference`, its only image. */
   | { kind: "oci"; directory: string; reference: string | undefined }
@@ -39,6 +47,8 @@ export type SourceReference =
   /** A tar of a root file system from standard input. */
   | { kind: "stdin" }
   | { kind: "directory"; directory: string }
+  /** An image whose manifest, configuration and layers the blob cache has, as `commit` makes it. */
+  | { kind: "cached"; digest: Digest }
   /** The root of this machine: boots without an import. */
   | { kind: "host" };
 
@@ -47,13 +57,18 @@ const HUB = new Set(["docker.io", "index.docker.io", DEFAULT_REGISTRY]);
 
 const SOURCES =
   "docker://[REGISTRY/]NAME[:TAG], dockerd://NAME, podman://NAME, oci:DIRECTORY[:REF], oci-archive:FILE[:REF], " +
-  "docker-archive:FILE[:REF], dir:DIRECTORY, " +
+  "docker-archive:FILE[:REF], dir:DIRECTORY, debootstrap:SUITE, virt-builder://TEMPLATE, " +
   "a tar or squashfs FILE such as ./rootfs.tar.gz, - for standard input, or host:";
 
 // distribution-spec and docker's reference grammar.
 const NAME = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?$/;
+
+const CACHED = "cache:";
+
+/** The SOURCE text of an image that the blob cache has. */
+export const cachedSource = (digest: Digest): string => `${CACHED}${digest}`;
 
 /** What a SOURCE text means. Throws E_SOURCE. Whether it exists is not looked at. */
 export function parseSource(text: string): SourceReference {
@@ -62,6 +77,9 @@ export function parseSource(text: string): SourceReference {
   const [, daemon, image = ""] = /^(dockerd|podman):\/\/(.*)$/s.exec(text) ?? [];
   if (daemon === "dockerd" || daemon === "podman") return parseDaemon(text, daemon, image);
   if (text === "-") return { kind: "stdin" };
+  if (text.startsWith(CACHED)) return { kind: "cached", digest: parseDigest(text.slice(CACHED.length), "the source") };
+  const built = /^(debootstrap:(?:\/\/)?|virt-builder:\/\/)(.*)$/s.exec(text);
+  if (built !== null) return parseBuilt(text, built[1] ?? "", built[2] ?? "");
   const [, local, rest = ""] = /^(oci|oci-archive|docker-archive|dir):(.*)$/s.exec(text) ?? [];
   if (local !== undefined) return parseLocal(text, local, rest);
   if (text.startsWith("file://")) return { kind: "file", file: text.slice("file://".length) };
@@ -74,6 +92,11 @@ export function parseSource(text: string): SourceReference {
 
 function sourceFailure(text: string, why: string): Failure {
   return new Failure("E_SOURCE", `${why}: ${escapeText(text.slice(0, 300))}`, { mend: `use ${SOURCES}` });
+}
+
+function parseBuilt(text: string, scheme: string, rest: string): SourceReference {
+  const fail = (why: string) => sourceFailure(text, why);
+  return scheme.startsWith("debootstrap") ? parseDebootstrap(rest, fail) : parseVirtBuilder(rest, fail);
 }
 
 function parseDocker(text: string): DockerReference {
@@ -170,7 +193,7 @@ export function shortName(reference: DockerReference): string {
 export function pinnedSource(text: string, digest: Digest, cwd: string): string {
   const reference = parseSource(text);
   if (reference.kind === "docker") return `docker://${reference.registry}/${reference.name}@${digest}`;
-  if (reference.kind === "dockerd" || reference.kind === "podman") return text;
+  if (["dockerd", "podman", "cached", "debootstrap", "virt-builder"].includes(reference.kind)) return text;
   const [, scheme = "", path = ""] = /^(file:\/\/|[a-z][a-z-]*:)?(.*)$/s.exec(text) ?? [];
   return path === "" || path === "-" ? text : `${scheme}${resolve(cwd, path)}`;
 }

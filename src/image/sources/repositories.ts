@@ -2,7 +2,8 @@
 import { type Context, throwIfAborted } from "../../base/context.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Endpoint } from "./endpoints.ts";
-import { Repository, type Shared } from "./registry.ts";
+import { Repository } from "./registry.ts";
+import type { Shared } from "./session.ts";
 
 /** What another place may do better. What was interrupted, forbidden or too large is so everywhere. */
 const ELSEWHERE = new Set(["E_NOT_FOUND", "E_DENIED", "E_NETWORK", "E_REGISTRY", "E_CERTIFICATE", "E_DIGEST"]);
@@ -18,6 +19,21 @@ export class Repositories {
   constructor(endpoints: readonly Endpoint[], shared: Shared, context: Context) {
     this.#list = endpoints.map((endpoint) => new Repository(endpoint, shared));
     this.#context = context;
+  }
+
+  /** What only some may have, such as a signature: undefined where none has it. Nobody is left out for that. */
+  async find<T>(question: (repository: Repository) => Promise<T>): Promise<T | undefined> {
+    for (const [index, repository] of this.#list.entries()) {
+      if (index < this.#from) continue;
+      try {
+        return await question(repository);
+      } catch (error) {
+        throwIfAborted(this.#context.signal);
+        const missing = error instanceof Failure && error.code === "E_NOT_FOUND";
+        if (!missing && (index === this.#list.length - 1 || !mayBeElsewhere(error))) throw error;
+      }
+    }
+    return undefined;
   }
 
   /** Asks one after the other until one has it. The failure is that of the last: the registry itself. */

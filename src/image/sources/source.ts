@@ -1,17 +1,22 @@
 /** The front of all sources: from a SOURCE text to an image. */
 import type { Context } from "../../base/context.ts";
+import { escapeText } from "../../base/text.ts";
 import type { BlobCache, Platform, SourceImage } from "../types.ts";
 import { openOciArchive } from "./archive.ts";
+import { openCached } from "./cached.ts";
 import { openDaemon } from "./daemon.ts";
+import { openDebootstrap } from "./debootstrap.ts";
 import { openDirectory, openHost } from "./directory.ts";
 import { openDocker } from "./docker.ts";
 import { openDockerArchive } from "./docker-archive.ts";
 import type { RegistryOptions } from "./environment.ts";
 import { isSquashfs } from "./files.ts";
 import { openLayout } from "./layout.ts";
+import { checkLocal } from "./policy-check.ts";
 import { hostPlatform, parseSource } from "./reference.ts";
 import { openSquashfs } from "./squashfs.ts";
 import { openStandardInput, openTarball } from "./tarball.ts";
+import { openVirtBuilder } from "./virt-builder.ts";
 
 export interface SourceOptions {
   /** The platform to choose; by default this machine's. */
@@ -42,6 +47,7 @@ export async function openSource(text: string, options: SourceOptions, context: 
   const reference = parseSource(text);
   const { platform = hostPlatform(), cache, registry, once = false, output } = options;
   const open: OpenContext = { ...context, platform, cache, registry, once, output };
+  if (reference.kind !== "docker") checkLocal(reference, escapeText(text), open);
   switch (reference.kind) {
     case "docker":
       return openDocker(reference, open);
@@ -62,6 +68,12 @@ export async function openSource(text: string, options: SourceOptions, context: 
       return openStandardInput(open);
     case "directory":
       return openDirectory(reference.directory, open);
+    case "cached":
+      return openCached(reference.digest, open);
+    case "debootstrap":
+      return openDebootstrap(reference, open);
+    case "virt-builder":
+      return openVirtBuilder(reference, open);
     case "host":
       return openHost(open);
   }

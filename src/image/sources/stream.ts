@@ -104,15 +104,38 @@ const cannotRepeat = (where: string): Failure =>
     mend: "save it to a file first, and name that",
   });
 
+/** Enough for what comes before the root's entry: a global PAX header, its own, and the few names of /dev. */
+export const START_BYTES = 64 << 10;
+
 /**
- * The root's entry, if it is the first in an archive that begins with `start`: so it is in what `tar -c .` makes. A
- * sink that needs it first would otherwise have to start anew.
+ * The image of a stream that is there once. What it begins with is read now: whoever makes it has begun, and a sink
+ * that needs the root's entry first has it.
  */
-export async function firstEntryIfRoot(start: Buffer, where: string): Promise<Entry | undefined> {
-  let first: Entry | undefined;
+export async function openOnce(
+  stream: Pick<Stream, "name" | "label" | "about" | "close">,
+  chunks: AsyncIterable<Buffer>,
+  context: OpenContext,
+): Promise<SourceImage> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const start: Buffer = first.done ? Buffer.alloc(0) : first.value;
+  const root = await rootAtStart(start.subarray(0, START_BYTES), stream.label);
+  const open = async function* () {
+    if (start.length > 0) yield start;
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
+  };
+  return openStream({ ...stream, ...(root === undefined ? {} : { root }), open, again: "never" }, context);
+}
+
+/**
+ * The root's entry, if it is among the first in an archive that begins with `start`: so it is in what `tar -c .` makes.
+ * A sink that needs it first would otherwise have to start anew.
+ */
+export async function rootAtStart(start: Buffer, where: string): Promise<Entry | undefined> {
+  let root: Entry | undefined;
   const handler = {
     entry: (entry: Entry) => {
-      first ??= entry;
+      if (root === undefined && entry.kind === "directory" && isRoot(entry, where)) root = entry;
       return false;
     },
     data: () => {},
@@ -121,17 +144,20 @@ export async function firstEntryIfRoot(start: Buffer, where: string): Promise<En
   const reader = new TarReader(where, handler);
   try {
     for await (const chunk of decompress(only(start), where)) {
-      reader.write(chunk.subarray(0, 8192));
+      reader.write(chunk.subarray(0, START_BYTES));
       break;
     }
   } catch {
     // The archive is cut here, or damaged: whoever reads it as a whole will say so.
   }
-  if (first?.kind !== "directory") return undefined;
+  return root;
+}
+
+function isRoot(entry: Entry, where: string): boolean {
   try {
-    return cleanPath(first.path, where) === "" ? first : undefined;
+    return cleanPath(entry.path, where) === "";
   } catch {
-    return undefined;
+    return false;
   }
 }
 

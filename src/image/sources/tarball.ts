@@ -5,10 +5,7 @@ import { interruption } from "../../base/context.ts";
 import type { SourceImage } from "../types.ts";
 import { openRegular, readChunks, readStart } from "./files.ts";
 import type { OpenContext } from "./source.ts";
-import { firstEntryIfRoot, openStream } from "./stream.ts";
-
-/** Enough for what comes before the first entry: a global PAX header, and its own. */
-const START_BYTES = 64 << 10;
+import { openOnce, openStream, rootAtStart, START_BYTES } from "./stream.ts";
 
 const ENDINGS = /(\.tar)?\.(tar|tgz|gz|tbz2?|bz2|txz|xz|tzst|zst|zstd)$/;
 
@@ -16,7 +13,7 @@ const ENDINGS = /(\.tar)?\.(tar|tgz|gz|tbz2?|bz2|txz|xz|tzst|zst|zstd)$/;
 export async function openTarball(file: string, context: OpenContext, label = basename(file)): Promise<SourceImage> {
   const { handle, size } = await openRegular(file);
   await handle.close();
-  const root = await firstEntryIfRoot(await readStart(file, START_BYTES), label);
+  const root = await rootAtStart(await readStart(file, START_BYTES), label);
   return openStream(
     {
       name: label.replace(ENDINGS, ""),
@@ -40,25 +37,9 @@ export async function openStandardInput(context: OpenContext): Promise<SourceIma
   // Whoever writes into the pipe may be silent for long.
   const interrupt = () => void input.destroy(interruption(context.signal));
   context.signal.addEventListener("abort", interrupt, { once: true });
-  const iterator = input[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-  const first = await iterator.next();
-  const start: Buffer = first.done ? Buffer.alloc(0) : first.value;
-  const root = await firstEntryIfRoot(start.subarray(0, START_BYTES), STANDARD_INPUT);
-  return openStream(
-    {
-      name: "stdin",
-      label: STANDARD_INPUT,
-      ...(root === undefined ? {} : { root }),
-      open: async function* () {
-        if (start.length > 0) yield start;
-        for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
-      },
-      again: "never",
-      close: async () => {
-        context.signal.removeEventListener("abort", interrupt);
-        input.destroy();
-      },
-    },
-    context,
-  );
+  const close = async () => {
+    context.signal.removeEventListener("abort", interrupt);
+    input.destroy();
+  };
+  return openOnce({ name: "stdin", label: STANDARD_INPUT, close }, input, context);
 }

@@ -188,6 +188,17 @@ const verbs = {
     about: "a disk file that is mounted already; unmounted at the end",
   },
   "service-report": { side: "outside", fields: ["file"], about: "open the file that says what became of services" },
+  hide: {
+    side: "inside",
+    fields: ["layer", "lower", "path", "mark", "word"],
+    about: "have a layer hide a path of the one below, or lock its passwords",
+  },
+  prepare: {
+    side: "inside",
+    fields: ["program", "argument"],
+    repeats: "any",
+    about: "run a program of the container that gets something ready, if it is there",
+  },
   "host-command": {
     side: "inside",
     fields: ["output", "directory", "command", "variable"],

@@ -36,6 +36,8 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
 -t- openssl          openssl          hashes passwords; certificates of a registry with TLS
+-t- gnupg            gpg              signs images
+-t- gpgv             gpgv             verifies such signatures
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
 --b libguestfs-tools guestfish        peer: disks; its appliance needs a kernel in /boot, linux-image-amd64 say
 -tb qemu-utils       qemu-img         checks them as well

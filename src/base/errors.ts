@@ -58,6 +58,7 @@ export const failureCodes = {
   E_LIMIT: "an image is larger or deeper than the limits allow",
   E_SHADOW: "root's password cannot be set in this image",
   E_CDI: "a spec of the Container Device Interface cannot be understood",
+  E_SUBHOST: "the configuration of a subhost has a mistake",
   E_INIT: "init.yml cannot be understood",
   E_HOOK: "a hook or a configuration script failed",
   E_SPACE: "a file system is full",

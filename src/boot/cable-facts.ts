@@ -22,7 +22,8 @@ const read = (path: string): string => {
 };
 
 /** /proc/net is that of our network namespace; /sys/class/net is that of whoever mounted it. */
-const interfaces = (): string[] => [...read("/proc/net/dev").matchAll(/^\s*([^\s:]+):/gm)].map(([, name = ""]) => name);
+export const interfaces = (): string[] =>
+  [...read("/proc/net/dev").matchAll(/^\s*([^\s:]+):/gm)].map(([, name = ""]) => name);
 
 const program = (name: "ifup" | "ifdown" | "nft"): Pick<CableFacts, typeof name> => {
   const path = findProgram(name);

@@ -368,6 +368,23 @@ const hook = ({ verb, fields, call, errno, detail }: StepFailure): Words => ({
   mend: "see what it said above; a hook that is not executable is left out",
 });
 
+const hidden = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_OVERLAY",
+  what: `${escapeText(fields[2] ?? "")} cannot be hidden: ${reason(errno, call)}`,
+  mend:
+    getSystemErrorName(-errno) === "ELOOP" ? "it leads over a symlink: name where that leads" : "leave it out of HIDE",
+});
+
+/** A command line of a subhost's configuration. */
+const hostCommand = ({ fields, call, errno, detail }: StepFailure): Words => ({
+  code: "E_HOOK",
+  what:
+    call === "command"
+      ? `${escapeText(fields[2] ?? "")} ended with ${escapeText(detail)}`
+      : `${escapeText(fields[2] ?? "")} cannot be run: ${reason(errno, call)}`,
+  mend: "see what it said above; nothing was started",
+});
+
 const rootFile = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_IO",
   what: `${escapeText(fields[0] ?? "")} of the root cannot be read: ${reason(errno, call)}`,
@@ -428,6 +445,8 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "hook-mounts": line,
   hook,
   "runtime-hook": hook,
+  "host-command": hostCommand,
+  hide: hidden,
   "hook-rc": hook,
   "rc-local": (failure) => rootFile({ ...failure, fields: ["/etc/rc.local"] }),
   "variables-file": rootFile,

@@ -45,6 +45,10 @@ export interface Places {
   readonly mark?: string;
   /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
   readonly socket?: string;
+  /** Where pid 1 of a subhost says what became of its services. */
+  readonly services?: string;
+  /** Disk files that were mounted for this start, each with its mark. */
+  readonly diskFiles?: readonly { readonly mark: string; readonly mount: string; readonly file: string }[];
   /** Of a detached start. */
   readonly life?: { readonly log: string; readonly olderLog: string; readonly exit: string };
 }

@@ -17,6 +17,7 @@ import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 import { lowerStartup } from "./lower-startup.ts";
+import { lowerDiskFiles, lowerPostmount, lowerPremount, lowerReport } from "./lower-subhost.ts";
 import { lowerNetwork, networkOf, networkRemarks } from "./network.ts";
 import { lowerSettings } from "./process-settings.ts";
 
@@ -55,7 +56,9 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
     ...(intent.temporary ? [op("temporary", intent.temporary.origin, intent.temporary.value)] : []),
+    ...lowerDiskFiles(facts.places),
     ...monitorOps(intent, facts.places),
+    ...lowerReport(intent, facts.places),
     ...settings.first,
     ...root.undo,
     ...limits.make,
@@ -68,6 +71,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...cabling.ops,
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
+    ...lowerPremount(intent),
     ...root.ops,
     ...lowerSystem(intent, facts, lent),
     ...lowerStartup(intent, facts, lent),
@@ -76,6 +80,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...lowerRuntimeHooks(intent, facts, lent),
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
+    ...lowerPostmount(intent),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
     ...last,

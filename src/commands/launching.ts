@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { makePrivateDirectory } from "../base/files.ts";
 import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
+import type { Settings } from "../base/settings.ts";
 import { storePath } from "../base/settings-places.ts";
 import { markOfOwner } from "../base/survivors.ts";
 import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
@@ -12,6 +13,7 @@ import type { Places } from "../boot/facts.ts";
 import type { Intent } from "../boot/intent.ts";
 import { isDetached } from "../boot/lower-life.ts";
 import type { Plan } from "../plan/plan.ts";
+import { type DiskFile, handOver, ownedBy } from "../store/disk-files.ts";
 import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
@@ -34,6 +36,12 @@ export interface Launch {
   readonly before?: (owner: Owner) => void;
   /** Where a detached start leaves its log and the record of its end. */
   readonly life?: NonNullable<Places["life"]>;
+  /** Where pid 1 of a subhost says what became of its services. */
+  readonly services?: string;
+  /** Disk files that were mounted for this start, which its owner takes over. */
+  readonly diskFiles?: readonly DiskFile[];
+  /** Awaited once the payload of a detached start runs. */
+  readonly begun?: (owner: Owner) => Promise<void>;
 }
 
 /** Makes the plan, prints it or becomes it. */
@@ -55,6 +63,7 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
   if (monitor === undefined) return carryOut(context, plan, wire);
   const failed = await carryOutBeside(context, plan, wire, monitor);
   if (failed !== undefined) return cli.setStatus(failed);
+  await how.begun?.(owner);
   if (intent.detached) return cli.print(how.container ?? String(owner.pid));
   return showTerminal(context, places.socket, keys, "starter");
 }
@@ -84,10 +93,12 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
     network: join(runtime.networks, name),
     ...(intent.cables === undefined ? {} : { cables: cablePlace(join(runtime.cables, name), owner, how) }),
     containers: containersToJoin(layout, intent),
-    hidden: outermost([storePath(settings), settings.RUNTIME_PATH].map(realPathOrSame)),
+    hidden: hiddenPaths(settings),
     mark: markOfOwner(owner),
     socket: join(runtime.terminals, name),
     ...(how.life === undefined ? {} : { life: how.life }),
+    ...(how.diskFiles?.length ? { diskFiles: ownedBy(layout, owner, how.diskFiles) } : {}),
+    ...(how.services === undefined ? {} : { services: how.services }),
   };
 }
 
@@ -108,8 +119,13 @@ async function record(cli: Cli, intent: Intent, plan: Plan, owner: Owner, how: L
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
   if (hex !== undefined) markUse(layout, hex, owner);
   how.before?.(owner);
+  if (how.diskFiles !== undefined) handOver(layout, owner, how.diskFiles);
   writeRun(placeOfRun(how.runs, owner), recordOf(intent, plan, how));
 }
+
+/** What no mount may show inside. */
+export const hiddenPaths = (settings: Settings): string[] =>
+  outermost([storePath(settings), settings.RUNTIME_PATH].map(realPathOrSame));
 
 /** Without those that lie in another of them. */
 const outermost = (paths: readonly string[]): string[] =>
@@ -141,5 +157,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
   ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
   ...(intent.detached ? { detached: true } : {}),
+  ...(intent.subhost ? { subhost: true } : {}),
   ...(intent.terminal ? { terminal: true } : {}),
 });

@@ -72,6 +72,7 @@ export async function startContainer(
   options: BootOptions,
 ): Promise<void> {
   const { name } = container;
+  if (container.subhost !== undefined) throw bootsItself(name, container.subhost.conf);
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
   const parts = imageParts(image.run, command, options);
@@ -103,6 +104,12 @@ export async function startContainer(
     },
   });
 }
+
+const bootsItself = (name: string, conf: string): Failure =>
+  new Failure("E_CONFLICT", `${name} is a subhost: its configuration says how it is started`, {
+    where: conf,
+    mend: `use \`rootling boot ${conf}\``,
+  });
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */
 export async function startDirect(

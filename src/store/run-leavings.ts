@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { startTime, stateOfName } from "../base/owner.ts";
 import { run } from "../base/process.ts";
 import { findExecutor } from "../plan/launch.ts";
+import { clearDiskFiles } from "./disk-files.ts";
 import type { Layout } from "./layout.ts";
 import { runtimePaths } from "./layout.ts";
 
@@ -77,5 +78,6 @@ export async function clearRunLeavings(layout: Layout, dead: Dead): Promise<void
   const { networks, cgroups, cables } = runtimePaths(layout);
   await clearCables(layout, cables, dead);
   clearNetworks(networks, dead);
+  await clearDiskFiles(layout, dead);
   await clearCgroups(cgroups, dead);
 }

@@ -28,6 +28,8 @@ const HOST = `
 export interface CabledHost {
   /** Runs `rootling WORDS` there, as root. */
   rootling(...words: string[]): Promise<Outcome>;
+  /** Runs another program there, in the same way. */
+  command(words: readonly string[]): Promise<Outcome>;
   /** The words that run others there. */
   there(words: readonly string[]): string[];
   /** Runs a shell's script there; its standard output, trimmed. */
@@ -38,6 +40,8 @@ export interface CabledHost {
   isClean(): Promise<boolean>;
   /** How ifup and ifdown were called. */
   calls(): string[];
+  /** Waits until a container has ended; its status. */
+  ended(name: string): Promise<number>;
   end(): Promise<void>;
 }
 
@@ -70,8 +74,20 @@ export async function cabledHost(box: Box): Promise<CabledHost> {
   const left =
     "ip -o link | grep -Ev ': (lo|near)[@:]'; ls -A /run/netns; nft list tables; ls -A \"$1/cables\" 2>/dev/null; true";
   const runtime = box.user.env.ROOTLING_RUNTIME_PATH ?? "";
+  const list = async () => {
+    const { stdout } = await command(there(rootlingWords("list", "--json")), { env, cwd: box.user.home });
+    return JSON.parse(stdout) as { name: string; state: string; status: number }[];
+  };
   return {
+    ended: async (name) => {
+      for (let tries = 0; tries < 200; tries++, await sleep(50)) {
+        const row = (await list()).find((one) => one.name === name);
+        if (row?.state === "exited") return row.status;
+      }
+      throw new Error(`${name} does not end`);
+    },
     rootling: (...words) => command(there(rootlingWords(...words)), { env, cwd: box.user.home }),
+    command: (words) => command(there(words), { env, cwd: box.user.home }),
     there,
     sh,
     world: async (script) => (await must(["nsenter", `--net=/proc/${world}/ns/net`, "sh", "-c", script])).trim(),

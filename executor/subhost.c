@@ -61,6 +61,28 @@ int op_host_command(struct state *state, struct op *op) {
   return 0;
 }
 
+/* prepare PROGRAM ARGUMENT…: a program of the container's own, by path, that gets something ready for its services; its
+   status is its own business. Nothing happens where it is missing. */
+int op_prepare(struct state *state, struct op *op) {
+  static char *nothing[] = {NULL};
+  int status;
+  if (access(op->field[0], X_OK) != 0) return 0;
+  pid_t child = fork();
+  if (child < 0) return failed("fork");
+  if (child == 0) {
+    if (state->log >= 0 && (dup2(state->log, 1) < 0 || dup2(state->log, 2) < 0)) _exit(126);
+    syscall(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    umask(022);
+    default_signals();
+    execve(op->field[0], op->field, state->environment ? state->environment : nothing);
+    _exit(126);
+  }
+  while (waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) return failed("waitpid");
+  return 0;
+}
+
 /* end: what was to be done is done, and nothing is started. */
 int op_end(struct state *state, struct op *op) {
   (void)state, (void)op;

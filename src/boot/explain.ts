@@ -233,9 +233,9 @@ const cable = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   };
 };
 
-const nft = ({ fields, errno, call, detail }: StepFailure): Words => ({
+const nft = ({ errno, call, detail }: StepFailure): Words => ({
   code: "E_CABLE",
-  what: `nft refuses the table ${fields[1]} ${escapeText(fields[2] ?? "")}: ${escapeText(detail.trim()) || reason(errno, call)}`,
+  what: `nft refuses the rules: ${escapeText(detail.trim()) || reason(errno, call)}`,
   mend: "the kernel may lack parts of nftables: leave out nat, antispoof, bandwidth and --publish, or use another kernel",
 });
 
@@ -368,6 +368,13 @@ const hook = ({ verb, fields, call, errno, detail }: StepFailure): Words => ({
   mend: "see what it said above; a hook that is not executable is left out",
 });
 
+const hidden = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_OVERLAY",
+  what: `${escapeText(fields[2] ?? "")} cannot be hidden: ${reason(errno, call)}`,
+  mend:
+    getSystemErrorName(-errno) === "ELOOP" ? "it leads over a symlink: name where that leads" : "leave it out of HIDE",
+});
+
 /** A command line of a subhost's configuration. */
 const hostCommand = ({ fields, call, errno, detail }: StepFailure): Words => ({
   code: "E_HOOK",
@@ -439,6 +446,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   hook,
   "runtime-hook": hook,
   "host-command": hostCommand,
+  hide: hidden,
   "hook-rc": hook,
   "rc-local": (failure) => rootFile({ ...failure, fields: ["/etc/rc.local"] }),
   "variables-file": rootFile,

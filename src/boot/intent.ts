@@ -182,8 +182,18 @@ export interface Subhost {
   /** NAME=value for them. */
   readonly variables: readonly string[];
   readonly init: Value<SubhostInit>;
+  /** What is not seen of the directory below an overlay; what the subhost has of its own there is. */
+  readonly hide: readonly Hidden[];
   /** How many seconds a service has to start, and each step of the way down. */
   readonly patience: { readonly start: number; readonly stop: number };
+}
+
+export interface Hidden {
+  /** An absolute path of the directory below. */
+  readonly path: string;
+  /** The file is seen, with every password locked. */
+  readonly lock?: true;
+  readonly origin: string;
 }
 
 export type SubhostInit =

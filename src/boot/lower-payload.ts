@@ -5,7 +5,7 @@ import { type IdMap, mapHolds } from "./id-map.ts";
 import type { Intent, Value } from "./intent.ts";
 import type { Privileges } from "./lower-confine.ts";
 import { lowerLogin } from "./lower-startup.ts";
-import { lowerInit } from "./lower-subhost.ts";
+import { lowerInit, lowerPrepare } from "./lower-subhost.ts";
 
 /** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
 export function refuseUser({ user }: Pick<Intent, "user">, { kind }: IdMap): void {
@@ -87,7 +87,7 @@ export function payload(
     op("workdir", intent.workdir.origin, intent.workdir.value),
     ...confined,
     ...(intent.subhost !== undefined && "init" in intent.subhost
-      ? [lowerInit(intent.subhost)]
+      ? [...lowerPrepare(intent.subhost), lowerInit(intent.subhost)]
       : [
           ...(reaper ? [op("reaper", OURSELVES)] : []),
           intent.startup

@@ -37,6 +37,15 @@ export function lowerPostmount({ subhost }: Intent): Op[] {
   ];
 }
 
+/** Where the host's secrets are hidden, its keys are, and an sshd without any does not start. */
+const SSH_KEYS = ["/usr/bin/ssh-keygen", "-A"];
+
+/** What the subhost needs of its own before its services are started. */
+export function lowerPrepare({ init: { value: init, origin }, hide }: Subhost): Op[] {
+  const starts = init.kind === "services" && init.names.some((name) => name === "ssh" || name === "sshd");
+  return starts && hide.some(({ lock }) => lock) ? [op("prepare", origin, ...SSH_KEYS)] : [];
+}
+
 /** What pid 1 is. */
 export function lowerInit({ init: { value: init, origin }, patience }: Subhost): Op {
   if (init.kind === "system") return op("exec", origin, init.path);

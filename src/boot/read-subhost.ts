@@ -3,9 +3,8 @@
  * is asked of `HostLook`. Defaults and meanings are those of overlay-boot(8).
  */
 import { basename, dirname, resolve } from "node:path";
-import { OURSELVES } from "../plan/plan.ts";
 import { type CableWords, readCables } from "./cables.ts";
-import { from, type Intent, type Mount, type Root, type Subhost, type SubhostInit, type Value } from "./intent.ts";
+import { from, type Hidden, type Intent, type Subhost, type SubhostInit, type Value } from "./intent.ts";
 import type { Assignment, Conf, Mistake, Variable } from "./subhost-conf.ts";
 
 /** What of the host decides whether a configuration can be booted. Paths are followed through symlinks. */
@@ -16,6 +15,8 @@ export interface HostLook {
   /** Names the mount that a path lies on. */
   mountOf(path: string): string;
   hasInterface(name: string): boolean;
+  /** Names in a directory. */
+  names(path: string): readonly string[];
 }
 
 /** Which of the three ways gives the root. */
@@ -39,6 +40,7 @@ export interface SubhostConf {
   readonly postmount?: Value<string>;
   readonly init: Value<SubhostInit>;
   readonly patience: Subhost["patience"];
+  readonly hide: readonly Hidden[];
   readonly network: Pick<Intent, "cables" | "publish">;
 }
 
@@ -149,12 +151,13 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
       start: reader.seconds("START_TIMEOUT", START_PATIENCE),
       stop: reader.seconds("STOP_TIMEOUT", STOP_PATIENCE),
     },
+    hide: readHide(reader, directories),
     network: readNetwork(reader, name),
   };
   return { subhost, mistakes: [...conf.mistakes, ...reader.mistakes] };
 }
 
-const optional = <K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } =>
+export const optional = <K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } =>
   (value === undefined ? {} : { [key]: value }) as { readonly [P in K]?: T };
 
 function readName(reader: Reader, path: string): Value<string> {
@@ -252,7 +255,8 @@ function readShare(reader: Reader, share: Assignment, lower: Directories["lower"
   return from(path, share.origin);
 }
 
-const sourceOf = (lower: string, path: string): string => (lower === "/" ? path : `${lower}${path}`);
+/** A path of the host for one below LOWER. */
+export const sourceOf = (lower: string, path: string): string => (lower === "/" ? path : `${lower}${path}`);
 
 function readRamSize(reader: Reader): Pick<SubhostConf, "ramSize"> {
   const size = reader.text("RAM_SIZE") ?? from("50M", byDefault("RAM_SIZE"));
@@ -284,6 +288,33 @@ function readInit(reader: Reader): Value<SubhostInit> {
   return from({ kind: "services", names }, start.origin);
 }
 
+/** Secrets of the host that no other system on it needs. */
+const SECRETS = ["/root", "/etc/ssl/private", "/etc/krb5.keytab", "/etc/shadow-", "/etc/gshadow-", "/var/backups"];
+const PASSWORDS = ["/etc/shadow", "/etc/gshadow"];
+
+/** Below LOWER=/ the host's secrets are hidden, unless HIDE is none; further paths are hidden anyhow. */
+function readHide(reader: Reader, { variant, lower }: Directories): Hidden[] {
+  const asked = reader.text("HIDE");
+  const words = asked === undefined || !reader.isKnown("HIDE") ? [] : asked.value.split(/\s+/);
+  const origin = asked?.origin ?? byDefault("HIDE");
+  if (asked?.value === "none") return [];
+  if (variant !== "overlay") {
+    if (asked !== undefined)
+      reader.wrong("HIDE needs an overlay", origin, "leave it out: this root has nothing of another one below it");
+    return [];
+  }
+  const odd = words.find((word) => !/^(\/[^/]+)+$/.test(word) || /\/\.{1,2}(\/|$)/.test(word));
+  if (odd !== undefined)
+    reader.wrong(`HIDE cannot be ${odd}`, origin, "write absolute paths without .., with blanks between, or none");
+  const host = lower.value.kind === "path" && reader.host.real(lower.value.name) === "/";
+  const keys = reader.host.names("/etc/ssh").filter((name) => name.startsWith("ssh_host_"));
+  return [
+    ...(host ? PASSWORDS.map((path) => ({ path, lock: true as const, origin })) : []),
+    ...(host ? [...SECRETS, ...keys.map((name) => `/etc/ssh/${name}`)].map((path) => ({ path, origin })) : []),
+    ...words.filter((word) => word !== odd && !(host && SECRETS.includes(word))).map((path) => ({ path, origin })),
+  ];
+}
+
 const NETWORK = {
   ...{ cables: "CABLES", address: "ADDRESS", gateway: "GATEWAY", hostAddress: "HOST_ADDRESS", mtu: "MTU" },
   ...{ bandwidth: "BANDWIDTH", nat: "NAT", antispoof: "ANTISPOOF", resolver: "RESOLVER", publish: "PUBLISH" },
@@ -305,63 +336,4 @@ function readNetwork(reader: Reader, name: Value<string>): SubhostConf["network"
         `make it (ip link add ${bridge} type bridge), or have it made with HOST_ADDRESS=10.9.0.1/24`,
       );
   return { cables: { ...cables, name }, ...(publish.length > 0 ? { publish } : {}) };
-}
-
-/** The root; `tree`: where LOWER is an image, its directory. */
-function rootOf(subhost: SubhostConf, tree: string | undefined): Root {
-  const { variant, live, upper, work, lower } = subhost;
-  if (variant === "overlay")
-    return {
-      kind: "layers",
-      lowers: [tree ?? lower.value.name],
-      kept: { upper: upper.value, work: work.value },
-      live: live.value,
-      marks: "trusted",
-    };
-  return { kind: "directory", path: upper.value, live: live.value };
-}
-
-const mount = (type: string, source: string, target: string, origin: string, more: Partial<Mount> = {}): Mount => ({
-  ...{ type, source, target, set: [], clear: [], recursive: false, nofail: false, create: "dir", data: [], origin },
-  ...more,
-});
-
-/** The intent of a boot. `variables`: of its hooks, NAME=value. `tree`: the directory of an image that is LOWER. */
-export function subhostIntent(subhost: SubhostConf, variables: readonly string[], tree?: string): Intent {
-  const { name, base, lower, ramSize, shares, init, premount, postmount, patience } = subhost;
-  const own = from("private" as const, "boot");
-  const run =
-    ramSize &&
-    mount("tmpfs", "tmpfs", "/run", ramSize.origin, {
-      set: ["nosuid", "nodev"],
-      data: [`size=${ramSize.value}`, "mode=755"],
-    });
-  const services = init.value.kind === "services" ? init.value.names : [];
-  return {
-    root: from(rootOf(subhost, tree), lower.origin),
-    writes: from("kept", subhost.upper.origin),
-    idMap: from("caller", OURSELVES),
-    namespaces: { pid: own, ipc: own, uts: own, net: own },
-    hostname: name,
-    devices: from("fresh", "boot"),
-    mounts: [
-      ...(run ? [run] : []),
-      ...shares.map(({ value, origin }) =>
-        mount("bind", sourceOf(lower.value.name, value), value, origin, { recursive: true, create: "auto" }),
-      ),
-    ],
-    environment: init.value.kind === "system" ? [{ name: "container", value: "rootling", origin: init.origin }] : [],
-    command: from(init.value.kind === "system" ? [init.value.path] : ["init", ...services], init.origin),
-    workdir: from("/", OURSELVES),
-    detached: from(true, "boot"),
-    ...subhost.network,
-    subhost: {
-      ...optional("premount", premount),
-      ...optional("postmount", postmount),
-      base,
-      variables,
-      init,
-      patience,
-    },
-  };
 }

@@ -11,6 +11,7 @@ import { interfaces } from "../boot/cable-facts.ts";
 import type { HostLook } from "../boot/read-subhost.ts";
 import { type Assignment, type Conf, parseConf } from "../boot/subhost-conf.ts";
 import { OWNER_VARIABLE } from "../store/disk-files.ts";
+import { namesIn } from "../store/leavings.ts";
 
 /** Far more than any configuration; what is larger is another file. */
 const CONF_MAX = 1 << 20;
@@ -109,6 +110,7 @@ export function hostLook(): HostLook {
       return status === undefined ? undefined : status.isDirectory() ? "directory" : "file";
     },
     real,
+    names: namesIn,
     hasInterface: (name) => interfaces().includes(name),
     mountOf: (path) => {
       mounts ??= mountPoints();

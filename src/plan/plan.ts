@@ -87,8 +87,8 @@ const verbs = {
   "host-sysctl": { side: "outside", fields: ["path", "value"], about: "set a sysctl of the host's network" },
   nft: {
     side: "outside",
-    fields: ["program", "family", "table", "text"],
-    about: "load a table of nftables; removed at the end",
+    fields: ["program", "removal", "text"],
+    about: "load tables of nftables; removed at the end",
   },
   file: { side: "inside", fields: ["path", "mode", "text"], about: "write a file of the stage" },
   loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },
@@ -188,6 +188,17 @@ const verbs = {
     about: "a disk file that is mounted already; unmounted at the end",
   },
   "service-report": { side: "outside", fields: ["file"], about: "open the file that says what became of services" },
+  hide: {
+    side: "inside",
+    fields: ["layer", "lower", "path", "mark", "word"],
+    about: "have a layer hide a path of the one below, or lock its passwords",
+  },
+  prepare: {
+    side: "inside",
+    fields: ["program", "argument"],
+    repeats: "any",
+    about: "run a program of the container that gets something ready, if it is there",
+  },
   "host-command": {
     side: "inside",
     fields: ["output", "directory", "command", "variable"],

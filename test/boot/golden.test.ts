@@ -9,8 +9,9 @@ import { test } from "node:test";
 import type { Facts } from "../../src/boot/facts.ts";
 import type { Intent } from "../../src/boot/intent.ts";
 import { lower } from "../../src/boot/lower.ts";
-import { type HostLook, readSubhost, subhostIntent } from "../../src/boot/read-subhost.ts";
+import { type HostLook, readSubhost } from "../../src/boot/read-subhost.ts";
 import { parseConf } from "../../src/boot/subhost-conf.ts";
+import { subhostIntent } from "../../src/boot/subhost-intent.ts";
 import { check } from "../../src/plan/check.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 
@@ -24,6 +25,7 @@ const anyHost: HostLook = {
   real: (path) => path,
   mountOf: () => "1",
   hasInterface: () => true,
+  names: () => ["ssh_host_rsa_key", "sshd_config"],
 };
 
 /** What a case asks for: an intent, or the configuration of a subhost. */

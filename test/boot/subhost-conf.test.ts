@@ -11,6 +11,7 @@ const look = (missing: readonly string[] = [], apart: readonly string[] = []): H
   real: (path) => path,
   mountOf: (path) => (apart.includes(path) ? "2" : "1"),
   hasInterface: (name) => name === "br0",
+  names: () => ["ssh_host_rsa_key", "sshd_config"],
 });
 
 const read = (text: string, host = look()) => readSubhost(parseConf(text, PATH), host);
@@ -100,6 +101,17 @@ test("a service is a name, BASE is needed, and WORK lies on the mount of UPPER b
   assert.match(wrong("BASE=.\nWORK=root/work\n").join(), /in one another/);
   assert.match(wrong("BASE=.\nUPPER=/\nLOWER=x\n").join(), /host's own root/);
   assert.deepEqual(wrong("BASE=.\nLOWER=root\nWORK=root/work\n"), [], "a bind has no WORK");
+});
+
+test("the host's secrets are hidden below LOWER=/, others where HIDE names them", () => {
+  const hidden = (text: string) => read(`BASE=.\n${text}`).subhost?.hide.map(({ path }) => path) ?? [];
+  for (const path of ["/etc/shadow", "/root", "/etc/ssh/ssh_host_rsa_key"]) assert.ok(hidden("").includes(path));
+  assert.deepEqual(hidden("HIDE=none\n"), []);
+  assert.deepEqual(hidden("LOWER=base\n"), []);
+  assert.deepEqual(hidden("LOWER=base\nHIDE=/srv/a /home\n"), ["/srv/a", "/home"]);
+  assert.ok(hidden("HIDE=/srv/a\n").includes("/root"));
+  assert.match(read("BASE=.\nHIDE=/a/../b\n").mistakes[0]?.what ?? "", /HIDE cannot be/);
+  assert.match(read("BASE=.\nLOWER=root\nHIDE=/a\n").mistakes[0]?.what ?? "", /needs an overlay/);
 });
 
 test("words about the network are read with the rest, and their mistakes are among the others", () => {

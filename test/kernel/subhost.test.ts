@@ -153,6 +153,26 @@ asRoot("subhosts", () => {
     await must(["stop", "as-is"]);
   });
 
+  test("below LOWER=/ the host's secrets are hidden, and what the subhost has in their place is seen", async () => {
+    const { conf, upper } = makeSubhost(box, "hiding", ["START=ssh"]);
+    place(upper, "etc/init.d/ssh", DAEMON);
+    place(upper, "usr/bin/ssh-keygen", "#!/bin/sh\nmkdir -p /etc/ssh; echo own $1 >/etc/ssh/ssh_host_rsa_key\n");
+    mkdirSync(join(upper, "srv"), { recursive: true });
+    await must(["boot", conf]);
+    assert.equal(await inside("hiding", "ls -A /root; cat /etc/ssh/ssh_host_rsa_key"), "own -A\n");
+    const shadow = await inside(
+      "hiding",
+      "stat -c %a /etc/shadow; stat -c %a /root; cut -d: -f2 /etc/shadow | sort -u",
+    );
+    assert.match(shadow, /^6[04]0\n700\n(!\n|\*\n)+$/);
+    await inside("hiding", "echo mine >/root/f; echo mine >/etc/machine-id; stat -c %a /etc");
+    assert.equal(readFileSync(join(upper, "root/f"), "utf8"), "mine\n");
+    await must(["stop", "hiding"]);
+    await must(["boot", conf]);
+    assert.equal(await inside("hiding", "cat /root/f"), "mine\n");
+    await must(["stop", "hiding"]);
+  });
+
   test("--check names every mistake and boots nothing; a name is taken by what has it", async () => {
     const { conf, directory } = makeSubhost(box, "wrong", [
       "STRAT=x",

@@ -9,7 +9,7 @@ import { findImage, removeImage, removeRef, type StoredImage } from "../store/im
 import { findImageOfFile, markOfFile, noteFile } from "../store/known-files.ts";
 import { refPath } from "../store/layout.ts";
 import { findShared } from "../store/shared.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore, Cli } from "./cli.ts";
 import { type PlatformFlags, platformOf, withPlatformFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
@@ -76,7 +76,7 @@ const looksLikeName = (source: string): boolean =>
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
 
 /** The stored image of a container. Throws E_NOT_FOUND if it was removed from under it. */
-export function storedImage(cli: Cli, digest: string): StoredImage {
+export function storedImage(cli: AtStore, digest: string): StoredImage {
   const image = findImage(cli.layout, digest);
   if (image !== undefined) return image;
   throw new Failure("E_NOT_FOUND", `the image ${digest} of this container is no longer stored`, {

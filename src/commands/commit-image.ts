@@ -72,10 +72,16 @@ async function committed<T>(
   }
 }
 
-/** The stored image below, and what a user calls it. Throws E_NOT_FOUND. */
+/** The stored image below, and what a user calls it. Throws E_NOT_FOUND, and E_CONFLICT for a subhost. */
 export function belowOf(at: AtStore, source: CommitSource): { digest: string; shown: string } {
   if ("container" in source) {
-    const { image } = getContainer(at.layout, source.container);
+    const { name, image, subhost } = getContainer(at.layout, source.container);
+    if (subhost !== undefined) {
+      throw new Failure("E_CONFLICT", `${name} is a subhost, whose root is no image's`, {
+        where: subhost.conf,
+        mend: `use \`rootling commit dir:${subhost.upper} --onto IMAGE\` for what it has of its own`,
+      });
+    }
     return { digest: image.digest, shown: image.name };
   }
   const image = findImage(at.layout, source.onto);

@@ -162,6 +162,8 @@ export interface Startup {
   readonly local?: Value<string>;
   /** What a script that starts the payload gets; the intent's command is what runs without one. */
   readonly words: readonly string[];
+  /** The payload gets a cgroup namespace, unless another was asked for. It is made last: hooks see what the caller sees. */
+  readonly cgroups?: Value<true>;
 }
 
 /** `strict,compat`: both at once; what either refuses is refused. */

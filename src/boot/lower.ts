@@ -39,7 +39,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const settings = lowerSettings(intent.settings, (kind) =>
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
-  const { early, late, last } = namespaces(who, facts);
+  const { early, late } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
@@ -71,7 +71,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
-    ...last,
+    ...lastNamespace(intent),
     ...hostname(intent),
     ...withTerminal(
       intent,
@@ -98,6 +98,10 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ],
   };
 }
+
+/** What enroot makes when it enters the root, and pyxis joins together with the user and mount namespaces. */
+const lastNamespace = ({ startup, namespaces: { cgroup } }: Intent): Op[] =>
+  startup?.cgroups === undefined || cgroup !== undefined ? [] : [op("namespaces", startup.cgroups.origin, "cgroup")];
 
 /** The network namespace is connected once it is there. */
 const connection = (intent: Intent, facts: Facts): Op[] =>

@@ -100,20 +100,47 @@ static int put_content(int fd, long long size, const char *path) {
 
 static int pack_name(struct packing *packing, int directory, const char *name, const char *path);
 
+struct names {
+  char **name;
+  size_t count;
+};
+
+static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The names in a directory, sorted: file systems have orders of their own, and the same files shall be the same bytes.
+   What there is of them is to be freed even after a failure. */
+static int read_names(DIR *stream, struct names *names) {
+  struct dirent *entry;
+  while ((entry = readdir(stream)) != NULL) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if ((names->count & (names->count - 1)) == 0) { /* Full at each power of two. */
+      char **more = realloc(names->name, (names->count ? 2 * names->count : 1) * sizeof *more);
+      if (more == NULL) return -1;
+      names->name = more;
+    }
+    if ((names->name[names->count] = strdup(entry->d_name)) == NULL) return -1;
+    names->count++;
+  }
+  if (names->count > 0) qsort(names->name, names->count, sizeof *names->name, compare_names);
+  return 0;
+}
+
 static int pack_entries(struct packing *packing, int fd, const char *path) {
   DIR *stream = fdopendir(fd);
   if (stream == NULL) return failed_at("fdopendir", path);
-  int result = 0;
-  struct dirent *entry;
-  while (result == 0 && (entry = readdir(stream)) != NULL) {
+  struct names names = {NULL, 0};
+  int result = read_names(stream, &names) == 0 ? 0 : failed_at("readdir", path);
+  for (size_t i = 0; i < names.count; i++) {
     char below[4096];
-    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-    if ((size_t)snprintf(below, sizeof below, "%s%s%s", path, *path ? "/" : "", entry->d_name) >= sizeof below) {
+    if (result == 0 &&
+        (size_t)snprintf(below, sizeof below, "%s%s%s", path, *path ? "/" : "", names.name[i]) >= sizeof below) {
       errno = ENAMETOOLONG;
       result = failed_at("path", path);
-    } else
-      result = pack_name(packing, dirfd(stream), entry->d_name, below);
+    }
+    if (result == 0) result = pack_name(packing, dirfd(stream), names.name[i], below);
+    free(names.name[i]);
   }
+  free(names.name);
   closedir(stream);
   return result;
 }

@@ -14,6 +14,8 @@ stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
 -tb libext2fs-dev    /usr/include/ext2fs/ext2fs.h  the library that disks are made with
 -tb passt            pasta            networks of ordinary users
+-tb iproute2         ip               cables of root, and the network of tests
+-tb nftables         nft              rules for cables: translated networks, ports, addresses
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
 stb libyaml-dev      /usr/include/yaml.h  reads init.yml in guests, without JavaScript
@@ -34,8 +36,11 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- fish             fish             completes words
 -t- attr             setfattr         xattrs of test images
 -t- openssl          openssl          hashes passwords; certificates of a registry with TLS
+-t- gnupg            gpg              signs images
+-t- gpgv             gpgv             verifies such signatures
 -t- e2fsprogs        mke2fs           disks of the User-Mode Linux test bed; checks the disks that we make
--t- qemu-utils       qemu-img         checks them as well
+--b libguestfs-tools guestfish        peer: disks; its appliance needs a kernel in /boot, linux-image-amd64 say
+-tb qemu-utils       qemu-img         checks them as well
 -t- chromium         chromium         shows the page of inspect
 -t- slurmctld        slurmctld        a real Slurm on loopback: how its plugin pyxis drives enroot
 -t- slurmd           slurmd           the same: the daemon of a node

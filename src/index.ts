@@ -10,7 +10,14 @@ import { packageVersion } from "./base/package.ts";
 import { silentProgress } from "./base/progress.ts";
 import { loadSettings } from "./base/settings-load.ts";
 import { beginWork, type Work } from "./base/work.ts";
-import { type BootstrapOptions, type BootstrapResult, bootstrap as doBootstrap } from "./commands/bootstrap.ts";
+import {
+  type AlterOptions,
+  alterationsOf,
+  type BootstrapOptions,
+  type BootstrapResult,
+  bootstrap as doBootstrap,
+} from "./commands/bootstrap.ts";
+import { forgetImage } from "./commands/forget-image.ts";
 import {
   type DiskWishes,
   importImage as doImport,
@@ -22,7 +29,6 @@ import {
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
 import type { RegistryOptions } from "./image/sources/environment.ts";
-import { parseSource } from "./image/sources/reference.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -30,6 +36,7 @@ import { layoutOf } from "./store/layout.ts";
 export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./base/errors.ts";
 export type { Work } from "./base/work.ts";
 export type {
+  AlterOptions,
   AskPassword,
   BootstrapFormat,
   BootstrapOptions,
@@ -49,7 +56,10 @@ export interface CommonOptions {
    * environment of this process. It is read, never changed.
    */
   env?: Readonly<Record<string, string | undefined>>;
-  /** Is told what should be known but stops nothing: one line, without full stop. */
+  /**
+   * Is told what should be known but stops nothing: one line, without full stop. It may hold names that others chose:
+   * escape it before a terminal gets it.
+   */
   onWarning?: (message: string) => void;
 }
 
@@ -71,6 +81,24 @@ export interface SourceOptions {
   insecure?: boolean;
   /** No TLS. */
   plainHttp?: boolean;
+}
+
+/** What `importImage` takes. */
+export interface ImportImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The name that the image gets; by default after its source. */
+  name?: string;
+}
+
+/** What `importToFile` takes. */
+export interface ImportToFileOptions extends SourceOptions, AlterOptions, CommonOptions, ProgressOptions {
+  /** What is written; by default a squashfs file. */
+  format?: OutputFormat;
+  /** Its compression, such as `zstd:3`. */
+  comp?: string;
+  /** What a disk is to be like: `qcow2` and `raw`. */
+  disk?: DiskWishes;
+  /** What has the name gives way. */
+  force?: boolean;
 }
 
 /** An image in the store. */
@@ -124,10 +152,7 @@ export function bootstrap(options: BootstrapOptions & CommonOptions & ProgressOp
 }
 
 /** Imports an image into the store, or finds it there, and gives it a name: by default after its source. */
-export function importImage(
-  source: string,
-  options: SourceOptions & CommonOptions & ProgressOptions & { name?: string } = {},
-): ImageWork<Image> {
+export function importImage(source: string, options: ImportImageOptions = {}): ImageWork<Image> {
   return work(options, async (tell) => {
     const { context, status, chosen } = importOf(source, options, tell);
     const named: ImportOptions = { ...chosen, ...(options.name === undefined ? {} : { name: options.name }) };
@@ -141,18 +166,7 @@ export function importImage(
 export function importToFile(
   source: string,
   output: string,
-  options: SourceOptions &
-    CommonOptions &
-    ProgressOptions & {
-      /** What is written; by default a squashfs file. */
-      format?: OutputFormat;
-      /** Its compression, such as `zstd:3`. */
-      comp?: string;
-      /** What a disk is to be like: `qcow2` and `raw`. */
-      disk?: DiskWishes;
-      /** What has the name gives way. */
-      force?: boolean;
-    } = {},
+  options: ImportToFileOptions = {},
 ): ImageWork<WrittenImage> {
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
@@ -162,6 +176,7 @@ export function importToFile(
       ...chosen,
       output: resolve(output),
       format,
+      alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
       ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),
@@ -181,6 +196,15 @@ export async function imageDigest(source: string, options: SourceOptions & Commo
 /** All images of the store. */
 export function listImages(options: Pick<CommonOptions, "env"> = {}): Image[] {
   return doList(layoutOf(contextOf(options).context.settings)).map(imageOf);
+}
+
+/**
+ * Takes a name from an image of the store; the image itself goes with its last name. Throws E_NOT_FOUND for a name that
+ * nothing has, E_BUSY while a container needs it.
+ */
+export async function removeImage(name: string, options: CommonOptions = {}): Promise<void> {
+  const { settings, signal } = contextOf(options).context;
+  await forgetImage(layoutOf(settings), name, signal);
 }
 
 /** Begins work that reports to the callback and to whoever iterates. */
@@ -218,9 +242,8 @@ function contextOf({ signal, env = process.env, onWarning }: CommonOptions): {
 
 function importOf(source: string, options: SourceOptions & CommonOptions, tell: (status: ProgressStatus) => void) {
   const { context, env } = contextOf(options);
-  const status = new Status("other", tell);
-  const fetched = parseSource(source).kind === "docker";
-  const opened = ({ layers }: SourceImage) => status.opened(layers, fetched);
+  const status = new Status(source, "other", tell);
+  const opened = ({ layers }: SourceImage) => status.opened(layers);
   return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
 }
 

@@ -120,6 +120,21 @@ for (const kind of userKinds) {
       await must(["rm", "-rf", output("tree")]);
     });
 
+    test("the root of a squashfs has the owner that it is to have, whoever makes it", async () => {
+      for (const [owner, words] of [
+        ["3/0", []],
+        ["100003/100000", ["--idmap", "0:100000:10"]],
+      ] as const) {
+        const { status, stderr } = await box.run(["import", image, "-o", output("a.sqsh"), "--force", ...words]);
+        assert.equal(status, 0, stderr);
+        assert.doesNotMatch(stderr, /owner/);
+        assert.match(
+          await must(["unsquashfs", "-lln", output("a.sqsh")]),
+          new RegExp(`^drwx------ ${owner} .* squashfs-root$`, "m"),
+        );
+      }
+    });
+
     test("without id maps, an ordinary user hears that all is theirs", async () => {
       const { status, stderr } = await box.run(["import", image, "-o", output("mine"), "--format", "dir"]);
       assert.equal(status, 0, stderr);

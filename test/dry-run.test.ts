@@ -10,6 +10,7 @@ import { userKinds } from "./support/users.ts";
 /** What only shows, or only speaks to what runs. All others have the flag. */
 const CHANGE_NOTHING = new Set([
   "list",
+  "network",
   "digest",
   "diff",
   "logs",
@@ -66,6 +67,18 @@ describe("--dry-run", () => {
     [
       ["bundle", "busybox", "-o", "/none/it.run"],
       ["read image busybox # command line", "write bundle /none/it.run # --output"],
+    ],
+    [
+      ["commit", "box", "app:2"],
+      [
+        "read container box # command line",
+        "create an image above busybox # command line",
+        "name it app:2 # command line",
+      ],
+    ],
+    [
+      ["push", "busybox", "oci-archive:/none/it.tar"],
+      ["read image busybox # command line", "write oci-archive /none/it.tar # command line"],
     ],
     [["remove", "box"], ["remove container box # command line"]],
   ];

@@ -4,13 +4,14 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  globSync,
   mkdirSync,
   readFileSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { command, must } from "./support/command.ts";
 import { tempDirectory } from "./support/temp.ts";
@@ -157,4 +158,55 @@ test("it runs from its tarball, installed for all, with an old Node first on PAT
   });
   assert.equal(outcome.stderr, "");
   assert.equal(JSON.parse(outcome.stdout).rootling, version);
+  await useLibrary(join(prefix, "lib"), version);
+});
+
+/** A program in TypeScript, of somebody who has no types of Node's. */
+const consumer = `import { bootstrap, Failure, type ProgressStatus, version } from "rootling";
+
+export async function make(): Promise<string> {
+  const work = bootstrap({ uri: "docker://ubuntu", dest: "/tmp/foo", format: "qcow2", uidMap: [[0, 1000, 10]] });
+  for await (const progress of work) show(progress);
+  const { digest } = await work;
+  return \`\${digest} \${version}\`;
+}
+const show = ({ status, value }: ProgressStatus): [string, number] => [status, value];
+// @ts-expect-error: no such format
+bootstrap({ uri: "", dest: "", format: "zip" });
+// @ts-expect-error: there is no such code
+export const wrong = (failure: Failure): boolean => failure.code === "E_NONE";
+`;
+
+/** The library of an installed package: its types are whole, and both ways to load it give the same. */
+async function useLibrary(directory: string, version: string): Promise<void> {
+  writeFileSync(join(directory, "program.mts"), consumer);
+  const options = ["--strict", "--noEmit", "--module", "nodenext", "--lib", "esnext,dom", "--types", ""];
+  const tsc = join(checkout, "node_modules/typescript/bin/tsc");
+  await must([process.execPath, tsc, ...options, "program.mts"], { cwd: directory });
+  for (const [type, load] of [
+    ["module", 'import * as library from "rootling";'],
+    ["commonjs", 'const library = require("rootling");'],
+  ] as const) {
+    const shown = `${load} console.log(library.version, typeof library.importImage, "E_USAGE" in library.failureCodes);`;
+    const said = await must([process.execPath, `--input-type=${type}`, "--eval", shown], { cwd: directory });
+    assert.equal(said, `${version} function true\n`);
+  }
+}
+
+test("each name of the library has a page, with all that it has: npm run docs:library", () => {
+  const types = readFileSync(join(checkout, "dist/index.d.ts"), "utf8");
+  const pages = globSync("docs/reference/library/*/*.md", { cwd: checkout });
+  const declared = [
+    ...types.matchAll(/^export (?:declare )?(?:const|class|function|interface|type) (\w+)([\s\S]*?)\n(?=\n|$)/gm),
+  ];
+  assert.ok(declared.length > 20);
+  assert.deepEqual(pages.map((path) => basename(path, ".md")).sort(), declared.map(([, name]) => name).sort());
+  for (const [, name, body = ""] of declared) {
+    // Codes have a page that is made with each of them: error-codes.md.
+    if (name === "failureCodes") continue;
+    const page = readFileSync(join(checkout, pages.find((path) => basename(path, ".md") === name) ?? ""), "utf8");
+    for (const [, member = ""] of body.matchAll(/^ {4}(?:readonly )?(\w+)\??:/gm)) {
+      assert.ok(page.includes(member), `${member} of ${name}`);
+    }
+  }
 });

@@ -90,6 +90,7 @@ static void namespaces(struct writer *writer, const struct init_file *file) {
   if (file->mapped) op(writer, "id-map", file->map_origin, 3, lines(&file->users), lines(&file->groups), "allow");
   op(writer, "interfaces", origin, 0);
   if (file->mapped) op(writer, "take-ids", file->map_origin, 2, "0", "0");
+  if (file->mapped) op(writer, "mount-point", file->root_origin, 2, file->root, "always");
   op(writer, "root", file->root_origin, 1, file->root);
 }
 
@@ -128,10 +129,11 @@ static void all_ops(struct writer *writer, const struct init_file *file, char **
   bool stays = strcmp(file->root_mode, "none") == 0;
   begin(writer, "environment", "rootling", variables);
   fields_of(writer, environment, variables);
+  if (mode == SETUP_QEMU) op(writer, "system-mounts", "rootling", 0);
   op(writer, "namespaces", "rootling", 1, "mount");
   op(writer, "propagation", "rootling", 2, "/", "private");
   commands(writer, &file->setup_before);
-  if (!stays || mode != SETUP_NONE) op(writer, "mount-point", file->root_origin, 1, file->root);
+  if (!stays || mode != SETUP_NONE) op(writer, "mount-point", file->root_origin, 2, file->root, "missing");
   if (file->initctl) op(writer, "initctl", file->initctl_origin, 1, "/dev/initctl");
   setup(writer, file, mode);
   if (!stays) op(writer, "enter-root", file->root_mode_origin, 2, file->root_mode, file->root);

@@ -14,30 +14,60 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 bool is_mount_point(const char *path) {
   struct stat here, above;
   char parent[4096];
-  /* STATX_ATTR_MOUNT_ROOT (Linux 5.8) would say it of binds within a file system, too. */
-  struct {
-    unsigned mask, block;
-    unsigned long long attributes, rest[29];
+  /* The kernel's struct statx, which musl's headers lack; Linux 5.8 tells binds within a file system, too. */
+  enum { MOUNT_ROOT = 0x2000 /* STATX_ATTR_MOUNT_ROOT */ };
+  union {
+    struct {
+      unsigned mask, block;
+      unsigned long long attributes;
+      unsigned links, uid, gid, mode;
+      unsigned long long inode, size, blocks, attributes_mask;
+    };
+    char all[256];
   } status;
-  if (syscall(SYS_statx, AT_FDCWD, path, AT_NO_AUTOMOUNT, 0, &status) == 0) return (status.attributes & 0x2000) != 0;
+  if (syscall(SYS_statx, AT_FDCWD, path, AT_NO_AUTOMOUNT, 0, &status) == 0 && (status.attributes_mask & MOUNT_ROOT))
+    return (status.attributes & MOUNT_ROOT) != 0;
   if ((size_t)snprintf(parent, sizeof parent, "%s/..", path) >= sizeof parent) return false;
   return stat(path, &here) == 0 && stat(parent, &above) == 0 && here.st_dev != above.st_dev;
 }
 
-/* mount-point PATH: what pivot_root(2) needs. */
+/* In a virtual machine nobody has mounted anything. A console that could not be opened then is opened now. */
+static void open_console(void) {
+  int fd = fcntl(0, F_GETFD) >= 0 ? -1 : open("/dev/console", O_RDWR | O_NOCTTY);
+  if (fd < 0) return;
+  for (int i = 0; i < 3; i++)
+    if (i != fd) dup2(fd, i);
+  if (fd > 2) close(fd);
+}
+
+/* system-mounts: the boot file system's own /proc, /sys and /dev, where it has none. */
+int op_system_mounts(struct state *state, struct op *op) {
+  static const struct { const char *type, *path; } mounts[] = {{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}};
+  (void)state, (void)op;
+  for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++)
+    if (!is_mount_point(mounts[i].path) && mount(mounts[i].type, mounts[i].path, mounts[i].type, MS_NOSUID, NULL) != 0 &&
+        errno != ENOENT && errno != EBUSY)
+      return failed_at("mount", mounts[i].path);
+  open_console();
+  return 0;
+}
+
+/* mount-point PATH missing|always: what pivot_root(2) needs. What came from a more privileged mount namespace is locked to
+   what it lies on, and no root: bound once more it is ours (mount_namespaces(7)). */
 int op_mount_point(struct state *state, struct op *op) {
   (void)state;
   const char *path = op->field[0];
   int target = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (target < 0) return failed_at("open", path);
   int result = 0;
-  if (!is_mount_point(path)) {
+  if (strcmp(op->field[1], "always") == 0 || !is_mount_point(path)) {
     int tree = open_tree_at(AT_FDCWD, path, AT_RECURSIVE);
     if (tree < 0) result = failed_at("open_tree", path);
     else if (move_mount_onto(tree, target) != 0) result = failed_at("move_mount", path);
@@ -75,30 +105,35 @@ static int give_name(const char *path, uid_t uid, gid_t gid) {
   return chown(path, uid, gid) == 0 || errno == ENOENT || errno == EROFS ? 0 : failed_at("chown", path);
 }
 
-/* A line of /proc/self/cgroup, "N:CONTROLLERS:PATH" (cgroups(7)): the directory is where the hierarchy is mounted, seen
-   from a container's own cgroup namespace or from the host's. */
+static bool is_cgroup(const char *path) {
+  enum { VERSION_1 = 0x27e0eb, VERSION_2 = 0x63677270 }; /* linux/magic.h */
+  struct statfs status;
+  return statfs(path, &status) == 0 && (status.f_type == VERSION_1 || status.f_type == VERSION_2);
+}
+
+/* A line of /proc/self/cgroup, "N:CONTROLLERS:PATH" (cgroups(7)): the directory is below where the hierarchy is mounted,
+   or, seen from outside of a cgroup namespace that the mount belongs to, it is that itself. */
 static int give_cgroup(char *line, uid_t uid, gid_t gid) {
   static const char *const files[] = {"", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control", "/tasks"};
-  char *controllers = strchr(line, ':');
+  char directory[3072], name[4096], *controllers = strchr(line, ':');
   char *path = controllers == NULL ? NULL : strchr(controllers + 1, ':');
   if (path == NULL) return 0;
   *path++ = '\0';
   controllers++;
   if (strncmp(controllers, "name=", 5) == 0) controllers += 5;
-  for (int own = 0; own < 2; own++)
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-      char name[4096];
-      snprintf(name, sizeof name, "/sys/fs/cgroup%s%s%s%s", *controllers ? "/" : "", controllers, own ? "" : path, files[i]);
-      if (own && access(name, F_OK) == 0 && i == 0 && *controllers == '\0' && access("/sys/fs/cgroup/cgroup.procs", F_OK) != 0)
-        break; /* A directory of hierarchies, which is nobody's. */
-      if (give_name(name, uid, gid) != 0) return -1;
-    }
+  const char *slash = *controllers != '\0' ? "/" : "";
+  snprintf(directory, sizeof directory, "/sys/fs/cgroup%s%s%s", slash, controllers, path);
+  if (!is_cgroup(directory)) snprintf(directory, sizeof directory, "/sys/fs/cgroup%s%s", slash, controllers);
+  for (size_t i = 0; is_cgroup(directory) && i < sizeof files / sizeof *files; i++) {
+    snprintf(name, sizeof name, "%s%s", directory, files[i]);
+    if (give_name(name, uid, gid) != 0) return -1;
+  }
   return 0;
 }
 
 /* hand-over UID GID: so that the mapped root may make cgroups below ours, and open the usual devices. */
 int op_hand_over(struct state *state, struct op *op) {
-  static const char *const devices[] = {"null", "full", "zero", "random", "urandom", "console", "tty", "tty1"};
+  static const char *const devices[] = {"null", "full", "zero", "random", "urandom", "console", "tty", "tty1", "initctl"};
   (void)state;
   unsigned long uid, gid;
   if (!parse_number(op->field[0], 4294967294, &uid) || !parse_number(op->field[1], 4294967294, &gid)) {
@@ -212,20 +247,22 @@ static int bind_device(struct state *state, const char *source, const char *targ
 }
 
 /* A terminal that ours names by a symlink has no name in the guest's new devpts: it is bound itself. */
-static int give_link(struct state *state, const char *source, const char *target) {
-  struct stat status;
+static bool leads_to_terminal(const char *target) {
+  if (strncmp(target, "/dev/", 5) == 0) target += 5;
+  return strncmp(target, "pts/", 4) == 0 && strcmp(target, "pts/ptmx") != 0;
+}
+
+static int give_link(struct state *state, const char *path) {
   char to[4096], name[256];
-  if (stat(source, &status) == 0 && S_ISCHR(status.st_mode) && realpath(source, to) != NULL && strncmp(to, "/dev/pts/", 9) == 0 &&
-      strcmp(to, "/dev/pts/ptmx") != 0)
-    return bind_device(state, source, target, false);
-  ssize_t n = readlink(source, to, sizeof to - 1);
-  if (n < 0) return failed_at("readlink", source);
+  ssize_t n = readlink(path, to, sizeof to - 1);
+  if (n < 0) return failed_at("readlink", path);
   to[n] = '\0';
-  int parent = root_parent(state, target, name, sizeof name);
+  if (leads_to_terminal(to)) return bind_device(state, path, path, false);
+  int parent = root_parent(state, path, name, sizeof name);
   if (parent < 0) return -1;
   int result = symlinkat(to, parent, name);
   close(parent);
-  return result == 0 ? 0 : failed_at("symlinkat", target);
+  return result == 0 ? 0 : failed_at("symlinkat", path);
 }
 
 static int give_directory(struct state *, const char *below, const struct exclusion *, int depth);
@@ -239,7 +276,7 @@ static int give_device(struct state *state, const char *name, const struct exclu
   if (lstat(path, &status) != 0) return errno == ENOENT ? 0 : failed_at("lstat", path);
   if (S_ISDIR(status.st_mode) && !is_mount_point(path)) return give_directory(state, name, exclusion, depth + 1);
   if (there >= 0) return 0;
-  return S_ISLNK(status.st_mode) ? give_link(state, path, path) : bind_device(state, path, path, S_ISDIR(status.st_mode));
+  return S_ISLNK(status.st_mode) ? give_link(state, path) : bind_device(state, path, path, S_ISDIR(status.st_mode));
 }
 
 static int give_directory(struct state *state, const char *below, const struct exclusion *exclusion, int depth) {

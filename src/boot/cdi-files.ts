@@ -52,7 +52,7 @@ function readText(file: string): string {
 async function parseText(text: string, file: string): Promise<unknown> {
   try {
     if (file.endsWith(".json")) return JSON.parse(text);
-    const { parse } = await import("./yaml.ts");
+    const { parse } = await import("../base/yaml.ts");
     return parse(text, { logLevel: "error" });
   } catch (cause) {
     throw new Failure("E_CDI", `not valid ${file.endsWith(".json") ? "JSON" : "YAML"}: ${(cause as Error).message}`, {

@@ -11,10 +11,12 @@ export function lowerGuest(intent: GuestIntent, facts: GuestFacts): Plan {
   const mode = setupHere(intent.setup.value, facts.environment);
   const ops: Op[] = [
     op("environment", OURSELVES, ...facts.environment),
+    // Before the namespace, so that the outside has /proc as well.
+    ...(mode === "qemu" ? [op("system-mounts", OURSELVES)] : []),
     op("namespaces", OURSELVES, "mount"),
     op("propagation", OURSELVES, "/", "private"),
     ...intent.setupBefore.map(command),
-    ...(rootMode.value === "none" && mode === "none" ? [] : [op("mount-point", root.origin, root.value)]),
+    ...(rootMode.value === "none" && mode === "none" ? [] : [op("mount-point", root.origin, root.value, "missing")]),
     ...(initctl.value ? [op("initctl", initctl.origin, "/dev/initctl")] : []),
     ...setup(intent, mode),
     ...(rootMode.value === "none" ? [] : [op("enter-root", rootMode.origin, rootMode.value, root.value)]),
@@ -74,7 +76,9 @@ function namespaces({ idMap, root }: GuestIntent, origin: string): Op[] {
       ? []
       : [op("id-map", idMap.origin, lines(idMap.value.users), lines(idMap.value.groups), "allow")]),
     op("interfaces", origin),
-    ...(idMap === undefined ? [] : [op("take-ids", idMap.origin, "0", "0")]),
+    ...(idMap === undefined
+      ? []
+      : [op("take-ids", idMap.origin, "0", "0"), op("mount-point", root.origin, root.value, "always")]),
     // In a new mount namespace the old one's descriptors lead elsewhere.
     op("root", root.origin, root.value),
   ];

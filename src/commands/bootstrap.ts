@@ -8,11 +8,10 @@ import type { Alterations } from "../image/alter.ts";
 import { checkedRanges } from "../image/alter-ids.ts";
 import { hashPassword } from "../image/alter-password.ts";
 import type { Environment, RegistryOptions } from "../image/sources/environment.ts";
-import { parseSource } from "../image/sources/reference.ts";
 import type { Digest, Platform } from "../image/types.ts";
 import { layoutOf } from "../store/layout.ts";
 import { firstLineOf } from "./alter-words.ts";
-import { checkPlace, importToFile } from "./import-image.ts";
+import { checkPlace, type DiskWishes, importToFile } from "./import-image.ts";
 import { type ProgressStatus, Status } from "./progress-status.ts";
 
 /** Gives the password of `user` at the registry `host`; undefined where there is nobody who knows it. */
@@ -24,8 +23,21 @@ export type IdMapping = readonly [start: number, target: number, count: number];
 /** What `bootstrap` makes in its directory. */
 export type BootstrapFormat = "dir" | "qcow2";
 
+/** What is to be different from the image. */
+export interface AlterOptions {
+  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
+  rootPassword?: string | { readonly file: string };
+  /**
+   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
+   * translated once.
+   */
+  uidMap?: readonly IdMapping[];
+  /** The same for groups. */
+  gidMap?: readonly IdMapping[];
+}
+
 /** What `bootstrap` is to do. */
-export interface BootstrapOptions {
+export interface BootstrapOptions extends AlterOptions {
   /**
    * Where the root file system comes from: `docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]` (docker.io where no host is
    * named), the path of a tarball, `file:///path/to/one`, or any other SOURCE that `rootling import` takes.
@@ -45,15 +57,8 @@ export interface BootstrapOptions {
   noCache?: boolean;
   /** The image for another platform than this machine's. */
   platform?: Platform;
-  /** The password that root gets, in /etc/shadow of the root file system; `file`: its first line. */
-  rootPassword?: string | { readonly file: string };
-  /**
-   * Users that files get in place of the image's: any for root, the own and subordinate ones for others. Each id is
-   * translated once.
-   */
-  uidMap?: readonly IdMapping[];
-  /** The same for groups. */
-  gidMap?: readonly IdMapping[];
+  /** What the disks of `qcow2` are to be like. */
+  disk?: Omit<DiskWishes, "flatten">;
   /** Files in `dest` give way. */
   force?: boolean;
 }
@@ -83,8 +88,7 @@ export async function bootstrap(
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
-  const fetched = parseSource(source).kind === "docker";
-  const status = new Status(format, tell);
+  const status = new Status(source, format, tell);
   const cache = await cacheOf(context, options.noCache === true);
   const made = await makeParents(dest);
   try {
@@ -92,9 +96,10 @@ export async function bootstrap(
       output: dest,
       format,
       alterations,
+      ...(options.disk === undefined ? {} : { disk: options.disk }),
       ...(options.force ? { force: true } : {}),
       registry: registryOf(context, env, options),
-      opened: ({ layers }) => status.opened(layers, fetched),
+      opened: ({ layers }) => status.opened(layers),
       ...(platform === undefined ? {} : { platform }),
     });
     status.finished();
@@ -109,8 +114,8 @@ export async function bootstrap(
 
 /** A URI as virt-bootstrap reads it, as a SOURCE: `docker:///NAME` and `docker://NAME/` are `docker://NAME`. */
 function sourceOf(uri: string): string {
-  const [, name] = /^docker:\/\/\/?(.*?)\/?$/s.exec(uri) ?? [];
-  return name === undefined ? uri : `docker://${name}`;
+  const [, scheme, name] = /^(docker|virt-builder):\/{1,3}(.*?)\/?$/s.exec(uri) ?? [];
+  return name === undefined ? uri : `${scheme}://${name}`;
 }
 
 function registryOf(context: Context, env: Environment, options: BootstrapOptions): RegistryOptions {
@@ -134,7 +139,7 @@ async function destinationOf(text: string): Promise<string> {
 }
 
 /** Owners and root's password as they are to be. Throws E_USAGE and what reading a password file does. */
-async function alterationsOf(context: Context, options: BootstrapOptions): Promise<Alterations> {
+export async function alterationsOf(context: Context, options: AlterOptions): Promise<Alterations> {
   const { uidMap = [], gidMap = [], rootPassword } = options;
   const ids = { uids: rangesOf(uidMap, "uidMap"), gids: rangesOf(gidMap, "gidMap") };
   const mapped = uidMap.length + gidMap.length > 0;

@@ -27,7 +27,6 @@ export interface CommitWish {
   /** Compression of the layer. */
   comp: string;
   /** Of the step in the history. */
-  by: string;
   author: string | undefined;
   message: string | undefined;
   /** Instructions such as `ENV A=b`. */
@@ -96,7 +95,7 @@ async function layerIn(directory: string, { label, layer, comp }: CommitWish, co
 }
 
 /** The configuration of the image below, with one layer more, a step in its history, and the changes. */
-function configAbove({ config }: Artifact, diffId: string, { by, author, message, changes }: CommitWish) {
+function configAbove({ config }: Artifact, diffId: string, { author, message, changes }: CommitWish) {
   // It was parsed and checked when the image was opened, or made by us.
   const below = JSON.parse(config.bytes.toString("utf8")) as {
     config?: Record<string, unknown> | null;
@@ -106,7 +105,7 @@ function configAbove({ config }: Artifact, diffId: string, { by, author, message
   const epoch = readEpoch();
   const created = epoch === undefined ? new Date().toISOString() : timeOf(epoch);
   const step: HistoryStep = {
-    ...{ created, created_by: by },
+    ...{ created, created_by: "rootling commit" },
     ...(author === undefined ? {} : { author }),
     ...(message === undefined ? {} : { comment: message }),
   };

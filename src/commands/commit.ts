@@ -75,7 +75,7 @@ async function commit(cli: Cli, what: string, given: string | undefined, options
   const container = directory === undefined ? getContainer(cli.layout, what) : undefined;
   const lock = container === undefined ? undefined : lockForReading(cli, context, container);
   const wish: CommitWish = {
-    ...{ below: below.digest, label: what, comp: options.comp ?? "gzip", by: `rootling commit ${what}` },
+    ...{ below: below.digest, label: what, comp: options.comp ?? "gzip" },
     ...{ author: options.author, message: options.message, changes: options.change ?? [] },
     layer:
       container === undefined

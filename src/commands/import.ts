@@ -146,7 +146,10 @@ async function intoFile(cli: Cli, source: string, path: string, options: Options
   if (layers === "keep" && (options.idmap ?? options.uidmap ?? options.gidmap ?? options.rootPassword) !== undefined) {
     throw usage("layers that are kept are not changed", "--layers", "use --layers one, or leave out the changes");
   }
-  if (options.enroot && (options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
+  if (options.map !== undefined && format !== "dir") {
+    throw usage("--map is for stored images and directories", "--map", "use --idmap, --uidmap and --gidmap");
+  }
+  if (options.enroot && (options.map ?? options.idmap ?? options.uidmap ?? options.gidmap) !== undefined) {
     throw usage("with --enroot all files are root's", "--enroot", "leave out --enroot or the id maps");
   }
   const stdin = options.passwordStdin ? "--password-stdin" : source === "-" ? "the image" : undefined;

@@ -11,6 +11,8 @@ const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   create: () => import("./create.ts"),
   remove: () => import("./remove.ts"),
   copy: () => import("./copy.ts"),
+  commit: () => import("./commit.ts"),
+  push: () => import("./push.ts"),
   bundle: () => import("./bundle.ts"),
   reset: () => import("./reset.ts"),
   prune: () => import("./prune.ts"),

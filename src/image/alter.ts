@@ -2,7 +2,7 @@
 import type { ByteString } from "../base/bytes.ts";
 import { type IdMaps, withMappedIds } from "./alter-ids.ts";
 import { noShadow, type PasswordHash, SHADOW, SHADOW_LIMIT, withRootPassword } from "./alter-password.ts";
-import { type OpenSink, RootDiffers, type Sink } from "./sinks/sink.ts";
+import { type OpenSink, RootDiffers, type Sink, USUAL_ROOT } from "./sinks/sink.ts";
 import type { Entry } from "./types.ts";
 
 /** What is to be different from the image. */
@@ -32,7 +32,7 @@ const passing = (sink: Sink): Sink => ({
 
 function mappedSink(open: OpenSink, ids: IdMaps): OpenSink {
   return async (image, root) => {
-    const sink = await open(image, root && withMappedIds(root, ids));
+    const sink = await open(image, withMappedIds(root ?? USUAL_ROOT, ids));
     return {
       ...passing(sink),
       entry: (entry) => sink.entry(withMappedIds(entry, ids)),

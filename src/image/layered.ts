@@ -7,6 +7,7 @@ import { newVolume, readLayer, type Volume } from "./layer.ts";
 import { AlterationLayer } from "./layered-alter.ts";
 import { type Below, Merge, RepeatedName, type Superseded } from "./merge.ts";
 import { type EntrySink, TooSmall } from "./sinks/sink.ts";
+import { unpackId } from "./task-ids.ts";
 import type { Entry, LayerRef, SourceImage } from "./types.ts";
 
 /**
@@ -67,7 +68,10 @@ interface Attempt {
 async function attempt(one: Attempt): Promise<number> {
   const { image, sink, superseded, last, context } = one;
   image.expect?.(image.layers);
-  context.progress.expect(image.layers.reduce((sum, { size = 0 }) => sum + size, 0));
+  context.progress.expect(
+    image.layers.reduce((sum, { size = 0 }) => sum + size, 0),
+    image.layers.map(unpackId),
+  );
   let bytes = 0;
   let entries = 0;
   for (const [index, layer] of image.layers.entries()) {

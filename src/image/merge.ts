@@ -8,13 +8,13 @@ import { checkNames, tooLarge } from "./limits.ts";
 import { Links, type Missed } from "./links.ts";
 import type { Listed, ListingWriter } from "./listing.ts";
 import { cleanPath, RESERVED, shown, whiteoutOf } from "./names.ts";
-import type { EntrySink } from "./sinks/sink.ts";
+import { type EntrySink, USUAL_ROOT } from "./sinks/sink.ts";
 import type { TarHandler } from "./tar-read.ts";
 import { Tree } from "./tree.ts";
 import type { Entry } from "./types.ts";
 
 /** Directories that no layer describes get what a root of its own would have. */
-const UNDESCRIBED = { kind: "directory", mode: 0o755, uid: 0, gid: 0, size: 0, mtime: 0 } as const;
+const UNDESCRIBED = USUAL_ROOT;
 
 /**
  * A layer names something twice. As extraction would have it the last one wins, which shows only at the end: the
@@ -68,7 +68,7 @@ export class Merge {
   #bytes = 0;
   #warnedReserved = false;
   /** The root's own metadata, from the topmost layer that has an entry for it. */
-  root: Entry = { ...UNDESCRIBED, path: "" as ByteString };
+  root: Entry = UNDESCRIBED;
 
   constructor(sink: EntrySink, options: MergeOptions) {
     this.#sink = sink;

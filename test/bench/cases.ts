@@ -5,6 +5,7 @@ import { shellWord } from "../support/command.ts";
 import { bundleCase, createCase, detachedCase, execCase, executorCase, startCase } from "./boot-cases.ts";
 import { type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./case.ts";
 import { mappedDirCase } from "./dir-cases.ts";
+import { diskCase } from "./disk-cases.ts";
 import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
@@ -192,6 +193,7 @@ export const casesOf = (bed: Bed): Case[] => [
   ...importCases(bed, "work", "four layers, 800 MB in 17,000 names", 3),
   ...nextCases(bed),
   mappedDirCase(bed),
+  diskCase(bed),
   ...importCases(bed, "busybox", "the busybox image", 7),
   startCase(bed),
   execCase(bed),

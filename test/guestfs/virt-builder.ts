@@ -21,7 +21,7 @@ const files: Record<string, string> = {
   "etc/hostname": "tiny\n",
   "etc/fstab": "LABEL=root / ext4 defaults 0 1\n",
   "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
-  "etc/shadow": "root:*:19000:0:99999:7:::\n",
+  "etc/shadow": "root:$6$salt$hash:19000:0:99999:7:::\n",
   "boot/vmlinuz": "kernel\n",
   "opt/app/dev/keep": "kept\n",
   "opt/app/boot/keep": "kept\n",
@@ -78,7 +78,7 @@ for (const kind of userKinds.filter((one) => one !== "subids")) {
     assert.equal(await read("opt/app/dev/keep"), "kept\n");
     assert.equal(await read("opt/app/boot/keep"), "kept\n");
     // No password: neither one that virt-builder made up, nor that of the template.
-    assert.match(await read("etc/shadow"), /^root:!\*?:/);
+    assert.match(await read("etc/shadow"), /^root:[!*]+:/);
     const names = (await must(["tar", "-tf", tar])).trim().split("\n");
     assert.deepEqual(
       names.filter((name) => /^(?:\.\/)?(?:boot|dev|lost\+found)\b/.test(name)),

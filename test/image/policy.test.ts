@@ -1,10 +1,12 @@
 /**
- * policy.json: which images are accepted, with skopeo beside us, and signatures as cosign lays them. Those skopeo cannot
- * verify here: Debian builds it without sigstore.
+ * policy.json: which images are accepted, with skopeo beside us, and signatures of GnuPG and of cosign. The latter skopeo
+ * cannot verify here: Debian builds it without sigstore.
  */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { importImage } from "../../src/commands/import-image.ts";
@@ -116,6 +118,7 @@ async function under(t: TestContext, policy: object, registriesD?: string) {
   );
   let stores = 0;
   return {
+    home,
     ours: async (source: string) => {
       const { context, layout } = testContext(join(home, `store-${stores++}`));
       return importImage(context, layout, source, { registry: { env: { HOME: home }, uid: 1000 } });
@@ -270,6 +273,103 @@ describe("signatures", () => {
   });
 });
 
+describe("signatures of GnuPG, made by skopeo and read alike", () => {
+  const gnupg = join(temp.path, "gnupg");
+  const env = { ...process.env, GNUPGHOME: gnupg } as Record<string, string>;
+  const gpg = (...words: string[]) => must(["gpg", "--batch", "--quiet", "--passphrase", "", ...words], { env });
+  const ring = (name: string) => join(temp.path, `${name}.gpg`);
+  before(async () => {
+    await mkdir(gnupg, { mode: 0o700 });
+    for (const name of ["maker", "stranger"]) {
+      await gpg("--quick-gen-key", `${name}@t.example`, "ed25519", "sign", "never");
+      await gpg("--output", ring(name), "--export", `${name}@t.example`);
+      await gpg("--armor", "--output", `${ring(name)}.asc`, "--export", `${name}@t.example`);
+    }
+  });
+  after(() => must(["gpgconf", "--kill", "all"], { env }));
+
+  const by = (keys: object, more: object = {}) => ({ type: "signedBy", keyType: "GPGKeys", ...keys, ...more });
+
+  test("by the keys of the policy, binary, in ASCII armour or in the policy; for another name, or none at all", async (t) => {
+    const lookaside = scratch(t);
+    const served = `default-docker:\n  lookaside: file://${lookaside}\n`;
+    const signer = await under(t, { default: [{ type: "insecureAcceptAnything" }] }, served);
+    const target = `docker://${registry.address}/gpg/app:1`;
+    const flags = ["--registries.d", join(signer.home, ".config/containers/registries.d"), "--dest-tls-verify=false"];
+    const copy = ["skopeo", "--insecure-policy", "copy", "-q", ...flags, "--format", "oci"];
+    await must([...copy, "--sign-by", "maker@t.example", `oci:${temp.path}/layout:latest`, target], { env });
+    const image = `${target.slice(0, -2)}@${manifest}`;
+    const [maker, armoured, stranger] = [ring("maker"), `${ring("maker")}.asc`, ring("stranger")];
+    const remap = { type: "remapIdentity", prefix: registry.address, signedPrefix: "vendor.example" };
+    for (const [requirement, source, accepted, why] of [
+      [by({ keyPath: maker }), target, true],
+      [by({ keyPath: maker }), image, true],
+      [by({ keyPath: armoured }), target, true],
+      [by({ keyPaths: [stranger, maker] }), target, true],
+      [by({ keyData: readFileSync(maker).toString("base64") }), target, true],
+      [by({ keyPath: stranger }), target, false, /not signed by the key/],
+      [by({ keyPath: maker }, { signedIdentity: { type: "matchExact" } }), image, false, /signed as/],
+      [by({ keyPath: maker }, { signedIdentity: remap }), target, false, /signed as .*gpg\/app:1/],
+    ] as const) {
+      const { ours, skopeo } = await under(t, { default: [requirement] }, served);
+      if (accepted) assert.equal((await ours(source)).digest, manifest);
+      else await assert.rejects(ours(source), failsWith("E_POLICY", why));
+      const refused = await skopeo(source);
+      assert.equal(refused === "", accepted, `${JSON.stringify(requirement)}: ${refused}`);
+    }
+
+    // What others put there: bytes that are no message, and a part of one.
+    const policy = { default: [by({ keyPath: maker })] };
+    const place = join(lookaside, "gpg", readdirSync(join(lookaside, "gpg"))[0] ?? "", "signature-1");
+    const good = readFileSync(place);
+    for (const bytes of [Buffer.from("no message"), good.subarray(0, -20)]) {
+      writeFileSync(place, bytes);
+      const { ours } = await under(t, policy, served);
+      await assert.rejects(ours(target), failsWith("E_POLICY", /not signed by the key/));
+    }
+    await rm(place);
+    await assert.rejects((await under(t, policy, served)).ours(target), failsWith("E_POLICY", /it has none/));
+    const nowhere = await under(t, policy, "default-docker:\n  lookaside-staging: file:///x\n");
+    await assert.rejects(nowhere.ours(target), failsWith("E_POLICY", /it has none/));
+  });
+
+  test("a storage that is a web server, the second signature being the right one", async (t) => {
+    await registry.push(`${temp.path}/layout:latest`, "web/app:1");
+    const words = (reference: string) =>
+      JSON.stringify({
+        critical: {
+          identity: { "docker-reference": reference },
+          image: { "docker-manifest-digest": manifest },
+          type: "atomic container signature",
+        },
+        optional: {},
+      });
+    const name = `${registry.address}/web/app:1`;
+    const signatures: Buffer[] = [];
+    for (const reference of ["other.example/web/app:1", name]) {
+      const file = join(scratch(t), "words");
+      writeFileSync(file, words(reference));
+      await gpg("--local-user", "maker@t.example", "--output", `${file}.sig`, "--sign", file);
+      signatures.push(readFileSync(`${file}.sig`));
+    }
+    let failing = 0;
+    const server = createServer((request, response) => {
+      const base = `/kept/web/app@sha256=${manifest.slice(7)}/signature-`;
+      const found = request.url?.startsWith(base) ? signatures[Number(request.url.slice(base.length)) - 1] : undefined;
+      response.writeHead(failing || (found === undefined ? 404 : 200)).end(found);
+    }).listen(0, "127.0.0.1");
+    t.after(() => server.close());
+    await new Promise((ready) => server.once("listening", ready));
+    const { port } = server.address() as AddressInfo;
+    const served = `docker:\n  ${registry.address}/web:\n    lookaside: http://127.0.0.1:${port}/kept/\n`;
+    const policy = { default: [by({ keyPath: ring("maker") })] };
+    const { ours } = await under(t, policy, served);
+    await ours(`docker://${name}`);
+    failing = 403;
+    await assert.rejects(ours(`docker://${name}`), failsWith("E_REGISTRY", /answered 403/));
+  });
+});
+
 test("rejected before anything is asked of anybody; other sources by their transports", async (t) => {
   const oci = `oci:${temp.path}/layout`;
   const tarball = join(temp.path, "root.tar");
@@ -286,7 +386,7 @@ test("rejected before anything is asked of anybody; other sources by their trans
   await some.ours(tarball);
   const asking = await under(t, { default: [signed("good")] });
   await assert.rejects(asking.ours(oci), failsWith("E_POLICY", /only images of registries/));
-  const gpg = { type: "signedBy", keyType: "GPGKeys", keyPath: "/k" };
+  const gpg = { type: "signedBy", keyType: "X509Certificates", keyPath: "/k" };
   const fulcio = { type: "sigstoreSigned", fulcio: {}, rekorPublicKeyPath: "/k" };
   for (const requirement of [gpg, fulcio]) {
     const { ours } = await under(t, { default: [requirement] });
@@ -312,6 +412,8 @@ test("a policy that is not understood makes every import fail", () => {
     { default: [{ type: "sigstoreSigned", keyData: "*" }] },
     { default: [{ type: "sigstoreSigned", keyPath: "/a", more: 1 }] },
     { default: [{ type: "sigstoreSigned", keyPath: "/a", signedIdentity: { type: "any" } }] },
+    { default: [{ type: "signedBy", keyType: "GPGKeys", keyPath: "/a", keyDatas: ["YQ=="] }] },
+    { default: [{ type: "signedBy", keyType: "GPGKeys" }] },
     { default: [{ type: "sigstoreSigned", keyPath: "/a", signedIdentity: { type: "exactRepository" } }] },
   ];
   const parse = (text: string) => parsePolicy(Buffer.from(text), "policy.json");

@@ -71,7 +71,7 @@ for (const kind of userKinds) {
       const blob = (digest: string) => readFileSync(join(layout("kept"), "blobs/sha256", digest.slice(7)), "utf8");
       const config = JSON.parse(blob(JSON.parse(blob(index.manifests[0].digest)).config.digest));
       const last = config.history.at(-1);
-      assert.deepEqual([last.created_by, last.comment], [`rootling commit ${container}`, "why"]);
+      assert.deepEqual([last.created_by, last.comment], ["rootling commit", "why"]);
       assert.deepEqual(config.config.Cmd, ["/bin/sh"]);
     });
 
@@ -85,16 +85,44 @@ for (const kind of userKinds) {
     });
 
     if (kind !== "plain") return;
+    test("of a container that is a copy only what differs becomes the layer", async () => {
+      await box.must(["create", "busybox", "--name", "copy"]);
+      // As create makes it where no overlay can be had.
+      const make = `cd "$ROOTLING_DATA_PATH/containers/copy" && sed -i 's/"shared"/"copied"/' container.json &&
+        hex=$(sed 's/.*"digest":"sha256:\\([0-9a-f]*\\)".*/\\1/' container.json) && cp -a ../../images/$hex/tree root &&
+        echo new >root/home/new && ln root/etc/group root/home/group && rm -r root/etc/passwd root/home/demo`;
+      const made = await box.user.run(["sh", "-c", make]);
+      assert.equal(made.status, 0, made.stderr);
+      const output = join(box.user.home, "copied");
+      const said = JSON.parse(await box.must(["commit", "copy", "-o", output, "--json"]));
+      const layer = join(output, "blobs/sha256", said.layer.digest.slice("sha256:".length));
+      const listed = (await must(["tar", "-tzf", layer])).trim().split("\n");
+      const names = ["./", ".wh.demo", ".wh.passwd", "etc/", "group", "group", "home/", "new"];
+      assert.deepEqual(listed.map((name) => name.replace(/^(etc|home)\/(?=.)/, "")).sort(), names.sort());
+      const tree = await unpacked(`${output}:latest`);
+      assert.equal(tree.filter((line) => /^(etc|home)\/group\|.*\|2\|/.test(line)).length, 2);
+      assert.ok(!tree.some((line) => /^(etc\/passwd|home\/demo)/.test(line)));
+    });
+
     test("a directory becomes a layer, SOURCE_DATE_EPOCH makes the same bytes, and nothing wrong is made", async () => {
       const files = join(box.user.home, "files");
-      await box.user.run(["sh", "-c", `mkdir -p ${files}/srv; echo hi >${files}/srv/f; echo no >${files}/.wh.etc`]);
-      const commit = (output: string) =>
-        box.run(["commit", `dir:${files}`, "app:1", "--onto", "busybox", "-o", output, "--format", "oci-archive"], {
+      const make = (place: string, names: string) =>
+        box.user.run([
+          "sh",
+          "-c",
+          `mkdir -p ${place}/srv; for n in ${names}; do echo hi >${place}/srv/$n; done; echo no >${place}/.wh.etc; ` +
+            `touch -d @1600000000 ${place}/srv/* ${place}/.wh.etc ${place}/srv ${place}`,
+        ]);
+      // File systems list names in the order of their making, or in another one of their own.
+      await make(files, "f g h");
+      await make(`${files}2`, "h g f");
+      const commit = (from: string, output: string) =>
+        box.run(["commit", `dir:${from}`, "app:1", "--onto", "busybox", "-o", output, "--format", "oci-archive"], {
           env: { SOURCE_DATE_EPOCH: "1700000000" },
         });
       const outputs = ["a.tar", "b.tar"].map((name) => join(box.user.home, name));
-      for (const output of outputs) {
-        const { status, stderr } = await commit(output);
+      for (const [index, output] of outputs.entries()) {
+        const { status, stderr } = await commit(index === 0 ? files : `${files}2`, output);
         assert.equal(status, 0, stderr);
         assert.match(stderr, /whiteout in a layer: \.wh\.etc/);
       }

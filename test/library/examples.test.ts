@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { capture } from "../../src/base/process.ts";
-import { bootstrap, type ProgressStatus } from "../../src/index.ts";
+import { bootstrap, importToFile, type ProgressStatus } from "../../src/index.ts";
 import { PASSWORD, secretsIn, USER } from "../support/fake-registry.ts";
 import { failsWith } from "../support/image-support.ts";
 import { type PublicImages, publicImages } from "../support/public-images.ts";
@@ -24,6 +24,8 @@ describe("the usage examples", () => {
   let made = 0;
   const place = () => join(images.directory, `place-${++made}`);
   const shadowOf = (dest: string) => readFileSync(join(dest, "etc/shadow"), "utf8");
+
+  const isNew = (status: string, index: number, all: readonly string[]) => status !== all[index - 1];
 
   /** The tree of ubuntuLayers, merged. */
   function checkTree(dest: string): void {
@@ -55,6 +57,41 @@ describe("the usage examples", () => {
     const words = ["passwd", "-6", "-salt", salt.slice(3), "secret"];
     assert.equal((await capture("openssl", words)).trim(), `${salt}$${hash}`);
     assert.match(shadowOf(dest), /\ndaemon:\*:/);
+  });
+
+  test("a chain of disks, one for each layer", async () => {
+    const dest = place();
+    const statuses: string[] = [];
+    const onProgress = ({ status }: ProgressStatus) => void statuses.push(status.replace(/size: .*/, "size"));
+    await bootstrap({ uri: "docker://ubuntu", dest, format: "qcow2", env: images.env, onProgress });
+    assert.deepEqual(readdirSync(dest).sort(), ["layer-0.qcow2", "layer-1.qcow2"]);
+    const chain = await capture("qemu-img", ["info", "--backing-chain", "--output=json", join(dest, "layer-1.qcow2")]);
+    const disks = JSON.parse(chain) as { "virtual-size": number; "backing-filename"?: string }[];
+    assert.deepEqual(
+      disks.map((disk) => disk["backing-filename"]),
+      ["layer-0.qcow2", undefined],
+    );
+    assert.ok(disks.every((disk) => disk["virtual-size"] >= 5 * 2 ** 30));
+    assert.deepEqual(statuses.filter((status) => !/^(Checking|Downloading)/.test(status)).filter(isNew), [
+      "Extracting container layers into qcow2 images",
+      "Creating base layer",
+      "Formating disk image",
+      "Extracting layer (1/2) with size",
+      "Creating image (2/2)",
+      "Extracting layer (2/2) with size",
+      "Download and extract completed!",
+    ]);
+    const file = `${place()}.qcow2`;
+    const disk = { fileSystem: "ext3", size: 64 * 2 ** 20, flatten: true } as const;
+    const made = await importToFile("docker://ubuntu", file, {
+      format: "qcow2",
+      disk,
+      rootPassword: "x",
+      env: images.env,
+    });
+    assert.equal(made.output, file);
+    const alone = JSON.parse(await capture("qemu-img", ["info", "--output=json", file]));
+    assert.deepEqual([alone["virtual-size"], alone["backing-filename"]], [disk.size, undefined]);
   });
 
   test("a private registry with a login, TLS and a certificate that nobody knows", async () => {

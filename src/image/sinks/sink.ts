@@ -26,6 +26,17 @@ export interface Sink extends EntrySink {
   abort(): Promise<void>;
 }
 
+/** Metadata of a root that nothing is said of. */
+export const USUAL_ROOT = {
+  kind: "directory",
+  path: "" as ByteString,
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: 0,
+} as const;
+
 /** Begins a sink. `root` is the metadata of the root as far as known: sinks may need it in the beginning. */
 export type OpenSink = (image: SourceImage, root: Entry | undefined) => Promise<Sink>;
 

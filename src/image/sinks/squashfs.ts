@@ -6,11 +6,12 @@ import type { Context } from "../../base/context.ts";
 import { checkOutput } from "../../base/destination.ts";
 import { Failure } from "../../base/errors.ts";
 import { clearTemporaries, moveIntoPlace, syncFile, temporaryName } from "../../base/files.ts";
-import { requireProgram, run } from "../../base/process.ts";
+import { type Enter, requireProgram, run } from "../../base/process.ts";
 import { RESERVED } from "../names.ts";
 import type { Entry, SourceImage } from "../types.ts";
 import { programFailure } from "./program.ts";
-import { type OpenSink, RootDiffers, type Sink } from "./sink.ts";
+import { ourIds, runningAs } from "./run-as.ts";
+import { type OpenSink, RootDiffers, type Sink, USUAL_ROOT } from "./sink.ts";
 import { type TarStream, tarStreamInto } from "./tar-stream.ts";
 
 export interface SquashfsOptions {
@@ -21,7 +22,7 @@ export interface SquashfsOptions {
   /** Options of mksquashfs in place of those that `comp` stands for. */
   words?: readonly string[] | undefined;
   force: boolean;
-  /** Everything belongs to root: then the directory / does so too, which is else the caller's (see commit). */
+  /** Everything belongs to root, the directory / too: it takes no user namespace then. */
   rootOwned?: boolean | undefined;
   /** Seconds since 1970 that no time in the file exceeds: then the same image makes the same bytes. */
   sourceDateEpoch?: string | undefined;
@@ -62,7 +63,9 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
     await clearTemporaries(options.output);
     const temporary = temporaryName(options.output);
     await claim(temporary, options.output);
-    return new SquashfsSink(program, compression, temporary, options, image, root, context);
+    const { uid, gid } = root ?? USUAL_ROOT;
+    const enter = options.rootOwned ? asWeAre : await runningAs(uid, gid, temporary);
+    return new SquashfsSink([program, ...compression], enter, temporary, options, image, root, context);
   };
 }
 
@@ -75,7 +78,7 @@ async function claim(temporary: string, output: string): Promise<void> {
   }
 }
 
-const DEFAULT_ROOT_MODE = 0o755;
+const asWeAre: Enter = (words) => [...words];
 
 const KEPT_ATTRIBUTES = /^(user|trusted|security)\./;
 
@@ -85,14 +88,16 @@ class SquashfsSink implements Sink {
   readonly #temporary: string;
   readonly #options: SquashfsOptions;
   readonly #image: SourceImage;
-  readonly #rootMode: number;
+  /** What the file's root gets. */
+  readonly #root: Pick<Entry, "mode" | "uid" | "gid">;
+  readonly #keepsOwner: boolean;
   readonly #context: Context;
   #ignored: string | undefined;
   #warned = false;
 
   constructor(
-    program: string,
-    compression: readonly string[],
+    words: readonly string[],
+    enter: Enter | undefined,
     temporary: string,
     options: SquashfsOptions,
     image: SourceImage,
@@ -102,27 +107,29 @@ class SquashfsSink implements Sink {
     this.#temporary = temporary;
     this.#options = options;
     this.#image = image;
-    this.#rootMode = root?.mode ?? DEFAULT_ROOT_MODE;
+    const { mode, uid, gid } = root ?? USUAL_ROOT;
+    this.#keepsOwner = enter !== undefined;
+    this.#root = this.#keepsOwner ? { mode, uid, gid } : { mode, ...ourIds() };
     this.#context = context;
-    this.#running = run(
+    const [program = "", ...compression] = words;
+    // With -tar, 4.5.1 ignores -root-uid and -root-gid as well as an entry for the root: it belongs to who runs it.
+    const [file = "", ...args] = (enter ?? asWeAre)([
       program,
-      [
-        ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
-        ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
-        ...["-root-mode", this.#rootMode.toString(8), ...(options.rootOwned ? ["-all-root"] : [])],
-        ...compression,
-      ],
-      {
-        stdin: "pipe",
-        signal: context.signal,
-        // With -tar, 4.5.1 takes the time of the root from nowhere else.
-        ...(options.sourceDateEpoch === undefined ? {} : { env: { SOURCE_DATE_EPOCH: options.sourceDateEpoch } }),
-        // It says so, leaves a file out, and ends with status 0.
-        onStderr: (text) => {
-          if (/ignoring/i.test(text)) this.#ignored ??= text;
-        },
+      ...["-", temporary, "-tar", "-noappend", "-no-progress", "-quiet", "-xattrs"],
+      ...["-processors", String(context.settings.MAX_PROCESSORS || availableParallelism()), "-mem", "128M"],
+      ...["-root-mode", this.#root.mode.toString(8), ...(options.rootOwned ? ["-all-root"] : [])],
+      ...compression,
+    ]);
+    this.#running = run(file, args, {
+      stdin: "pipe",
+      signal: context.signal,
+      // With -tar, 4.5.1 takes the time of the root from nowhere else.
+      ...(options.sourceDateEpoch === undefined ? {} : { env: { SOURCE_DATE_EPOCH: options.sourceDateEpoch } }),
+      // It says so, leaves a file out, and ends with status 0.
+      onStderr: (text) => {
+        if (/ignoring/i.test(text)) this.#ignored ??= text;
       },
-    );
+    });
     this.#stream = tarStreamInto(this.#running);
   }
 
@@ -158,10 +165,11 @@ class SquashfsSink implements Sink {
   }
 
   async commit(root: Entry): Promise<void> {
-    if (root.mode !== this.#rootMode) throw new RootDiffers(root);
-    if (root.uid !== 0 || root.gid !== 0) {
-      // With -tar, 4.5.1 ignores -root-uid and -root-gid as well as an entry for the root.
-      this.#context.warn(`mksquashfs cannot keep the owner ${root.uid}:${root.gid} of the root directory`);
+    const { mode, uid, gid } = this.#root;
+    const sameOwner = root.uid === uid && root.gid === gid;
+    if (root.mode !== mode || (this.#keepsOwner && !sameOwner)) throw new RootDiffers(root);
+    if (!sameOwner) {
+      this.#context.warn(`mksquashfs cannot give the root directory the owner ${root.uid}:${root.gid} here`);
     }
     this.#addConfiguration();
     try {

@@ -79,6 +79,9 @@ function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
   };
   const link = (path: string, target: string) => add(path, { kind: "symlink", mode: 0o777, target: fromText(target) });
   for (const path of DIRECTORIES) add(path, { kind: "directory", mode: STICKY.has(path) ? 0o1777 : 0o755 });
+  // Of an initial RAM file system the kernel opens this one before anything is mounted.
+  add("dev/console", { kind: "character", mode: 0o600, major: 5, minor: 1 });
+  add("dev/null", { kind: "character", mode: 0o666, major: 1, minor: 3 });
   add("sbin/rootling-guest", { kind: "file" }, content(guest));
   for (const name of TOOLS) link(`sbin/${name}`, "rootling-guest");
   for (const name of TOOLS) link(`bin/p5.lcboot.${name}`, "../sbin/rootling-guest");

@@ -57,7 +57,7 @@ async function openCandidate(
         : await fetchDocument(repositories, { digest: reference.digest }, context);
     const fetch = (entry: IndexEntry) => fetchDocument(repositories, entry, context);
     const { document, manifest, digests } = await resolveManifest(start, context.platform, fetch, name);
-    await check(repositories, digests);
+    await check({ repositories, connections }, digests);
     const config = await fetchConfig(repositories, manifest.config, context);
     const parts = { document, manifest, config, name, close, open: downloads.open };
     const image = assembleImage(parts, context);

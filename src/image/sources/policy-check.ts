@@ -2,12 +2,16 @@
 import { resolve } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import type { Digest } from "../types.ts";
-import { type Policy, type Requirement, type Ruling, readPolicy, ruling } from "./policy.ts";
+import { claimRefusal } from "./claim.ts";
+import type { Connections } from "./http.ts";
+import { type Requirement, type Ruling, readPolicy, ruling, type SignedRequirement } from "./policy.ts";
 import { scopesOf } from "./policy-identity.ts";
+import { type FoundKey, readKeys } from "./policy-keys.ts";
 import { type DockerReference, parseSource, type SourceReference } from "./reference.ts";
-import { attachmentsAllowed } from "./registries-d.ts";
+import { type SignaturePlaces, signaturePlaces } from "./registries-d.ts";
 import type { Repositories } from "./repositories.ts";
-import { readKeys, refusal, type Signature, signaturesOf } from "./sigstore.ts";
+import { isSignedBy, publicKeys, signaturesOf } from "./sigstore.ts";
+import { messagesOf, Verification } from "./simple-signing.ts";
 import type { OpenContext } from "./source.ts";
 
 const MEND = "ask whoever keeps the policy, or see containers-policy.json(5)";
@@ -80,43 +84,96 @@ export function checkLocal(reference: LocalReference, shown: string, context: Op
   });
 }
 
+/** What reaches the registry of an image. */
+interface Reach {
+  readonly repositories: Repositories;
+  readonly connections: Connections;
+}
+
 /** What is asked of an image of a registry, once it is known what the registry has under that name. */
-export type CheckSignatures = (repositories: Repositories, digests: readonly Digest[]) => Promise<void>;
+export type CheckSignatures = (reach: Reach, digests: readonly Digest[]) => Promise<void>;
 
 /**
  * Throws E_POLICY where the image is rejected whatever it is. The result asks for its signatures: of the manifest, or
  * of the index that led to it by its digest. It throws E_POLICY unless each requirement has one that fulfils it.
  */
 export function checkRegistry(reference: DockerReference, shown: string, context: OpenContext): CheckSignatures {
-  const { env } = context.registry;
-  const policy: Policy | undefined = readPolicy(env);
+  const { env, uid } = context.registry;
+  const policy = readPolicy(env);
   if (policy === undefined) return async () => {};
   const decided = ruling(policy, "docker", scopesOf(reference));
   refuseOutright(decided, shown);
-  const signed = decided.requirements.filter((requirement) => requirement.type === "sigstoreSigned");
-  if (signed.length === 0) return async () => {};
-  return async (repositories, digests) => {
-    const allowed = await attachmentsAllowed(reference, env);
-    const signatures = allowed ? await signaturesOf(repositories, digests) : [];
-    for (const requirement of signed) requireOne(requirement, signatures, { reference, decided, shown });
+  const asked = decided.requirements.filter(isSigned);
+  if (asked.length === 0) return async () => {};
+  return async (reach, digests) => {
+    const places = await signaturePlaces(reference, env, uid);
+    for (const requirement of asked) {
+      const one = { reference, requirement, keys: readKeys(requirement.keys, decided.where), digests, places };
+      const reasons =
+        requirement.type === "signedBy" ? messageReasons(one, reach, context) : attachmentReasons(one, reach);
+      await requireOne(reasons, decided.where, shown);
+    }
   };
 }
 
-function requireOne(
-  requirement: Requirement & { type: "sigstoreSigned" },
-  signatures: readonly Signature[],
-  { reference, decided, shown }: { reference: DockerReference; decided: Ruling; shown: string },
-): void {
-  const keys = readKeys(requirement.keys, decided.where);
-  const reasons = new Set<string>();
+const isSigned = (requirement: Requirement): requirement is SignedRequirement =>
+  requirement.type === "sigstoreSigned" || requirement.type === "signedBy";
+
+/** A requirement, with all that is needed to see whether it is fulfilled. */
+interface Asked {
+  readonly reference: DockerReference;
+  readonly requirement: SignedRequirement;
+  readonly keys: readonly FoundKey[];
+  readonly digests: readonly Digest[];
+  readonly places: SignaturePlaces;
+}
+
+/** For each signature why it does not do, or undefined where it does. */
+type Reasons = AsyncGenerator<string | undefined>;
+
+const OTHER_KEY = "it is not signed by the key of the policy";
+
+async function* attachmentReasons({ requirement, keys, digests, places, reference }: Asked, reach: Reach): Reasons {
+  const trusted = publicKeys(keys);
+  const signatures = places.attachments ? await signaturesOf(reach.repositories, digests) : [];
+  const about = { identity: requirement.identity, reference };
   for (const signature of signatures) {
-    const reason = refusal(signature, keys, requirement.identity, reference);
-    if (reason === undefined) return;
-    reasons.add(reason);
+    // Nothing is read of it before it is verified.
+    yield isSignedBy(signature, trusted)
+      ? claimRefusal(signature.payload, "cosign container image signature", signature.of, about)
+      : OTHER_KEY;
   }
-  const why = reasons.size === 0 ? "it has none" : [...reasons].slice(0, 5).join("; ");
+}
+
+async function* messageReasons(asked: Asked, { connections }: Reach, context: OpenContext): Reasons {
+  const { requirement, keys, digests, places, reference } = asked;
+  if (places.lookaside === undefined) return;
+  const messages = await messagesOf(places.lookaside, reference, digests, connections, context);
+  if (messages.length === 0) return;
+  const verification = await Verification.open(
+    keys.map(({ bytes }) => bytes),
+    context,
+  );
+  try {
+    for (const { of, bytes } of messages) {
+      const payload = await verification.read(bytes);
+      const about = { identity: requirement.identity, reference };
+      yield payload === undefined ? OTHER_KEY : claimRefusal(payload, "atomic container signature", of, about);
+    }
+  } finally {
+    await verification.close();
+  }
+}
+
+async function requireOne(reasons: Reasons, where: string, shown: string): Promise<void> {
+  const seen = new Set<string>();
+  for await (const reason of reasons) {
+    if (reason === undefined) return;
+    seen.add(reason);
+  }
+  const why = seen.size === 0 ? "it has none" : [...seen].slice(0, 5).join("; ");
   throw new Failure("E_POLICY", `the policy asks for a signature of this image: ${shown}: ${why}`, {
-    where: decided.where,
+    where,
     mend: "sign the image with the key of the policy, or see containers-policy.json(5) for signedIdentity",
   });
 }

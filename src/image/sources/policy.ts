@@ -10,15 +10,21 @@ import type { Environment } from "./environment.ts";
 import { isObject, isStrings, type JsonObject, parseJson } from "./json.ts";
 import { type IdentityRule, readIdentityRule } from "./policy-identity.ts";
 
-/** Where a public key is: a file, or its PEM text in the policy itself. */
-export type KeySource = { readonly path: string } | { readonly pem: string };
+/** Where a public key is: a file, or the policy itself. */
+export type KeySource = { readonly path: string } | { readonly bytes: Buffer };
+
+/** Signed by one of the keys, for an identity that the rule allows: in sigstore's way, or by GnuPG. */
+export interface SignedRequirement {
+  readonly type: "sigstoreSigned" | "signedBy";
+  readonly keys: readonly KeySource[];
+  readonly identity: IdentityRule;
+}
 
 /** What an image has to fulfil. */
 export type Requirement =
   | { readonly type: "insecureAcceptAnything" }
   | { readonly type: "reject" }
-  /** Signed by one of the keys, for an identity that the rule allows. */
-  | { readonly type: "sigstoreSigned"; readonly keys: readonly KeySource[]; readonly identity: IdentityRule }
+  | SignedRequirement
   /** Known to the manual page, and not to us: `what` says so. No image fulfils it. */
   | { readonly type: "unsupported"; readonly what: string };
 
@@ -106,6 +112,7 @@ function readRequirement(item: unknown, fail: Fail): Requirement {
     case "sigstoreSigned":
       return readSigstore(item, fail);
     case "signedBy":
+      return readSignedBy(item, fail);
     case "signedBaseLayer":
       return { type: "unsupported", what: `${type}, which is not supported` };
     default:
@@ -126,19 +133,33 @@ function readSigstore(item: JsonObject, fail: Fail): Requirement {
   if (beyond !== undefined) {
     return { type: "unsupported", what: `sigstoreSigned with ${beyond}, which is not supported` };
   }
-  const given = KEYS.filter((key) => item[key] !== undefined);
+  return { type: "sigstoreSigned", keys: readKeySources(item, KEYS, fail), identity };
+}
+
+function readSignedBy(item: JsonObject, fail: Fail): Requirement {
+  const known = KEYS.filter((key) => key !== "keyDatas");
+  onlyKeys(item, ["type", "keyType", "signedIdentity", ...known], "signedBy", fail);
+  const identity = readIdentityRule(item.signedIdentity, fail);
+  const keys = readKeySources(item, known, fail);
+  // The others are in the format alone: nobody has ever verified by them.
+  if (item.keyType !== "GPGKeys")
+    return { type: "unsupported", what: "signedBy without GPGKeys, which is not supported" };
+  return { type: "signedBy", keys, identity };
+}
+
+function readKeySources(item: JsonObject, known: readonly (typeof KEYS)[number][], fail: Fail): KeySource[] {
+  const given = known.filter((key) => item[key] !== undefined);
   const [kind] = given;
-  if (kind === undefined || given.length > 1) throw fail(`sigstoreSigned has exactly one of ${KEYS.join(", ")}`);
+  if (kind === undefined || given.length > 1) throw fail(`${item.type} has exactly one of ${known.join(", ")}`);
   const value = item[kind];
   const texts = kind === "keyPath" || kind === "keyData" ? [value] : value;
   if (!isStrings(texts) || texts.length === 0 || texts.includes("")) throw fail(`${kind} is empty, or no text`);
-  const read = (text: string): KeySource => (kind.startsWith("keyPath") ? { path: text } : pemOf(text, fail));
-  return { type: "sigstoreSigned", keys: texts.map(read), identity };
+  return texts.map((text) => (kind.startsWith("keyPath") ? { path: text } : { bytes: bytesOf(text, fail) }));
 }
 
-function pemOf(text: string, fail: Fail): KeySource {
+function bytesOf(text: string, fail: Fail): Buffer {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) throw fail("keyData is not base64");
-  return { pem: Buffer.from(text, "base64").toString("utf8") };
+  return Buffer.from(text, "base64");
 }
 
 /** What the policy asks of an image: the first of `scopes` that it has decides, else its transport, else the default. */

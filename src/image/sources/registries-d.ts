@@ -1,6 +1,7 @@
-/** registries.d: whether signatures are looked for beside an image in its registry (containers-registries.d(5)). */
+/** registries.d: where signatures of images are looked for (containers-registries.d(5)). */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { errnoOf, Failure } from "../../base/errors.ts";
 import { escapeText } from "../../base/text.ts";
 import type { Environment } from "./environment.ts";
@@ -11,16 +12,37 @@ import type { DockerReference } from "./reference.ts";
 const LARGEST_FILE = 4 << 20;
 const KEY = "use-sigstore-attachments";
 
+/** Where signatures of an image are. */
+export interface SignaturePlaces {
+  /** Beside the image, in its registry: cosign's. */
+  readonly attachments: boolean;
+  /** The URL of a storage: GnuPG's. */
+  readonly lookaside: string | undefined;
+}
+
 /**
- * False where the files say so for this image. Where they say nothing the answer is yes, other than with skopeo and
- * podman: a policy that asks for signatures there can mean nothing else.
+ * Where the signatures of this image are. Where the files say nothing of attachments, they are looked for, other than by
+ * skopeo and podman: a policy that asks for them can mean nothing else.
  */
-export async function attachmentsAllowed(reference: DockerReference, env: Environment): Promise<boolean> {
+export async function signaturePlaces(
+  reference: DockerReference,
+  env: Environment,
+  uid: number,
+): Promise<SignaturePlaces> {
   const sections = await readSections(env);
   // The narrowest section counts, with all that it does not say.
   const scope = scopesOf(reference).find((name) => sections.docker.has(name));
   const section = scope === undefined ? sections.fallback : sections.docker.get(scope);
-  return section?.[KEY] !== false;
+  if (section === undefined) return { attachments: true, lookaside: usualPlace(env, uid) };
+  // `sigstore` is the older name, of before there was a sigstore.
+  const lookaside = section.lookaside ?? section.sigstore;
+  return { attachments: section[KEY] !== false, lookaside: typeof lookaside === "string" ? lookaside : undefined };
+}
+
+function usualPlace(env: Environment, uid: number): string | undefined {
+  if (uid === 0) return "file:///var/lib/containers/sigstore";
+  const home = env.HOME && isAbsolute(env.HOME) ? env.HOME : undefined;
+  return home && pathToFileURL(join(home, ".local/share/containers/sigstore")).href;
 }
 
 type Section = Readonly<Record<string, unknown>>;
@@ -66,7 +88,7 @@ function files(env: Environment): string[] {
 async function readYaml(path: string): Promise<unknown> {
   try {
     if (statSync(path).size > LARGEST_FILE) throw invalid("it is too long", path);
-    const { parse } = await import("yaml");
+    const { parse } = await import("../../base/yaml.ts");
     return parse(readFileSync(path, "utf8"), { logLevel: "error" });
   } catch (error) {
     throw error instanceof Failure ? error : invalid(errnoOf(error) ?? "not valid YAML", path);

@@ -3,27 +3,20 @@
  * layers are payloads and whose annotations are the signatures over them (cosign, specs/SIGNATURE_SPEC.md).
  */
 import type { KeyObject } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
-import { errnoOf, Failure } from "../../base/errors.ts";
-import { escapeText } from "../../base/text.ts";
 import { digestHex, parseDigest } from "../digest.ts";
 import { tooLarge } from "../limits.ts";
 import type { BlobInfo, Digest } from "../types.ts";
 import { isObject, type JsonObject, manifestFailure, parseJson } from "./json.ts";
-import type { KeySource } from "./policy.ts";
-import { type IdentityRule, identityAllows } from "./policy-identity.ts";
-import type { DockerReference } from "./reference.ts";
+import { type FoundKey, keyFailure } from "./policy-keys.ts";
 import type { Repository } from "./registry.ts";
 import type { Repositories } from "./repositories.ts";
 
 const PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json";
 const ANNOTATION = "dev.cosignproject.cosign/signature";
-const PAYLOAD_TYPE = "cosign container image signature";
 
 /** Signatures of one image: each costs a request. */
 const MOST_SIGNATURES = 100;
 const LARGEST_PAYLOAD = 1 << 20;
-const LARGEST_KEY = 64 << 10;
 
 /** A signature as it was found. Nothing of it is verified but the payload's digest. */
 export interface Signature {
@@ -70,53 +63,26 @@ function attachments(json: JsonObject, where: string): { blob: BlobInfo; signatu
   });
 }
 
-/** The public keys of a requirement. Throws E_SETTING where one cannot be read: it is not passed over. */
-export function readKeys(sources: readonly KeySource[], where: string): KeyObject[] {
+/** Keys as PEM texts. Throws E_SETTING where one cannot be used: it is not passed over. */
+export function publicKeys(keys: readonly FoundKey[]): KeyObject[] {
   const { createPublicKey } = process.getBuiltinModule("node:crypto");
-  return sources.map((source) => {
-    const origin = "path" in source ? source.path : where;
-    const fail = (what: string) =>
-      new Failure("E_SETTING", `a key of policy.json cannot be used: ${what}`, {
-        where: origin,
-        mend: "it is the PEM text of a public key, such as cosign.pub",
-      });
-    const pem = "path" in source ? readKeyFile(source.path, fail) : source.pem;
+  return keys.map(({ bytes, origin }) => {
+    const pem = bytes.toString("utf8");
     // Node would take a private key or a certificate as well.
-    if (!/^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----/.test(pem)) throw fail("it is no public key");
+    if (!/^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----/.test(pem)) throw keyFailure("it is no public key", origin);
     try {
       const key = createPublicKey(pem);
       if (["ec", "rsa", "ed25519"].includes(key.asymmetricKeyType ?? "")) return key;
     } catch {
-      throw fail("it is damaged");
+      throw keyFailure("it is damaged", origin);
     }
-    throw fail("it is of a kind that is not supported");
+    throw keyFailure("it is of a kind that is not supported", origin);
   });
 }
 
-function readKeyFile(path: string, fail: (what: string) => Failure): string {
-  try {
-    const status = statSync(path);
-    if (!status.isFile() || status.size > LARGEST_KEY) throw fail("not a file of a key");
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw error instanceof Failure ? error : fail(errnoOf(error) ?? "it cannot be read");
-  }
-}
-
-/** Why a signature does not stand for the image; undefined where it does. Nothing is read of it before it is verified. */
-export function refusal(
-  { of, payload, signature }: Signature,
-  keys: readonly KeyObject[],
-  identity: IdentityRule,
-  reference: DockerReference,
-): string | undefined {
-  if (!keys.some((key) => verifies(key, payload, signature))) return "it is not signed by the key of the policy";
-  const claim = readPayload(payload);
-  if (claim === undefined) return "what is signed is no signature of an image";
-  if (claim.digest !== of) return "what is signed is another image";
-  if (identityAllows(identity, reference, claim.reference)) return undefined;
-  return `it is signed as ${escapeText(claim.reference.slice(0, 300))}`;
-}
+/** Whether one of the keys made it. */
+export const isSignedBy = ({ payload, signature }: Signature, keys: readonly KeyObject[]): boolean =>
+  keys.some((key) => verifies(key, payload, signature));
 
 function verifies(key: KeyObject, payload: Buffer, signature: string): boolean {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(signature)) return false;
@@ -125,23 +91,3 @@ function verifies(key: KeyObject, payload: Buffer, signature: string): boolean {
   const algorithm = key.asymmetricKeyType === "ed25519" ? null : "sha256";
   return verify(algorithm, payload, key, Buffer.from(signature, "base64"));
 }
-
-/** The signed words: exactly those of the specification, since a reader that knows fewer would miss what they mean. */
-function readPayload(payload: Buffer): { digest: string; reference: string } | undefined {
-  let json: JsonObject;
-  try {
-    json = parseJson(payload, "signature");
-  } catch {
-    return undefined;
-  }
-  const { critical, optional } = json;
-  if (!hasExactly(json, "critical", "optional") || !(optional === null || isObject(optional))) return undefined;
-  if (!hasExactly(critical, "identity", "image", "type") || critical.type !== PAYLOAD_TYPE) return undefined;
-  const { identity, image } = critical;
-  if (!hasExactly(identity, "docker-reference") || !hasExactly(image, "docker-manifest-digest")) return undefined;
-  const [reference, digest] = [identity["docker-reference"], image["docker-manifest-digest"]];
-  return typeof reference === "string" && typeof digest === "string" ? { digest, reference } : undefined;
-}
-
-const hasExactly = (value: unknown, ...keys: string[]): value is JsonObject =>
-  isObject(value) && Object.keys(value).length === keys.length && keys.every((key) => Object.hasOwn(value, key));

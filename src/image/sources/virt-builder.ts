@@ -109,7 +109,7 @@ function buildWords(template: string, disk: string, platform: Platform): string[
   return [
     ...[template, "--output", disk, "--format", "raw", "--no-network", ...architectureWords(platform)],
     // Otherwise it makes one up, and tells it to whoever reads the log.
-    ...["--root-password", "locked:disabled"],
+    ...["--root-password", "disabled"],
   ];
 }
 

@@ -10,6 +10,7 @@ import { userKinds } from "./support/users.ts";
 /** What only shows, or only speaks to what runs. All others have the flag. */
 const CHANGE_NOTHING = new Set([
   "list",
+  "network",
   "digest",
   "diff",
   "logs",

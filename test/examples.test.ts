@@ -19,7 +19,9 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/4711/, "a pid of the moment"],
   [/…/, "a digest of the moment"],
   [/--root-password/, "the images of the test have no /etc/shadow"],
-  [/subids/, "needs subordinate ids"],
+  [/subids|debootstrap:/, "needs subordinate ids"],
+  [/guest\/|^rootling (initctl|mount-idmapped|overlay|tolerant) /, "of guests and their boot file systems"],
+  [/^rootling push /, "needs a registry that takes it"],
   [/apt-get/, "needs a whole Debian: npm start boots one"],
   [/aarch64/, "the registry of the test has this machine's images only"],
   [/completion (zsh|fish)/, "for another shell"],
@@ -33,7 +35,7 @@ const RUNS = `rootling stop web 2>/dev/null; ${SERVE}`;
 
 /** What a page begins with, beside the image debian:12, some files, and what the pages before it have left. */
 const before: Readonly<Record<string, string>> = {
-  copy: `${WEB} && mkdir -p site && rootling start --root --rw web mkdir /srv`,
+  commit: `${WEB} && mkdir -p files site && rootling start --root --rw web mkdir /srv && rootling import docker://busybox:1.36 --name app:1`,
   create: "rootling remove web test",
   exec: RUNS,
   import: "rm app.sqsh",

@@ -133,7 +133,7 @@ static int give_cgroup(char *line, uid_t uid, gid_t gid) {
 
 /* hand-over UID GID: so that the mapped root may make cgroups below ours, and open the usual devices. */
 int op_hand_over(struct state *state, struct op *op) {
-  static const char *const devices[] = {"null", "full", "zero", "random", "urandom", "console", "tty", "tty1"};
+  static const char *const devices[] = {"null", "full", "zero", "random", "urandom", "console", "tty", "tty1", "initctl"};
   (void)state;
   unsigned long uid, gid;
   if (!parse_number(op->field[0], 4294967294, &uid) || !parse_number(op->field[1], 4294967294, &gid)) {
@@ -247,20 +247,22 @@ static int bind_device(struct state *state, const char *source, const char *targ
 }
 
 /* A terminal that ours names by a symlink has no name in the guest's new devpts: it is bound itself. */
-static int give_link(struct state *state, const char *source, const char *target) {
-  struct stat status;
+static bool leads_to_terminal(const char *target) {
+  if (strncmp(target, "/dev/", 5) == 0) target += 5;
+  return strncmp(target, "pts/", 4) == 0 && strcmp(target, "pts/ptmx") != 0;
+}
+
+static int give_link(struct state *state, const char *path) {
   char to[4096], name[256];
-  if (stat(source, &status) == 0 && S_ISCHR(status.st_mode) && realpath(source, to) != NULL && strncmp(to, "/dev/pts/", 9) == 0 &&
-      strcmp(to, "/dev/pts/ptmx") != 0)
-    return bind_device(state, source, target, false);
-  ssize_t n = readlink(source, to, sizeof to - 1);
-  if (n < 0) return failed_at("readlink", source);
+  ssize_t n = readlink(path, to, sizeof to - 1);
+  if (n < 0) return failed_at("readlink", path);
   to[n] = '\0';
-  int parent = root_parent(state, target, name, sizeof name);
+  if (leads_to_terminal(to)) return bind_device(state, path, path, false);
+  int parent = root_parent(state, path, name, sizeof name);
   if (parent < 0) return -1;
   int result = symlinkat(to, parent, name);
   close(parent);
-  return result == 0 ? 0 : failed_at("symlinkat", target);
+  return result == 0 ? 0 : failed_at("symlinkat", path);
 }
 
 static int give_directory(struct state *, const char *below, const struct exclusion *, int depth);
@@ -274,7 +276,7 @@ static int give_device(struct state *state, const char *name, const struct exclu
   if (lstat(path, &status) != 0) return errno == ENOENT ? 0 : failed_at("lstat", path);
   if (S_ISDIR(status.st_mode) && !is_mount_point(path)) return give_directory(state, name, exclusion, depth + 1);
   if (there >= 0) return 0;
-  return S_ISLNK(status.st_mode) ? give_link(state, path, path) : bind_device(state, path, path, S_ISDIR(status.st_mode));
+  return S_ISLNK(status.st_mode) ? give_link(state, path) : bind_device(state, path, path, S_ISDIR(status.st_mode));
 }
 
 static int give_directory(struct state *state, const char *below, const struct exclusion *exclusion, int depth) {

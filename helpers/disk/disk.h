@@ -73,8 +73,11 @@ void disks_open(bool raw, uint64_t size, char *const *paths, int count);
 errcode_t disks_read(uint64_t offset, void *target, size_t size);
 errcode_t disks_write(uint64_t offset, const void *source, size_t size);
 
-/* Completes the topmost file, durably; what is written from here on goes into the next one. */
+/* Completes the topmost file; what is written from here on goes into the next one. */
 void disks_end_layer(void);
+
+/* Waits until all files are durable. */
+void disks_sync(void);
 
 /* pages.c: small writes are collected before they reach the disk. */
 

@@ -292,8 +292,17 @@ void disks_end_layer(void)
     length = file->end;
     write_header(file, top == 0 ? NULL : name_of(files[top - 1].path), mapping, counts, clusters);
   }
-  if (ftruncate(file->descriptor, (off_t)length) != 0 || fsync(file->descriptor) != 0)
+  if (ftruncate(file->descriptor, (off_t)length) != 0)
     fail("%s: %s", file->path, strerror(errno));
+  // The disk may begin with it; who waits for it, disks_sync does.
+  sync_file_range(file->descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
   if (++top < file_count)
     begin_file();
+}
+
+void disks_sync(void)
+{
+  for (int i = 0; i < file_count; i++)
+    if (fsync(files[i].descriptor) != 0)
+      fail("%s: %s", files[i].path, strerror(errno));
 }

@@ -231,7 +231,9 @@ static void set_attributes(ext2_ino_t ino, const struct entry *entry)
     const struct attribute *attribute = &entry->attributes[i];
     errcode_t error = ext2fs_xattr_set(handle, attribute->name, attribute->value, attribute->length);
     if (error == EXT2_ET_EA_NO_SPACE || error == EXT2_ET_EA_BAD_NAME_LEN || error == EXT2_ET_EA_BAD_VALUE_SIZE)
-      fail("more extended attributes than the file system can keep: %s", entry->path);
+      fail_tree("more extended attributes than the file system can keep", entry->path);
+    if (error == EINVAL || error == EXT2_ET_INVALID_ARGUMENT)
+      fail_tree("an extended attribute that no file system takes", entry->path);
     check(error, "setting an attribute");
   }
   check(ext2fs_xattrs_close(&handle), "closing attributes");
@@ -250,6 +252,8 @@ static void set_target(ext2_ino_t ino, union inode *inode, const char *target)
 {
   static char block[BLOCK];
   size_t length = strlen(target);
+  if (length == 0)
+    fail_tree("a symlink without a target", "");
   if (length < sizeof inode->plain.i_block) {
     memcpy(inode->plain.i_block, target, length);
     inode->plain.i_size = (uint32_t)length;

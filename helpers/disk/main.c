@@ -92,7 +92,7 @@ int main(int count, char **words)
     fail("usage: rootling-disk raw|qcow2 ext4|ext3 SIZE FREE FILE...");
   initialize_ext2_error_table();
   bool raw = strcmp(words[1], "raw") == 0;
-  uint64_t size = number(words[3], 8 << 20, 1ull << 44) / BLOCK * BLOCK;
+  uint64_t size = number(words[3], 8 << 20, 1ull << 42) / BLOCK * BLOCK;
   unsigned percent_free = (unsigned)number(words[4], 0, 99);
   int layers = count - 5, layer = 1;
   disks_open(raw, size, words + 5, layers);
@@ -120,5 +120,6 @@ int main(int count, char **words)
   if (layer != layers)
     fail("fewer layers than files");
   end_layer(percent_free);
+  disks_sync();
   return 0;
 }

@@ -203,7 +203,7 @@ static errcode_t write_bytes(io_channel channel, unsigned long offset, int count
   return write_range(offset, source, (size_t)count);
 }
 
-/* Durable is what disks_end_layer has ended; libext2fs asks for less. */
+/* All is made durable at the end, by disks_sync. */
 static errcode_t flush_channel(io_channel channel)
 {
   (void)channel;

@@ -10,8 +10,8 @@ import { parseMap } from "../boot/id-map.ts";
 import { from, type Intent, type Root } from "../boot/intent.ts";
 import { rootOnly } from "../boot/lower-files.ts";
 import type { Op, Plan } from "../plan/plan.ts";
-import { type Container, lockWriter } from "../store/containers.ts";
-import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { type Container, lockWriter, partsOf } from "../store/containers.ts";
+import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
 import type { Cli } from "./cli.ts";
 import { storedImage } from "./image-for.ts";
@@ -32,6 +32,8 @@ export const idMapOf = ({ name, map }: Container): Intent["idMap"] =>
 
 /** The tree of the image below a container. */
 export async function treeBelow(cli: Cli, container: Container): Promise<string> {
+  const { subhost } = container;
+  if (subhost !== undefined && container.image.digest === "") return subhost.lower;
   const image = storedImage(cli, container.image.digest);
   return treeToStart(cli, image, idMapOf(container), {});
 }
@@ -61,13 +63,20 @@ export async function planInContainer(cli: Cli, container: Container, work: Op):
 
 /** The plan of some work on the container's files as they are stored, without what is mounted in it while it runs. */
 export async function planOnDisk(cli: Cli, container: Container, work: Op): Promise<Plan> {
-  const { name } = container;
-  const { upper, work: workdir, root } = containerPaths(cli.layout, name);
+  const { name, form, subhost } = container;
+  const { upper, work: workdir, root } = partsOf(cli.layout, container);
   const origin = `container ${name}`;
-  const whole: Root =
-    container.form === "copied"
-      ? { kind: "directory", path: root, stored: true }
-      : { kind: "layers", lowers: [await treeBelow(cli, container)], kept: { upper, work: workdir } };
+  const layered = subhost === undefined ? form === "shared" : subhost.variant === "overlay";
+  const whole: Root = layered
+    ? {
+        kind: "layers",
+        lowers: [await treeBelow(cli, container)],
+        kept: { upper, work: workdir },
+        ...(subhost ? { marks: "trusted" } : {}),
+      }
+    : subhost
+      ? { kind: "directory", path: upper }
+      : { kind: "directory", path: root, stored: true };
   const writes: Intent["writes"] = from(work.verb === "unpack" ? "kept" : "refused", origin);
   return planFiles(rootOnly(from(whole, origin), writes, idMapOf(container)), placesOf(cli), work);
 }

@@ -45,7 +45,7 @@ function sizeOf(text: string): number {
   const [, number, unit = ""] = /^([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
   const size = Math.floor(Number(number) * 1024 ** units.indexOf(unit.toUpperCase()));
   if (size >= diskSizes.least && size <= diskSizes.most) return size;
-  throw new Failure("E_USAGE", `not a size from 8M to 16T: ${JSON.stringify(text)}`, {
+  throw new Failure("E_USAGE", `not a size from 8M to 4T: ${JSON.stringify(text)}`, {
     where: flags.diskSize,
     mend: "give a number and a unit, such as 512M or 10G",
   });

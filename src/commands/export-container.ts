@@ -2,7 +2,7 @@
 import { lstatSync, readFileSync, statSync } from "node:fs";
 import type { ByteString } from "../base/bytes.ts";
 import type { Context } from "../base/context.ts";
-import { fileFailure } from "../base/errors.ts";
+import { Failure, fileFailure } from "../base/errors.ts";
 import { packing } from "../boot/files.ts";
 import { buildImage } from "../image/build.ts";
 import { readScript } from "../image/enroot-files.ts";
@@ -44,7 +44,12 @@ export async function exportContainer(
   container: Container,
   options: ExportOptions,
 ): Promise<{ digest: string; size: number }> {
-  const { name, form } = container;
+  const { name, form, subhost } = container;
+  if (subhost !== undefined)
+    throw new Failure("E_CONFLICT", `${name} is a subhost, whose root is no image's`, {
+      where: subhost.conf,
+      mend: `use \`rootling export dir:${subhost.upper}\` for what it has of its own`,
+    });
   const paths = containerPaths(cli.layout, name);
   const image = storedImage(cli, container.image.digest);
   const config = image.config === undefined ? undefined : readFileSync(image.config);

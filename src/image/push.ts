@@ -21,7 +21,7 @@ export interface PushOptions {
   mountFrom(registry: string, digest: Digest): string | undefined;
   /** Layers of the source that will be read, for sources that fetch them ahead. */
   expect?(layers: readonly LayerRef[]): void;
-  /** Bytes of a request, for blobs that are larger; by default 16 MiB. */
+  /** Bytes of a request, for blobs that are larger; by default 64 MiB. */
   chunkBytes?: number;
 }
 

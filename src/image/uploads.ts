@@ -14,7 +14,7 @@ export interface Sendable extends Descriptor {
 }
 
 /** Bytes of one request, unless the registry wants more. What is broken off is sent again from where it began. */
-const CHUNK_BYTES = 16 << 20;
+const CHUNK_BYTES = 64 << 20;
 /** Bytes that a registry may ask for in one request, at most. */
 const LARGEST_CHUNK = 1 << 30;
 

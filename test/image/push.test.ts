@@ -1,6 +1,6 @@
 /** Images into registries: what is sent, what is not, and what becomes of connections that break. */
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -48,7 +48,7 @@ function prepared(t: TestContext, options: { compression?: "none" | "gzip" } = {
     { config, compression: "none", ...options },
   );
   const fast = { ROOTLING_RETRY_WAIT: "0.02", ROOTLING_TRANSFER_RETRIES: "3", ROOTLING_TEMP_PATH: directory };
-  const { context, layout: store } = testContext(directory, fast);
+  const { context, layout: store, stop } = testContext(directory, fast);
   const registry: RegistryOptions = { env: { HOME: directory, CONTAINERS_REGISTRIES_CONF: "/dev/null" }, uid: 1000 };
   const push = async (destination: string, more: { chunkBytes?: number; from?: string } = {}) => {
     const image = await openImage(context, store, `oci:${layout}`, { registry });
@@ -68,7 +68,7 @@ function prepared(t: TestContext, options: { compression?: "none" | "gzip" } = {
     }
     return pushed.blobs.map(({ way }) => way.how);
   };
-  return { directory, layout, digest, push };
+  return { directory, layout, digest, push, context, store, stop };
 }
 
 const start = (t: TestContext, faults: PushFaults = {}) => new PushRegistry(faults).start(t);
@@ -215,6 +215,30 @@ test("a damaged layer is sent nowhere under a name", async (t) => {
     await assert.rejects(push(`${registry.host}/team/app:1`), failsWith("E_DIGEST"));
     appendFileSync(join(blobs, file), "x");
   }
+});
+
+test("Ctrl-C ends it, while a layer is compressed and while it is sent", async (t) => {
+  const { directory, layout, push, context, store, stop } = prepared(t);
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  t.after(() => silent.close());
+  const { port } = silent.address() as { port: number };
+  const registry = { env: {}, uid: 1000 };
+  const image = await openImage(context, store, `oci:${layout}`, { registry });
+  const how = {
+    comp: "gzip:9",
+    oci: false,
+    scratch: async () => mkdtempSync(join(directory, "scratch-")),
+    sourceDateEpoch: undefined,
+  };
+  const compressing = artifactOf(image, how, context);
+  const sending = push(`127.0.0.1:${port}/team/app:1`);
+  silent.once("connection", () => stop.abort(130));
+  await assert.rejects(sending, failsWith("E_INTERRUPTED"));
+  await assert.rejects(
+    compressing.then(() => artifactOf(image, how, context)),
+    failsWith("E_INTERRUPTED"),
+  );
 });
 
 test("the command pushes stored images, files and images of registries", async (t) => {

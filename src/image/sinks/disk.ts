@@ -13,6 +13,7 @@ import { clearTemporaries, moveIntoPlace, removeTree, syncDirectory, temporaryNa
 import { type Running, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { LayeredSink, OpenLayeredSink } from "../layered.ts";
+import { shown } from "../names.ts";
 import type { Entry, SourceImage } from "../types.ts";
 import { programFailure } from "./program.ts";
 import { type OpenSink, type Sink, TooSmall } from "./sink.ts";
@@ -35,7 +36,7 @@ export interface DiskOptions {
 const GIB = 2 ** 30;
 
 /** Bytes that a virtual disk may have: what helpers/disk takes. */
-export const diskSizes = { least: 8 << 20, most: 16 * 2 ** 40 };
+export const diskSizes = { least: 8 << 20, most: 4 * 2 ** 40 };
 
 /** Percent of a disk that are left free where nobody said how large it is to be. */
 const FREE = 10;
@@ -115,6 +116,8 @@ const HIDE_CONTENT = "O";
 const NEXT_LAYER = "N";
 const DESCRIBE = "M";
 
+const KEPT_ATTRIBUTES = /^(user|trusted|security)\.|^system\.posix_acl_(access|default)$/;
+
 const NAMELESS = "" as ByteString;
 
 class DiskSink implements Sink, LayeredSink {
@@ -125,7 +128,9 @@ class DiskSink implements Sink, LayeredSink {
   readonly #files: readonly string[];
   readonly #options: DiskOptions;
   readonly #size: number;
+  readonly #context: Context;
   #said = "";
+  #warned = false;
 
   constructor(
     program: string,
@@ -148,10 +153,11 @@ class DiskSink implements Sink, LayeredSink {
     this.#files = files;
     this.#options = options;
     this.#size = size;
+    this.#context = context;
   }
 
   entry(entry: Entry): void {
-    this.#stream.entry(entry);
+    this.#stream.entry(this.#kept(entry));
   }
 
   data(slice: Buffer): void {
@@ -171,7 +177,7 @@ class DiskSink implements Sink, LayeredSink {
   }
 
   describe(entry: Entry): void {
-    this.#stream.record(entry, DESCRIBE);
+    this.#stream.record(this.#kept(entry), DESCRIBE);
   }
 
   nextLayer(): void {
@@ -202,6 +208,16 @@ class DiskSink implements Sink, LayeredSink {
     await this.#running.kill();
     if (this.#files[0] === this.#temporary) await rm(this.#temporary, { force: true }).catch(() => {});
     else await removeTree(this.#temporary).catch(() => {});
+  }
+
+  /** The entry with the attributes that ext4 has a place for; others are told of once. */
+  #kept(entry: Entry): Entry {
+    const lost = [...(entry.xattrs?.keys() ?? [])].find((name) => !KEPT_ATTRIBUTES.test(name));
+    if (lost === undefined) return entry;
+    if (!this.#warned)
+      this.#context.warn(`a disk cannot keep the extended attribute ${shown(lost)} of ${shown(entry.path)}`);
+    this.#warned = true;
+    return { ...entry, xattrs: new Map([...(entry.xattrs ?? [])].filter(([name]) => KEPT_ATTRIBUTES.test(name))) };
   }
 
   #mark(type: string, path: ByteString): void {

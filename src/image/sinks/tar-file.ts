@@ -5,6 +5,7 @@ import { type Duplex, PassThrough, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
 import { fromText } from "../../base/bytes.ts";
+import { throwIfAborted } from "../../base/context.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import type { ArchiveFormat, Digest, Entry } from "../types.ts";
 import type { EntrySink } from "./sink.ts";
@@ -124,6 +125,7 @@ export async function writeTarFile(
     const output = createWriteStream(path, { flags: "r+", flush: true, highWaterMark: 1 << 20 });
     await pipeline(input, before, compressor(compression), after, output, { signal });
   } catch (error) {
+    throwIfAborted(signal);
     throw fileFailure(error, "writing the archive", path);
   }
   return {

@@ -50,6 +50,7 @@ struct state {
   char **hidden;    /* paths of the host that no mount may show */
   char *stage;      /* the stage, for lines that come after op `hidden` */
   int rc;           /* a script that starts the payload, in memory; or -1 */
+  int services;     /* where pid 1 of a subhost reports what became of its services, or -1 */
 };
 
 /* An op function returns 0, or -1 with errno set after `failed(CALL)` named the system call. */
@@ -97,8 +98,10 @@ void undo_temporary(struct state *, struct op *);
 void undo_record(struct state *, struct op *);
 void undo_cgroup(struct state *, struct op *);
 void undo_pasta(struct state *, struct op *);
+void undo_cables(struct state *, struct op *);
 
 void undo_serve(struct state *, struct op *);
+void undo_disk_file(struct state *, struct op *);
 void undo_log(struct state *, struct op *);
 void undo_exit_status(struct state *, struct op *);
 void undo_listen(struct state *, struct op *);
@@ -117,6 +120,9 @@ int send_descriptor(int channel, unsigned long number, int fd);
 int take_lent(const char *name);
 int send_lent(struct state *, const char *number, int fd);
 int lend_tree(struct state *, const char *number, int tree, bool map, bool recursive);
+
+/* journal.c */
+int clear_cables(const char *mark);
 
 /* ids.c */
 int remove_mapped(struct state *, const char *path);
@@ -139,6 +145,7 @@ void default_signals(void);
 void block_signals(void);
 void ignore_signals(unsigned long mask);
 int raise_capabilities(void);
+int own_stdio(struct state *);
 int exec_payload(struct state *, const char *program, char **argv);
 void reap_until_exit(pid_t payload, int stops) __attribute__((noreturn));
 

@@ -64,12 +64,13 @@ static unsigned long ignored_signals(void) {
 }
 
 static int usage(const char *name) {
-  fprintf(stderr, "usage: %s WIRE-FILE | --monitor | --client SOCKET KEYS starter|guest | --ops\n", name);
+  fprintf(stderr, "usage: %s WIRE-FILE | --monitor | --clear-cables MARK | --client SOCKET KEYS starter|guest | --ops\n", name);
   return STATUS_FAILURE;
 }
 
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--ops") == 0) return print_ops();
+  if (argc == 3 && strcmp(argv[1], "--clear-cables") == 0) return clear_cables(argv[2]);
   if (argc == 5 && strcmp(argv[1], "--client") == 0) return client(argv[2], argv[3], strcmp(argv[4], "starter") == 0);
   if (argc != 2) return usage(argc > 0 ? argv[0] : "executor");
   unsigned long ignored = ignored_signals();

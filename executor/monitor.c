@@ -49,8 +49,14 @@ static void join_and_go_on(struct state *state, int at, int bits) {
     send_message(state, &message);
     _exit(STATUS_FAILURE);
   }
-  message.pid = (int)syscall(SYS_clone, CLONE_PARENT | bits | SIGCHLD, NULL, NULL, NULL, 0L);
+  int told[2]; /* Closed once the monitor was told the pid: no baton of the child's may come before. */
+  char byte;
+  message.pid = pipe2(told, O_CLOEXEC) == 0 ? (int)syscall(SYS_clone, CLONE_PARENT | bits | SIGCHLD, NULL, NULL, NULL, 0L) : -1;
   if (message.pid == 0) {
+    close(told[1]);
+    while (read(told[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    close(told[0]);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     walk_inside(state, at + 1);
   }
@@ -216,7 +222,7 @@ static int supervised(struct state *state) {
    a monitor ends with. */
 int carry_out(struct plan *plan, unsigned long ignored, int report) {
   struct state state = {.plan = plan, .root = -1, .system = {-1, -1, -1}, .channel = -1, .stops = -1, .users = -1,
-                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .report = report, .status = -1};
+                        .log = -1, .terminal = -1, .listener = -1, .rc = -1, .services = -1, .report = report, .status = -1};
   state.ignored = ignored;
   timeline_prepare(plan);
   signal(SIGCHLD, SIG_DFL); /* Ignored, it would leave nothing to wait for. */

@@ -101,7 +101,7 @@ void ignore_signals(unsigned long mask) {
 }
 
 /* What the payload reads from and writes to, where it is not the caller's. */
-static int own_stdio(struct state *state) {
+int own_stdio(struct state *state) {
   /* An isolated one may lead a session already: confine.c. */
   if (state->plan->detached && getsid(0) != getpid() && setsid() < 0) return failed("setsid");
   if (state->terminal >= 0) {

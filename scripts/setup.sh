@@ -14,6 +14,8 @@ stb squashfuse       squashfuse       mounts squashfs files for ordinary users
 stb uidmap           newuidmap        id maps with subordinate ranges
 -tb libext2fs-dev    /usr/include/ext2fs/ext2fs.h  the library that disks are made with
 -tb passt            pasta            networks of ordinary users
+-tb iproute2         ip               cables of root, and the network of tests
+-tb nftables         nft              rules for cables: translated networks, ports, addresses
 stb gcc              gcc              compiles the executor
 stb musl-tools       musl-gcc         the C library that the static executor is linked with
 stb libyaml-dev      /usr/include/yaml.h  reads init.yml in guests, without JavaScript

@@ -17,18 +17,24 @@ import {
   type BootstrapResult,
   bootstrap as doBootstrap,
 } from "./commands/bootstrap.ts";
+import { BytesStatus } from "./commands/bytes-status.ts";
+import type { AtStore } from "./commands/cli.ts";
+import { type CommitSource, commitToStore } from "./commands/commit-image.ts";
+import { forgetImage } from "./commands/forget-image.ts";
 import {
   type DiskWishes,
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
   type ImportOptions,
+  type LayerChoice,
+  layersOf,
   type OutputFormat,
   sourceDigest,
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
+import { type PushedImage, pushedOf, withPush } from "./commands/push-image.ts";
 import type { RegistryOptions } from "./image/sources/environment.ts";
-import { parseSource } from "./image/sources/reference.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -43,8 +49,10 @@ export type {
   BootstrapResult,
   IdMapping,
 } from "./commands/bootstrap.ts";
-export type { DiskWishes, OutputFormat } from "./commands/import-image.ts";
+export type { CommitSource } from "./commands/commit-image.ts";
+export type { DiskWishes, LayerChoice, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
+export type { PushedImage } from "./commands/push-image.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
 /** What all functions take. */
@@ -56,7 +64,10 @@ export interface CommonOptions {
    * environment of this process. It is read, never changed.
    */
   env?: Readonly<Record<string, string | undefined>>;
-  /** Is told what should be known but stops nothing: one line, without full stop. */
+  /**
+   * Is told what should be known but stops nothing: one line, without full stop. It may hold names that others chose:
+   * escape it before a terminal gets it.
+   */
   onWarning?: (message: string) => void;
 }
 
@@ -92,10 +103,31 @@ export interface ImportToFileOptions extends SourceOptions, AlterOptions, Common
   format?: OutputFormat;
   /** Its compression, such as `zstd:3`. */
   comp?: string;
+  /** Of an OCI image: one with the merged tree (`one`, the default), or the layers of the source (`keep`). */
+  layers?: LayerChoice;
   /** What a disk is to be like: `qcow2` and `raw`. */
   disk?: DiskWishes;
   /** What has the name gives way. */
   force?: boolean;
+}
+
+/** What `pushImage` takes; user, password and the like are those of the destination. */
+export interface PushImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The layers of the image (`keep`, the default), or one with the merged tree. */
+  layers?: LayerChoice;
+  /** Compresses the layers anew, such as `gzip:9`. */
+  comp?: string;
+}
+
+/** What `commitImage` takes. */
+export interface CommitImageOptions extends CommonOptions, ProgressOptions {
+  /** Compression of the new layer; gzip if not given. */
+  comp?: string;
+  /** Changes of the configuration in the words of a Dockerfile, such as `ENV A=b` or `CMD ["tool"]`. */
+  changes?: readonly string[];
+  author?: string;
+  /** A comment for the image's history. */
+  message?: string;
 }
 
 /** An image in the store. */
@@ -168,13 +200,14 @@ export function importToFile(
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, disk, force } = options;
+    const { format = "squashfs", comp, disk, force, layers } = options;
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
       format,
       alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
+      ...(layers === undefined ? {} : { layers: layersOf(layers, format) }),
       ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),
     };
@@ -183,6 +216,58 @@ export function importToFile(
     return { output: file.output, digest: digest as Digest, size };
   });
 }
+
+/**
+ * Puts an image, a stored one or any source, into a registry. What the registry has is not sent.
+ *
+ * @example
+ * await pushImage("app:1", "docker://registry.example/team/app:1", { username: "alice", password });
+ */
+export function pushImage(image: string, destination: string, options: PushImageOptions = {}): ImageWork<PushedImage> {
+  return work(options, async (tell) => {
+    const { context, env } = contextOf(options);
+    const status = new BytesStatus("Looking for what is there", tell);
+    const { platform, registry } = sourceOf(options, env);
+    const wish = { layers: options.layers ?? "keep", comp: options.comp, platform, registry: plainly(env) };
+    const at = atStore({ ...context, progress: status.progress });
+    const pushed = await withPush(
+      at,
+      at.context(),
+      image,
+      { ...wish, destination, to: registry },
+      async (push, digest) => {
+        await push.run();
+        return pushedOf(push, digest);
+      },
+    );
+    status.finished("Push completed!");
+    return pushed;
+  });
+}
+
+/**
+ * Makes a stored image of what a container changed, or of a directory above the stored image `onto`: one layer more.
+ *
+ * @example
+ * await commitImage({ container: "web" }, "team/web:2", { changes: ['CMD ["serve"]'] });
+ */
+export function commitImage(what: CommitSource, name: string, options: CommitImageOptions = {}): ImageWork<Image> {
+  return work(options, async (tell) => {
+    const { context, env } = contextOf(options);
+    const status = new BytesStatus("Packing the new layer", tell);
+    const { comp = "gzip", changes = [], author, message } = options;
+    const at = atStore({ ...context, progress: status.progress });
+    const wish = { source: what, comp, changes, author, message, registry: plainly(env) };
+    const { image } = await commitToStore(at, at.context(), name, wish);
+    status.finished("Commit completed!");
+    return imageOf(image);
+  });
+}
+
+const atStore = (context: Context): AtStore => ({ layout: layoutOf(context.settings), context: () => context });
+
+/** A registry that is read from, without what was said of the one that is written to. */
+const plainly = (env: NodeJS.ProcessEnv): RegistryOptions => ({ env, uid: process.geteuid?.() ?? 0 });
 
 /** The digest of the manifest that a source means now. No layer is fetched. */
 export async function imageDigest(source: string, options: SourceOptions & CommonOptions = {}): Promise<Digest> {
@@ -193,6 +278,15 @@ export async function imageDigest(source: string, options: SourceOptions & Commo
 /** All images of the store. */
 export function listImages(options: Pick<CommonOptions, "env"> = {}): Image[] {
   return doList(layoutOf(contextOf(options).context.settings)).map(imageOf);
+}
+
+/**
+ * Takes a name from an image of the store; the image itself goes with its last name. Throws E_NOT_FOUND for a name that
+ * nothing has, E_BUSY while a container needs it.
+ */
+export async function removeImage(name: string, options: CommonOptions = {}): Promise<void> {
+  const { settings, signal } = contextOf(options).context;
+  await forgetImage(layoutOf(settings), name, signal);
 }
 
 /** Begins work that reports to the callback and to whoever iterates. */
@@ -230,9 +324,8 @@ function contextOf({ signal, env = process.env, onWarning }: CommonOptions): {
 
 function importOf(source: string, options: SourceOptions & CommonOptions, tell: (status: ProgressStatus) => void) {
   const { context, env } = contextOf(options);
-  const status = new Status("other", tell);
-  const fetched = parseSource(source).kind === "docker";
-  const opened = ({ layers }: SourceImage) => status.opened(layers, fetched);
+  const status = new Status(source, "other", tell);
+  const opened = ({ layers }: SourceImage) => status.opened(layers);
   return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
 }
 

@@ -7,7 +7,16 @@ import { lazyProgress } from "./base/progress.ts";
 import { createProgress } from "./base/progress-render.ts";
 import type { Settings } from "./base/settings.ts";
 import { loadSettings } from "./base/settings-load.ts";
-import { failureStatus, type Name, nameOf, type Program, programOf, wordsOf } from "./base/settings-places.ts";
+import {
+  failureStatus,
+  isOverlayName,
+  type Name,
+  nameOf,
+  type OverlayName,
+  type Program,
+  programOf,
+  wordsOf,
+} from "./base/settings-places.ts";
 import { escapeText } from "./base/text.ts";
 import type { Cli } from "./commands/cli.ts";
 import { commands } from "./commands/table.ts";
@@ -63,7 +72,9 @@ const ourName: Name = nameOf(process.argv);
 const program: Program = programOf(process.argv);
 
 /** How each name begins what it says, and puts what others have worded for rootling. */
-const manners: Readonly<Record<Name, { error: string; warning: string; words(text: string): string }>> = {
+const manners: Readonly<
+  Record<Exclude<Name, OverlayName>, { error: string; warning: string; words(text: string): string }>
+> = {
   rootling: { error: "rootling: ", warning: "rootling: ", words: (text) => text },
   enroot: {
     error: "[ERROR] ",
@@ -77,11 +88,13 @@ const manners: Readonly<Record<Name, { error: string; warning: string; words(tex
   "virt-bootstrap": { error: "ERROR   : ", warning: "WARNING : ", words: (text) => text },
 };
 
+const ourManners = manners[isOverlayName(ourName) ? "rootling" : ourName];
+
 /** Prints a failure, once, escaped for terminals. */
 function report(thrown: unknown): void {
   const error = systemFailure(thrown);
   const failure = error instanceof Failure ? error : undefined;
-  const { error: begin, words } = manners[ourName];
+  const { error: begin, words } = ourManners;
   const lines = [
     `${begin}${escapeText(failure?.what ?? (error as Error)?.message ?? String(error))}${failure ? ` [${failure.code}]` : ""}`,
   ];
@@ -115,7 +128,7 @@ function makeCli(): Cli & { status(): number } {
           return (signal ??= stopOnSignals());
         },
         progress,
-        warn: (message) => progress.say(`${manners[ourName].warning}${escapeText(manners[ourName].words(message))}`),
+        warn: (message) => progress.say(`${ourManners.warning}${escapeText(ourManners.words(message))}`),
       };
     },
     direct: (directives) => {
@@ -197,6 +210,7 @@ async function main(words: readonly string[]): Promise<number> {
   if (ourName === "rootling" || ours) return rootling(words);
   const cli = makeCli();
   if (ourName === "enroot") await (await import("./compat/enroot.ts")).enroot(cli, words);
+  else if (isOverlayName(ourName)) await (await import("./compat/overlay.ts")).overlay(cli, ourName, words);
   else await (await import("./compat/virt-bootstrap.ts")).virtBootstrap(cli, words);
   await finishOutput();
   return cli.status();

@@ -1,8 +1,8 @@
 /** All that is generated. */
 import { completions } from "./completion.ts";
-import { manPages } from "./man.ts";
+import { manPages, overlayPages } from "./man.ts";
 import { pages } from "./pages.ts";
-import { enrootWords, rootlingWords, virtBootstrapWords } from "./words.ts";
+import { enrootWords, overlayWords, rootlingWords, virtBootstrapWords } from "./words.ts";
 
 /** Directories that hold nothing else. */
 export const generatedDirectories = [
@@ -22,6 +22,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ...pages(rootling, enroot, virtBootstrap),
     ...manPages(rootling, enroot, virtBootstrap),
+    ...overlayPages(overlayWords()),
     ...completions([rootling, enroot]),
   ]);
 }

@@ -43,10 +43,10 @@ const paragraphs = (about: string): string[] =>
     .split("\n\n")
     .flatMap((part) => (part.startsWith(" ") ? verbatim(part.split("\n")) : [".PP", ...text(part).split("\n")]));
 
-const page = (name: string, short: string, sections: readonly string[]): string =>
+const page = (name: string, short: string, sections: readonly string[], chapter = 1): string =>
   [
     `.\\" Made by npm run docs.`,
-    `.TH ${quoted(name.toUpperCase())} 1 "" "rootling" "User Commands"`,
+    `.TH ${quoted(name.toUpperCase())} ${chapter} "" "rootling" "${chapter === 1 ? "User Commands" : "System Administration"}"`,
     ".nh",
     ".ad l",
     ...section("NAME", `${text(name)} \\- ${text(short)}`),
@@ -133,7 +133,24 @@ const virtBootstrapPage = ({ name, short, about, usage, options, examples }: Com
     ...section("SEE ALSO", ".BR rootling (1)"),
   ]);
 
-/** Every man page, by its path in the checkout. */
+const overlayPage = ({ name, short, about, usage }: CommandWords): string =>
+  page(
+    name,
+    short,
+    [
+      ...section("SYNOPSIS", `${bold(name)} ${text(usage)}`),
+      ...section("DESCRIPTION", text(about)),
+      ...section("EXIT STATUS", "1 for whatever goes wrong; of overlay\\-go that of the command."),
+      ...section("SEE ALSO", ".BR rootling\\-boot (1)"),
+    ],
+    8,
+  );
+
+/** Those of overlay-boot's commands. */
+export const overlayPages = (commands: readonly CommandWords[]): [path: string, text: string][] =>
+  commands.map((command) => [`share/compat/man/man8/${command.name}.8`, overlayPage(command)]);
+
+/** Every other man page, by its path in the checkout. */
 export function manPages(
   rootling: ProgramWords,
   enroot: ProgramWords,

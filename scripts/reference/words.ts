@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Cli } from "../../src/commands/cli.ts";
 import { commands as ownCommands } from "../../src/commands/table.ts";
 import { commands as enrootCommands } from "../../src/compat/enroot.ts";
+import { overlayCommands } from "../../src/compat/overlay.ts";
 import { options as virtBootstrapOptions } from "../../src/compat/virt-bootstrap.ts";
 
 export interface OptionWords {
@@ -121,6 +122,12 @@ export function enrootWords(): ProgramWords {
     })),
   };
 }
+
+/** The commands of overlay-boot. */
+export const overlayWords = (): readonly CommandWords[] =>
+  Object.entries(overlayCommands).map(([name, { usage, short, about }]) => ({
+    ...{ name, short, about, usage, operands: [], options: [HELP], examples: [] },
+  }));
 
 /** The one command of the name virt-bootstrap. */
 export const virtBootstrapWords = (): CommandWords => ({

@@ -6,7 +6,18 @@ import { EXIT_FAILURE, Failure } from "./errors.ts";
 export type Program = "rootling" | "enroot";
 
 /** All names that rootling goes by. */
-export type Name = Program | "virt-bootstrap";
+export type Name = Program | "virt-bootstrap" | OverlayName;
+
+/** The commands of overlay-boot. */
+export const overlayNames = [
+  "overlay-boot",
+  "overlay-go",
+  "overlay-stop",
+  "overlay-share",
+  "overlay-diskfile",
+] as const;
+export type OverlayName = (typeof overlayNames)[number];
+export const isOverlayName = (name: string): name is OverlayName => (overlayNames as readonly string[]).includes(name);
 
 /** Who starts us. */
 export interface Caller {
@@ -20,7 +31,7 @@ const AS = "--as=";
 
 /** The name that bin/rootling was started under, which it gives as the first word where that is not its own. */
 export const nameOf = ([, , word]: readonly string[]): Name =>
-  (["enroot", "virt-bootstrap"] as const).find((name) => word === AS + name) ?? "rootling";
+  (["enroot", "virt-bootstrap", ...overlayNames] as const).find((name) => word === AS + name) ?? "rootling";
 
 /** The name whose settings count. */
 export const programOf = (words: readonly string[]): Program => (nameOf(words) === "enroot" ? "enroot" : "rootling");

@@ -10,6 +10,7 @@ import { gatherFacts, type Places, windowSize } from "./facts.ts";
 import { type IdMap, resolveMap, wantsSubordinate } from "./id-map.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lower, lowerExec } from "./lower.ts";
+import { lowerShare } from "./lower-subhost.ts";
 
 /** The id map that is meant, for this caller on this host. Throws E_SUBUID. */
 export function mapOf({ value, origin }: Intent["idMap"]): IdMap {
@@ -30,6 +31,10 @@ export function planExec(intent: ExecIntent, socket: string): Plan {
   const window = intent.terminal === undefined ? undefined : windowSize();
   return check(lowerExec(intent, { ...facts, socket, ...(window === undefined ? {} : { window }) }));
 }
+
+/** The plan of `share`; nothing is changed. `hidden`: what no mount may show. */
+export const planShare = (target: ExecIntent["target"], path: string, hidden: Places["hidden"]): Plan =>
+  check(lowerShare(target, path, hidden));
 
 /** A detached plan's monitor: it waits for its plan, so that records can name it as their owner before it begins. */
 export const startMonitor = async ({ settings }: Context): Promise<Monitor> =>

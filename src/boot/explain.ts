@@ -210,6 +210,35 @@ const pasta = ({ detail, errno, call, fields }: StepFailure): Words => {
   return { code: "E_PROGRAM", what: `${escapeText(fields[1] ?? "pasta")} cannot connect the network: ${said}`, mend };
 };
 
+const cable = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
+  const name = getSystemErrorName(-errno);
+  const subject = escapeText(fields[verb === "ifup" ? 2 : 0] ?? "");
+  const mends: Record<string, string> = {
+    EEXIST:
+      verb === "netns"
+        ? "choose another name, or see who has it: rootling network, ip netns"
+        : "choose another name, or remove it: see `rootling network` and `ip link`",
+    ENOTSUP:
+      verb === "vlan"
+        ? "the kernel has no VLANs: load its module 8021q (modprobe 8021q), or leave the VLAN out"
+        : "the interface that is named is no bridge, or the kernel has no such links",
+    ENOTUNIQ: "the interface of this name is no bridge: choose another name",
+    ENODEV: "the interface that is named is not there: see `ip link`",
+    EPERM: "cables need root of the machine, with CAP_NET_ADMIN",
+  };
+  return {
+    code: name === "EEXIST" ? "E_CONFLICT" : "E_CABLE",
+    what: `the ${verb} ${subject} cannot be made: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+    mend: mends[name] ?? "see the steps with --dry-run",
+  };
+};
+
+const nft = ({ errno, call, detail }: StepFailure): Words => ({
+  code: "E_CABLE",
+  what: `nft refuses the rules: ${escapeText(detail.trim()) || reason(errno, call)}`,
+  mend: "the kernel may lack parts of nftables: leave out nat, antispoof, bandwidth and --publish, or use another kernel",
+});
+
 const mount = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const [source, target] = verb === "bind" || verb === "device" ? [fields[0], fields[1]] : [fields[0], fields[2]];
   const name = getSystemErrorName(-errno);
@@ -339,6 +368,23 @@ const hook = ({ verb, fields, call, errno, detail }: StepFailure): Words => ({
   mend: "see what it said above; a hook that is not executable is left out",
 });
 
+const hidden = ({ fields, errno, call }: StepFailure): Words => ({
+  code: "E_OVERLAY",
+  what: `${escapeText(fields[2] ?? "")} cannot be hidden: ${reason(errno, call)}`,
+  mend:
+    getSystemErrorName(-errno) === "ELOOP" ? "it leads over a symlink: name where that leads" : "leave it out of HIDE",
+});
+
+/** A command line of a subhost's configuration. */
+const hostCommand = ({ fields, call, errno, detail }: StepFailure): Words => ({
+  code: "E_HOOK",
+  what:
+    call === "command"
+      ? `${escapeText(fields[2] ?? "")} ended with ${escapeText(detail)}`
+      : `${escapeText(fields[2] ?? "")} cannot be run: ${reason(errno, call)}`,
+  mend: "see what it said above; nothing was started",
+});
+
 const rootFile = ({ fields, errno, call }: StepFailure): Words => ({
   code: "E_IO",
   what: `${escapeText(fields[0] ?? "")} of the root cannot be read: ${reason(errno, call)}`,
@@ -367,6 +413,18 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   seccomp,
   loopback,
   pasta,
+  cables: monitorFile,
+  netns: cable,
+  bridge: cable,
+  cable,
+  vlan: cable,
+  ifup: cable,
+  "host-interface": cable,
+  interface: cable,
+  route: cable,
+  rate: cable,
+  "host-sysctl": cable,
+  nft,
   cgroup,
   "cgroup-join": cgroup,
   ulimit: setting,
@@ -387,6 +445,8 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "hook-mounts": line,
   hook,
   "runtime-hook": hook,
+  "host-command": hostCommand,
+  hide: hidden,
   "hook-rc": hook,
   "rc-local": (failure) => rootFile({ ...failure, fields: ["/etc/rc.local"] }),
   "variables-file": rootFile,

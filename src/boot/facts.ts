@@ -14,6 +14,7 @@ import { unescapeOctal } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import { findProgram } from "../base/process.ts";
 import { readSubordinateIds, type SubordinateIds } from "../base/subids.ts";
+import { type CableFacts, gatherCables } from "./cable-facts.ts";
 import { type CgroupFacts, gatherCgroups } from "./cgroup-facts.ts";
 import { wantsSubordinate } from "./id-map.ts";
 import type { Intent, JoinWish } from "./intent.ts";
@@ -34,6 +35,8 @@ export interface Places {
   readonly cgroup?: { readonly name: string; readonly mark: string };
   /** A path for the mark of a program that connects the network. */
   readonly network?: string;
+  /** For cables: a name where none is asked for, a path for the journal, and what tells machines apart. */
+  readonly cables?: { readonly name: string; readonly mark: string; readonly machine: string };
   /** Directories that no mount may show inside: the store of images, containers and credentials. */
   readonly hidden: readonly string[];
   /** A process inside each container that is to be joined. */
@@ -42,6 +45,10 @@ export interface Places {
   readonly mark?: string;
   /** A path, not there yet, for the socket by which clients come to the payload's terminal. */
   readonly socket?: string;
+  /** Where pid 1 of a subhost says what became of its services. */
+  readonly services?: string;
+  /** Disk files that were mounted for this start, each with its mark. */
+  readonly diskFiles?: readonly { readonly mark: string; readonly mount: string; readonly file: string }[];
   /** Of a detached start. */
   readonly life?: { readonly log: string; readonly olderLog: string; readonly exit: string };
 }
@@ -117,6 +124,8 @@ export interface Facts {
   readonly freshSys?: boolean;
   /** Only gathered for user-mode networking. */
   readonly network?: NetworkFacts;
+  /** Only gathered for cables. */
+  readonly cables?: CableFacts;
   /** The kernel has time namespaces; only gathered where one is asked for. */
   readonly timeNamespaces?: boolean;
   /** Only gathered for a cgroup namespace, and for limits. */
@@ -315,6 +324,7 @@ export function gatherFacts(intent: Intent, places: Places): Facts {
     ...(targets === undefined ? {} : { targets }),
     ...(ownNetwork(intent, targets) ? { freshSys: maySysBeFresh(mountPoints()) } : {}),
     ...(networkOf(intent).kind === "user" ? { network: gatherNetwork() } : {}),
+    ...(intent.cables ? { cables: gatherCables() } : {}),
     ...(intent.namespaces.cgroup || intent.limits ? { cgroups: gatherCgroups(controllersOf(intent.limits), uid) } : {}),
     ...(intent.namespaces.time ? { timeNamespaces: exists("/proc/self/ns/time") } : {}),
     ...(host

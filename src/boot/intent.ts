@@ -4,6 +4,7 @@
  * only lower.ts knows in what order things happen.
  */
 
+import type { Cables } from "./cables.ts";
 import type { MapWish } from "./id-map.ts";
 import type { Limits } from "./limits.ts";
 import type { Publish } from "./network.ts";
@@ -24,9 +25,13 @@ export type Root =
       readonly kind: "layers";
       readonly lowers: readonly string[];
       readonly kept?: { readonly upper: string; readonly work: string };
+      /** Where it is mounted while programs of the host finish it; else on a private tmpfs. */
+      readonly live?: string;
+      /** Overlayfs's marks: `trusted` are those of a root without a user namespace. */
+      readonly marks?: "trusted";
     }
   /** A directory as it is; `stored`: of the store, for this very container. */
-  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean }
+  | { readonly kind: "directory"; readonly path: string; readonly stored?: boolean; readonly live?: string }
   /** A squashfs file. */
   | { readonly kind: "squashfs"; readonly path: string }
   /** The root that rootling itself runs on. */
@@ -106,6 +111,8 @@ export interface Intent {
   readonly limits?: Limits;
   /** Ports of the host that lead inside. */
   readonly publish?: readonly Publish[];
+  /** A network namespace of its own that has a name and cables to the host. */
+  readonly cables?: Cables;
   readonly hostname?: Value<string>;
   /** `fresh`: a small /dev of its own; `host`: the host's. */
   readonly devices: Value<"fresh" | "host">;
@@ -134,6 +141,7 @@ export interface Intent {
   /** The payload gets a terminal and a session of its own. */
   readonly terminal?: Value<true>;
   readonly startup?: Startup;
+  readonly subhost?: Subhost;
   /** What asks the payload to end, such as SIGTERM; not part of the plan, but of the record of the run. */
   readonly stopSignal?: Value<string>;
 }
@@ -162,7 +170,41 @@ export interface Startup {
   readonly local?: Value<string>;
   /** What a script that starts the payload gets; the intent's command is what runs without one. */
   readonly words: readonly string[];
+  /** The payload gets a cgroup namespace, unless another was asked for. It is made last: hooks see what the caller sees. */
+  readonly cgroups?: Value<true>;
 }
+
+/** A system with an administration of its own: su and sudo work, its network is its own to set up. See read-subhost.ts. */
+export interface Subhost {
+  /** Command lines of the host, run before the root is mounted, and once it is finished. */
+  readonly premount?: Value<string>;
+  readonly postmount?: Value<string>;
+  /** Where they run. */
+  readonly base: string;
+  /** NAME=value for them. */
+  readonly variables: readonly string[];
+  readonly init: Value<SubhostInit>;
+  /** What is not seen of the directory below an overlay; what the subhost has of its own there is. */
+  readonly hide: readonly Hidden[];
+  /** How many seconds a service has to start, and each step of the way down. */
+  readonly patience: { readonly start: number; readonly stop: number };
+}
+
+export interface Hidden {
+  /** An absolute path of the directory below. */
+  readonly path: string;
+  /** The file is seen, with every password locked. */
+  readonly lock?: true;
+  readonly origin: string;
+}
+
+export type SubhostInit =
+  /** Started by their init scripts, in this order. */
+  | { readonly kind: "services"; readonly names: readonly string[] }
+  /** A command line of the host that prints what a shell of the subhost runs. */
+  | { readonly kind: "script"; readonly command: string }
+  /** A program of the subhost that is pid 1 itself. */
+  | { readonly kind: "system"; readonly path: string };
 
 /** `strict,compat`: both at once; what either refuses is refused. */
 export type SeccompName = "strict" | "compat" | "strict,compat" | "none";
@@ -189,4 +231,5 @@ export interface ExecIntent {
   readonly isolate?: Value<true>;
   readonly seccomp?: Value<SeccompName>;
   readonly terminal?: Value<true>;
+  readonly subhost?: Value<true>;
 }

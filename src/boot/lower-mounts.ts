@@ -7,7 +7,7 @@ import { staysOurs } from "./join-facts.ts";
 import type { Lender } from "./lower-lend.ts";
 import { isDetached, markOf } from "./lower-life.ts";
 import { place } from "./lower-root.ts";
-import { lowerResolver, networkOf } from "./network.ts";
+import { lowerResolver, networkOf, resolverOf } from "./network.ts";
 
 /** /proc, /sys, /dev, and the host's files for name resolution: a sandbox shares the host's network. */
 export function lowerSystem(intent: Intent, facts: Facts, lent: Lender): Op[] {
@@ -104,21 +104,24 @@ const isolatedSystem = (intent: Intent, facts: Facts, lent: Lender, origin: stri
   ),
   op("attributes", origin, "/sys", "ro", ""),
   ...freshDevices(intent, facts),
-  ...(facts.network === undefined ? [] : lowerResolver(intent, facts.network, place(facts, lent))),
+  ...ownResolver(intent, facts, lent),
   op("attributes", origin, "/", "nosuid,nodev", ""),
 ];
 
 /** An empty directory over one that exists. */
-const cover = (origin: string, path: string): Op =>
+export const cover = (origin: string, path: string): Op =>
   op("mount", origin, "tmpfs", "rootling", path, "ro,nosuid,nodev,noexec", "mode=0,size=4k", "skip");
 
 function networkFiles(intent: Intent, facts: Facts, lent: Lender): Op[] {
-  const shown = intent.root.value.kind === "host" ? [] : facts.networkFiles;
-  if (facts.network === undefined) return shown.map(networkFile);
-  return [
-    ...shown.filter((path) => path !== "/etc/resolv.conf").map(networkFile),
-    ...lowerResolver(intent, facts.network, place(facts, lent)),
-  ];
+  // A subhost has its own.
+  const shown = intent.root.value.kind === "host" || intent.subhost ? [] : facts.networkFiles;
+  const own = ownResolver(intent, facts, lent);
+  return [...shown.filter((path) => own.length === 0 || path !== "/etc/resolv.conf").map(networkFile), ...own];
+}
+
+function ownResolver(intent: Intent, facts: Facts, lent: Lender): Op[] {
+  const lines = resolverOf(intent, facts.network);
+  return lines === undefined ? [] : lowerResolver(lines, place(facts, lent));
 }
 
 const networkFile = (path: string): Op =>
@@ -193,7 +196,7 @@ function lowerMount(mount: Mount, facts: Facts, lent: Lender): Op {
   );
 }
 
-function refuseStore(source: string, origin: string, facts: Facts): void {
+export function refuseStore(source: string, origin: string, facts: { places: Pick<Facts["places"], "hidden"> }): void {
   if (!facts.places.hidden.some((path) => source === path || source.startsWith(`${path}/`))) return;
   throw new Failure("E_CONFLICT", `${source} belongs to the store, which no container may see`, {
     where: origin,
@@ -209,6 +212,8 @@ function masks(intent: Intent, facts: Facts): Op[] {
   for (const { source, origin } of shown) refuseStore(source, origin, facts);
   const { value: root, origin: asked } = intent.root;
   if (root.kind === "host") shown.unshift({ source: "/", target: "/", origin: asked });
+  // A directory of the host below an overlay may contain the store; trees of the store contain none.
+  if (root.kind === "layers") shown.unshift(...root.lowers.map((source) => ({ source, target: "/", origin: asked })));
   if (root.kind === "directory" && root.stored !== true) {
     refuseStore(root.path, asked, facts);
     shown.unshift({ source: root.path, target: "/", origin: asked });

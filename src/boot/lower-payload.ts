@@ -5,6 +5,7 @@ import { type IdMap, mapHolds } from "./id-map.ts";
 import type { Intent, Value } from "./intent.ts";
 import type { Privileges } from "./lower-confine.ts";
 import { lowerLogin } from "./lower-startup.ts";
+import { lowerInit, lowerPrepare } from "./lower-subhost.ts";
 
 /** A map of one id holds nobody but the caller: another user cannot be had, and must not be silently left out. */
 export function refuseUser({ user }: Pick<Intent, "user">, { kind }: IdMap): void {
@@ -15,7 +16,7 @@ export function refuseUser({ user }: Pick<Intent, "user">, { kind }: IdMap): voi
   });
 }
 
-type Who = Pick<Intent, "user" | "idMap">;
+type Who = Pick<Intent, "user" | "idMap"> & { readonly subhost?: unknown };
 
 /** With `keep`, who asked for the container stays who they are, unless they say otherwise. */
 const stays = ({ user, idMap }: Who): boolean => idMap.value === "keep" && user?.origin !== "--user";
@@ -43,9 +44,15 @@ const ALL_CAPABILITIES: Privileges = { bounding: "ffffffffffffffff", own: "fffff
  */
 const CONTAINER_ROOT: Privileges = { bounding: "800405fb", own: "800405fb" };
 
+/**
+ * Beside these, a subhost's root sets up its own network (net_admin, net_raw, net_broadcast), logs in (audit_write) and
+ * takes leases.
+ */
+const SUBHOST_ROOT: Privileges = { bounding: "b0043dfb", own: "b0043dfb" };
+
 /** What the payload may do. */
 export function privileges(map: IdMap, intent: Who): Privileges {
-  if (map.kind === "none") return CONTAINER_ROOT;
+  if (map.kind === "none") return intent.subhost === undefined ? CONTAINER_ROOT : SUBHOST_ROOT;
   if (map.kind === "many" ? stays(intent) : !mapHolds(map, 0, 0)) return NO_CAPABILITIES;
   // Inside a user namespace, capabilities reach only what belongs to it.
   return ALL_CAPABILITIES;
@@ -58,6 +65,8 @@ interface Payload {
   /** What the process is given of its own while it still has its capabilities. */
   readonly own?: readonly Op[];
   readonly startup?: Intent["startup"];
+  /** A process of a subhost; its first one where it says how that begins. */
+  readonly subhost?: Intent["subhost"] | Value<true>;
 }
 
 /** From the finished root to the program that runs in it. */
@@ -73,13 +82,18 @@ export function payload(
     op("user", user?.origin ?? OURSELVES, user?.value ?? ""),
     ...(intent.own ?? []),
     op("capabilities", OURSELVES, allowed.bounding, allowed.own),
-    op("no-new-privileges", OURSELVES),
+    // A subhost has su, sudo and set-id mailers.
+    ...(intent.subhost === undefined ? [op("no-new-privileges", OURSELVES)] : []),
     op("workdir", intent.workdir.origin, intent.workdir.value),
     ...confined,
-    ...(reaper ? [op("reaper", OURSELVES)] : []),
-    intent.startup
-      ? lowerLogin(intent.startup, intent.command)
-      : op("exec", intent.command.origin, ...intent.command.value),
+    ...(intent.subhost !== undefined && "init" in intent.subhost
+      ? [...lowerPrepare(intent.subhost), lowerInit(intent.subhost)]
+      : [
+          ...(reaper ? [op("reaper", OURSELVES)] : []),
+          intent.startup
+            ? lowerLogin(intent.startup, intent.command)
+            : op("exec", intent.command.origin, ...intent.command.value),
+        ]),
   ];
 }
 

@@ -4,7 +4,7 @@ import { Failure } from "../base/errors.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
 import type { Facts, HostEntry } from "./facts.ts";
 import type { IdMap } from "./id-map.ts";
-import type { Intent } from "./intent.ts";
+import type { Hidden, Intent } from "./intent.ts";
 import type { Lender } from "./lower-lend.ts";
 import { lowerSquashfs } from "./lower-squashfs.ts";
 
@@ -84,16 +84,29 @@ function layered(
   const { value: root, origin } = work.intent.root;
   const reach = reacher(work);
   const packed = root.kind === "squashfs" ? lowerSquashfs(root, origin, work, place(work.facts, work.lent)) : undefined;
-  const below = packed ? [packed.directory] : lowers.map((path) => reach.directory(path));
+  const hiding = hides(work, lowers);
+  const below = packed ? [packed.directory] : [...hiding.layers, ...lowers.map((path) => reach.directory(path))];
   const above = reach.pair(upper);
   return [
     ...stage(work),
     ...reach.ops(),
     ...(packed?.ops ?? []),
+    ...hiding.ops,
     ...first,
     overlay(work, origin, stageRoot(work), above.upper, above.work, below),
     enterRoot(work),
   ];
+}
+
+/** A layer that hides what is not to be seen of those below it. */
+function hides({ intent: { root, subhost }, facts, lent }: Work, [lower = "/"]: readonly string[]) {
+  const hidden = subhost?.hide ?? [];
+  if (hidden.length === 0) return { layers: [], ops: [] };
+  const layer = `${place(facts, lent)}/hide`;
+  const space = root.value.kind === "layers" && root.value.marks === "trusted" ? "trusted" : "user";
+  const hide = ({ path, lock, origin }: Hidden) =>
+    op("hide", origin, layer, lower, path, `${space}.overlay.opaque`, lock ? "lock" : "");
+  return { layers: [layer], ops: [op("make-directory", OURSELVES, layer, "755"), ...hidden.map(hide)] };
 }
 
 /** Paths of layers as the inside reaches them: as they are, or where what was lent has been mounted on the stage. */
@@ -126,7 +139,10 @@ function reacher({ intent, facts, lent }: Work) {
 /** The stage as the inside reaches it: root's is entered before its ids change, since then no path leads there. */
 export const place = (facts: Facts, lent: Lender): string => (lent.lends ? "." : facts.places.stage);
 
-const stageRoot = ({ facts, lent }: Work): string => `${place(facts, lent)}/root`;
+const stageRoot = ({ intent, facts, lent }: Work): string => {
+  const { value: root } = intent.root;
+  return ("live" in root ? root.live : undefined) ?? `${place(facts, lent)}/root`;
+};
 
 const enterRoot = (work: Work): Op => op("root", OURSELVES, stageRoot(work));
 
@@ -159,7 +175,8 @@ function overlay(
 ): Op {
   // In a user namespace overlayfs keeps its marks in user.overlay.* (Linux 5.11), as root in trusted.overlay.*, unless
   // told otherwise. What a container keeps is read by starts of every map.
-  const keeps = intent.root.value.kind === "layers" && intent.root.value.kept !== undefined;
+  const { value: root } = intent.root;
+  const keeps = root.kind === "layers" && root.kept !== undefined && root.marks !== "trusted";
   const options = [
     ...(trusts(facts, map) && !keeps ? [] : ["userxattr"]),
     ...(facts.places.mark ? [`source=${facts.places.mark}`] : []),

@@ -7,6 +7,7 @@ import type { ExecFacts } from "./exec-facts.ts";
 import type { Facts } from "./facts.ts";
 import type { ExecIntent, Intent } from "./intent.ts";
 import { lowerLimits } from "./limits.ts";
+import { lowerCables } from "./lower-cables.ts";
 import { confine, confinedPrivileges, confineExec, NOTHING, refuseIsolation, refusePretence } from "./lower-confine.ts";
 import { groupRemarks, lowerNodes, lowerRuntimeHooks } from "./lower-devices.ts";
 import { lender } from "./lower-lend.ts";
@@ -16,6 +17,7 @@ import { identity, joinsPids, namespaces } from "./lower-namespaces.ts";
 import { ignoredUser, insideUser, payload, privileges, refuseUser } from "./lower-payload.ts";
 import { lowerRoot } from "./lower-root.ts";
 import { lowerStartup } from "./lower-startup.ts";
+import { lowerDiskFiles, lowerPostmount, lowerPremount, lowerReport } from "./lower-subhost.ts";
 import { lowerNetwork, networkOf, networkRemarks } from "./network.ts";
 import { lowerSettings } from "./process-settings.ts";
 
@@ -39,17 +41,24 @@ export function lower(asked: Intent, facts: Facts): Plan {
   const settings = lowerSettings(intent.settings, (kind) =>
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
-  const { early, late, last } = namespaces(who, facts);
+  const cabling = lowerCables(intent, facts);
+  const { early, late } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
   const undone =
-    intent.temporary !== undefined || root.undo.length > 0 || limits.make.length > 0 || facts.network !== undefined;
+    intent.temporary !== undefined ||
+    root.undo.length > 0 ||
+    limits.make.length > 0 ||
+    facts.network !== undefined ||
+    cabling.ops.length > 0;
   const topology: Topology = isDetached(intent) ? "detached" : watched || undone ? "supervised" : "in-place";
   const ops: Op[] = [
     ...(intent.timeline ? [op("timeline", intent.timeline.origin, intent.timeline.value)] : []),
     ...(intent.temporary ? [op("temporary", intent.temporary.origin, intent.temporary.value)] : []),
+    ...lowerDiskFiles(facts.places),
     ...monitorOps(intent, facts.places),
+    ...lowerReport(intent, facts.places),
     ...settings.first,
     ...root.undo,
     ...limits.make,
@@ -59,8 +68,10 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...late,
     ...settings.namespaces,
     ...connection(intent, facts),
+    ...cabling.ops,
     ...lent.ops,
     op("propagation", OURSELVES, "/", "slave"),
+    ...lowerPremount(intent),
     ...root.ops,
     ...lowerSystem(intent, facts, lent),
     ...lowerStartup(intent, facts, lent),
@@ -69,9 +80,10 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...lowerRuntimeHooks(intent, facts, lent),
     ...workdirExists(intent),
     ...(root.sealed ? [op("attributes", root.sealed, "/", "ro", "")] : []),
+    ...lowerPostmount(intent),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
-    ...last,
+    ...lastNamespace(intent),
     ...hostname(intent),
     ...withTerminal(
       intent,
@@ -95,9 +107,14 @@ export function lower(asked: Intent, facts: Facts): Plan {
       ...groupRemarks(intent, facts),
       ...shownNetwork(intent, facts),
       ...(facts.network ? networkRemarks(intent, facts.network) : []),
+      ...cabling.remarks,
     ],
   };
 }
+
+/** What enroot makes when it enters the root, and pyxis joins together with the user and mount namespaces. */
+const lastNamespace = ({ startup, namespaces: { cgroup } }: Intent): Op[] =>
+  startup?.cgroups === undefined || cgroup !== undefined ? [] : [op("namespaces", startup.cgroups.origin, "cgroup")];
 
 /** The network namespace is connected once it is there. */
 const connection = (intent: Intent, facts: Facts): Op[] =>

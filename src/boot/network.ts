@@ -3,7 +3,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { Failure } from "../base/errors.ts";
 import { findProgram } from "../base/process.ts";
 import { type Op, OURSELVES, op } from "../plan/plan.ts";
-import type { Intent } from "./intent.ts";
+import { from, type Intent, type Value } from "./intent.ts";
 
 /** A port of the host that leads to one inside. */
 export interface Publish {
@@ -27,21 +27,21 @@ export interface NetworkFacts {
 /** podman and docker publish on all addresses unless told otherwise; who forgets to think here opens nothing. */
 const DEFAULT_ADDRESS = "127.0.0.1";
 
-const wrongPublish = (text: string): Failure =>
+const wrongPublish = (text: string, where: string): Failure =>
   new Failure("E_USAGE", `${JSON.stringify(text)} publishes nothing`, {
-    where: "--publish",
+    where,
     mend: "write [ADDRESS:]HOST_PORT:PORT[/tcp|/udp], such as 8080:80 or 0.0.0.0:5353:53/udp; without ADDRESS it is 127.0.0.1",
   });
 
 /** Reads `[ADDRESS:]HOST:INSIDE[/tcp|/udp]`; an IPv6 address stands in brackets. Throws E_USAGE. */
-export function readPublish(text: string): Publish {
+export function readPublish(text: string, origin = "--publish"): Publish {
   const match = /^(?:(\[[^\]]+\]|[^:[\]]+):)?([0-9]{1,5}):([0-9]{1,5})(?:\/(tcp|udp))?$/.exec(text);
   const address = (match?.[1] ?? DEFAULT_ADDRESS).replace(/^\[|\]$/g, "");
   const [host, inside] = [Number(match?.[2]), Number(match?.[3])];
   const isPort = (port: number) => port >= 1 && port <= 65_535;
   if (match === null || process.getBuiltinModule("node:net").isIP(address) === 0 || !isPort(host) || !isPort(inside))
-    throw wrongPublish(text);
-  return { protocol: match[4] === "udp" ? "udp" : "tcp", address, host, inside, origin: "--publish" };
+    throw wrongPublish(text, origin);
+  return { protocol: match[4] === "udp" ? "udp" : "tcp", address, host, inside, origin };
 }
 
 const LOOPBACK = /^(127\.|::1$)/;
@@ -103,8 +103,13 @@ interface Network {
 }
 
 /** --publish without --net asks for the network that it needs. */
-export function networkOf({ namespaces: { net }, publish = [] }: Pick<Intent, "namespaces" | "publish">): Network {
+export function networkOf({
+  namespaces: { net },
+  publish = [],
+  cables,
+}: Pick<Intent, "namespaces" | "publish" | "cables">): Network {
   const [first] = publish;
+  if (cables !== undefined) return { kind: "other", origin: net?.origin ?? OURSELVES };
   if (net === undefined && first !== undefined) return { kind: "user", origin: first.origin };
   if (net?.value === "user" || first === undefined) {
     return { kind: net?.value === "user" ? "user" : "other", origin: net?.origin ?? OURSELVES };
@@ -137,12 +142,22 @@ export function lowerNetwork(intent: Intent, facts: NetworkFacts, mark: string):
   return [op("pasta", origin, mark, facts.pasta ?? "", ...options)];
 }
 
-/** A resolv.conf of the container's own. `stage`: the directory of its private tmpfs. */
-export function lowerResolver(intent: Intent, facts: NetworkFacts, stage: string): Op[] {
-  const { origin } = networkOf(intent);
+/** Lines of a resolv.conf of the container's own, where it has one. */
+export function resolverOf(intent: Intent, facts: NetworkFacts | undefined): Value<readonly string[]> | undefined {
+  const { resolver } = intent.cables ?? {};
+  if (resolver !== undefined)
+    return from(
+      resolver.value.map((one) => `nameserver ${one}`),
+      resolver.origin,
+    );
+  return facts === undefined ? undefined : from(facts.resolver, networkOf(intent).origin);
+}
+
+/** That resolv.conf. `stage`: the directory of the container's private tmpfs. */
+export function lowerResolver({ value, origin }: Value<readonly string[]>, stage: string): Op[] {
   const path = `${stage}/resolv.conf`;
   return [
-    op("file", origin, path, "644", facts.resolver.map((line) => `${line}\n`).join("")),
+    op("file", origin, path, "644", value.map((line) => `${line}\n`).join("")),
     op("bind", origin, path, "/etc/resolv.conf", "ro,nosuid,nodev", "", "", "file", "0"),
   ];
 }

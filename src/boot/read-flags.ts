@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { signalNumber } from "../base/signals.ts";
+import { type Cables, readCableFlags } from "./cables.ts";
 import { readMountFlag } from "./fstab.ts";
 import { parseMap } from "./id-map.ts";
 import {
@@ -37,6 +38,7 @@ export interface BootFlags extends ConfinementFlags, LimitFlags, ProcessFlags {
   readonly uts?: boolean | string;
   readonly net?: boolean | string;
   readonly publish?: readonly string[];
+  readonly cable?: readonly string[];
   readonly cgroup?: boolean | string;
   readonly time?: boolean | string;
   readonly detach?: boolean;
@@ -53,6 +55,7 @@ export interface FlagIntent extends Confinement {
   readonly settings?: ProcessSettings;
   readonly limits?: Limits;
   readonly publish?: readonly Publish[];
+  readonly cables?: Cables;
   readonly idMap: Intent["idMap"];
   readonly upper?: NonNullable<Intent["upper"]>;
   readonly upperSize?: NonNullable<Intent["upperSize"]>;
@@ -98,10 +101,20 @@ function readNamespaces(flags: BootFlags): Intent["namespaces"] {
     if (wish === undefined || wish === false) continue;
     namespaces[kind] = from(readWish(kind, wish === true ? "private" : wish), `--${kind}`);
   }
-  if (flags.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
+  if (flags.cable !== undefined) namespaces.net = readCabledNetwork(namespaces.net);
+  if (namespaces.net === undefined && flags.publish !== undefined) namespaces.net = from("user", "--publish");
   // What nobody waits for has to be ended whole: its processes end with the first one of a pid namespace.
   if (flags.detach) namespaces.pid ??= from("private", "--detach");
   return namespaces;
+}
+
+/** Cables need a network namespace of the container's own, and are its whole connection. Throws E_CONFLICT. */
+function readCabledNetwork(net: Value<NamespaceWish> | undefined): Value<NamespaceWish> {
+  if (net === undefined || net.value === "private") return net ?? from("private", "--cable");
+  throw new Failure("E_CONFLICT", `--net=${net.value} has no place for a cable`, {
+    where: "--cable",
+    mend: "leave out one of the two",
+  });
 }
 
 /** Host names of RFC 1123, at most 64 bytes (sethostname(2)). */
@@ -150,7 +163,8 @@ export function readFlags(flags: BootFlags, cwd: string, host: NodeJS.ProcessEnv
     mounts: (flags.mount ?? []).map((text) => readMountFlag(text, cwd)),
     environment: (flags.env ?? []).flatMap((text) => readVariable(text, host)),
     namespaces: isolateNamespaces(confinement.isolate, readNamespaces(flags)),
-    ...(flags.publish === undefined ? {} : { publish: flags.publish.map(readPublish) }),
+    ...(flags.publish === undefined ? {} : { publish: flags.publish.map((text) => readPublish(text)) }),
+    ...(flags.cable === undefined ? {} : { cables: readCableFlags(flags.cable) }),
     ...(settings === undefined ? {} : { settings }),
     ...(limits === undefined ? {} : { limits }),
     idMap: readIdMap(flags),

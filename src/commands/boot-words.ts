@@ -42,6 +42,11 @@ export function withBootFlags(command: Command): Command {
       "[ADDRESS:]HOST:INSIDE[/udp] leads inside; on 127.0.0.1 without ADDRESS (may repeat)",
       collect,
     )
+    .option(
+      "--cable <words>",
+      "as root: a virtual cable, [BRIDGE]=[MAC][,address=ADDRESS/PREFIX...] (may repeat; see docs/how-to/cables.md)",
+      collect,
+    )
     .option("--memory <size>", "limit of memory, such as 512m")
     .option("--cpus <number>", "limit of processor time, such as 1.5")
     .option("--cpu-weight <number>", "share of processor time: 1 to 10000, others have 100")

@@ -3,6 +3,7 @@ import { existsSync, lstatSync, mkdirSync, readlinkSync, realpathSync, rmSync, s
 import { delimiter, dirname, join, resolve } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { packageRoot } from "../base/package.ts";
+import { overlayNames } from "../base/settings-places.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 import { sharedFiles } from "./completion.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
@@ -11,6 +12,7 @@ import { showSteps, step, withSteps } from "./dry-run.ts";
 const compatNames: Readonly<Record<string, string>> = {
   enroot: "enroot's commands",
   "virt-bootstrap": "the command of virt-bootstrap",
+  ...Object.fromEntries(overlayNames.map((name) => [name, "a command of overlay-boot"])),
 };
 
 interface Options {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { packageRoot } from "../base/package.ts";
+import { isOverlayName } from "../base/settings-places.ts";
 import { type Cli, newCommand } from "./cli.ts";
 
 /** The names that words are completed of, and where what is made of each lies: what is not ours to name apart. */
@@ -26,12 +27,17 @@ export function completionFile(shell: string, name: string): string {
   return `${share}/${place(name)}`;
 }
 
+/** Commands of the administrator have a section of their own. */
+const sectionOf = (name: string): number => (isOverlayName(name) ? 8 : 1);
+
 /** The man page of a name and its completions: where the package has them, and where they belong below /usr/share. */
 export const sharedFiles = (name: string): { readonly source: string; readonly place: string }[] =>
-  [`man/man1/${name}.1`, ...Object.values(places).map((place) => place(name))].map((place) => ({
-    source: `${shares[name] ?? "share/compat"}/${place}`,
-    place,
-  }));
+  [`man/man${sectionOf(name)}/${name}.${sectionOf(name)}`, ...Object.values(places).map((place) => place(name))].map(
+    (place) => ({
+      source: `${shares[name] ?? "share/compat"}/${place}`,
+      place,
+    }),
+  );
 
 export const define = (cli: Cli) =>
   newCommand("completion", "Print the completion of a shell.", [

@@ -105,6 +105,7 @@ function execIntent(run: Run, command: readonly string[], options: ExecOptions):
     ...(user === undefined ? {} : { user }),
     ...(run.isolate ? { isolate: from(run.isolate, "container") } : {}),
     ...(run.seccomp ? { seccomp: from(run.seccomp, "container") } : {}),
+    ...(run.subhost ? { subhost: from(run.subhost, "container") } : {}),
     ...(options.tty ? { terminal: from(true, "--tty") } : {}),
   };
 }

@@ -28,7 +28,9 @@ const runsOf = (layout: Layout, containers: readonly Container[], name: string):
 
 export const nothingRuns = (name: string, { container }: Found): Failure =>
   new Failure("E_NOT_FOUND", container ? `the container ${name} does not run` : `nothing named ${name} runs`, {
-    mend: container ? `start it with \`rootling start ${name}\`` : "see `rootling list` for what runs",
+    mend: container
+      ? `start it with \`rootling start ${name}\`, a subhost with \`rootling boot\``
+      : "see `rootling list` for what runs",
   });
 
 /** The one run that is meant; undefined if there is none. Throws E_USAGE where a name means several. */

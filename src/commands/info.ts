@@ -3,9 +3,9 @@ import { existsSync, statfsSync } from "node:fs";
 import type { Context } from "../base/context.ts";
 import { settingsOf, variableOf } from "../base/settings.ts";
 import { formatBytes, formatTable } from "../base/text.ts";
-import { listContainers } from "../store/containers.ts";
+import { listContainers, partsOf } from "../store/containers.ts";
 import { listImages } from "../store/images.ts";
-import { containerPaths, type Layout } from "../store/layout.ts";
+import type { Layout } from "../store/layout.ts";
 import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
@@ -54,8 +54,8 @@ interface Usage {
 
 async function diskUsage(layout: Layout): Promise<Usage> {
   const containers: Usage["containers"] = [];
-  for (const { name } of listContainers(layout))
-    containers.push({ name, bytes: await bytesOn(layout, containerPaths(layout, name).upper) });
+  for (const container of listContainers(layout))
+    containers.push({ name: container.name, bytes: await bytesOn(layout, partsOf(layout, container).upper) });
   const { bavail, bsize } = statfsSync(existsSync(layout.images) ? layout.images : "/");
   return {
     images: { bytes: await bytesOn(layout, layout.images), count: listImages(layout).length },

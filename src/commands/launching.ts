@@ -4,13 +4,16 @@ import { join } from "node:path";
 import { makePrivateDirectory } from "../base/files.ts";
 import { mark } from "../base/marks.ts";
 import { type Owner, ourselves, ownerName, ownerOf } from "../base/owner.ts";
+import type { Settings } from "../base/settings.ts";
 import { storePath } from "../base/settings-places.ts";
 import { markOfOwner } from "../base/survivors.ts";
 import { carryOut, carryOutBeside, planStart, showTerminal, startMonitor } from "../boot/boot.ts";
+import { isCableName } from "../boot/cables.ts";
 import type { Places } from "../boot/facts.ts";
 import type { Intent } from "../boot/intent.ts";
 import { isDetached } from "../boot/lower-life.ts";
 import type { Plan } from "../plan/plan.ts";
+import { type DiskFile, handOver, ownedBy } from "../store/disk-files.ts";
 import { hexOf } from "../store/images.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
@@ -33,6 +36,12 @@ export interface Launch {
   readonly before?: (owner: Owner) => void;
   /** Where a detached start leaves its log and the record of its end. */
   readonly life?: NonNullable<Places["life"]>;
+  /** Where pid 1 of a subhost says what became of its services. */
+  readonly services?: string;
+  /** Disk files that were mounted for this start, which its owner takes over. */
+  readonly diskFiles?: readonly DiskFile[];
+  /** Awaited once the payload of a detached start runs. */
+  readonly begun?: (owner: Owner) => Promise<void>;
 }
 
 /** Makes the plan, prints it or becomes it. */
@@ -54,6 +63,7 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
   if (monitor === undefined) return carryOut(context, plan, wire);
   const failed = await carryOutBeside(context, plan, wire, monitor);
   if (failed !== undefined) return cli.setStatus(failed);
+  await how.begun?.(owner);
   if (intent.detached) return cli.print(how.container ?? String(owner.pid));
   return showTerminal(context, places.socket, keys, "starter");
 }
@@ -81,26 +91,41 @@ function placesOf(cli: Cli, intent: Intent, owner: Owner, how: Launch): Places &
     record: placeOfRun(how.runs, owner).pid,
     cgroup: { name: `rootling-${name}`, mark: join(runtime.cgroups, name) },
     network: join(runtime.networks, name),
+    ...(intent.cables === undefined ? {} : { cables: cablePlace(join(runtime.cables, name), owner, how) }),
     containers: containersToJoin(layout, intent),
-    hidden: outermost([storePath(settings), settings.RUNTIME_PATH].map(realPathOrSame)),
+    hidden: hiddenPaths(settings),
     mark: markOfOwner(owner),
     socket: join(runtime.terminals, name),
     ...(how.life === undefined ? {} : { life: how.life }),
+    ...(how.diskFiles?.length ? { diskFiles: ownedBy(layout, owner, how.diskFiles) } : {}),
+    ...(how.services === undefined ? {} : { services: how.services }),
   };
 }
+
+/** The name of a container is that of its cables, where it is short enough for names of interfaces. */
+const cablePlace = (mark: string, owner: Owner, { container }: Launch): NonNullable<Places["cables"]> => ({
+  name: container !== undefined && isCableName(container) ? container : `rl${owner.pid}`,
+  mark,
+  machine: owner.machine,
+});
 
 /** Makes the store's directories, clears what the dead left, takes the locks and writes down what is about to run. */
 async function record(cli: Cli, intent: Intent, plan: Plan, owner: Owner, how: Launch): Promise<void> {
   const { layout } = cli;
-  const { stage, wires, networks, cgroups, terminals } = runtimePaths(layout);
-  for (const directory of [stage, wires, networks, cgroups, terminals, layout.ephemeral, how.runs])
+  const { stage, wires, networks, cables, cgroups, terminals } = runtimePaths(layout);
+  for (const directory of [stage, wires, networks, cables, cgroups, terminals, layout.ephemeral, how.runs])
     makePrivateDirectory(directory);
   await clearLeavings(layout);
   const hex = how.digest === undefined ? undefined : hexOf(how.digest);
   if (hex !== undefined) markUse(layout, hex, owner);
   how.before?.(owner);
+  if (how.diskFiles !== undefined) handOver(layout, owner, how.diskFiles);
   writeRun(placeOfRun(how.runs, owner), recordOf(intent, plan, how));
 }
+
+/** What no mount may show inside. */
+export const hiddenPaths = (settings: Settings): string[] =>
+  outermost([storePath(settings), settings.RUNTIME_PATH].map(realPathOrSame));
 
 /** Without those that lie in another of them. */
 const outermost = (paths: readonly string[]): string[] =>
@@ -132,5 +157,6 @@ const recordOf = (intent: Intent, plan: Plan, how: Launch): RunRecord => ({
   ...(intent.seccomp ? { seccomp: intent.seccomp.value } : {}),
   ...(intent.stopSignal === undefined ? {} : { stopSignal: intent.stopSignal.value }),
   ...(intent.detached ? { detached: true } : {}),
+  ...(intent.subhost ? { subhost: true } : {}),
   ...(intent.terminal ? { terminal: true } : {}),
 });

@@ -1,8 +1,8 @@
 /** `rootling list`: containers, and what runs without one. */
 
 import { formatBytes, formatTable } from "../base/text.ts";
-import { type Container, lastEnd, listContainers } from "../store/containers.ts";
-import { containerPaths, runtimePaths } from "../store/layout.ts";
+import { type Container, lastEnd, listContainers, partsOf } from "../store/containers.ts";
+import { runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
@@ -64,7 +64,7 @@ const rowOfRun = (name: string | null, { pid, started, image, command }: Run): R
 
 async function rowsOf(cli: Cli, container: Container, withSize: boolean): Promise<Row[]> {
   const { name, image, form, runs } = container;
-  const { upper, root } = containerPaths(cli.layout, name);
+  const { upper, root } = partsOf(cli.layout, container);
   const size = withSize ? { size: await bytesOn(cli.layout, form === "copied" ? root : upper) } : {};
   if (runs.length > 0) return runs.map((run) => ({ ...rowOfRun(name, run), image: image.name, ...size }));
   const end = lastEnd(cli.layout, name);

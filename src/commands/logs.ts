@@ -5,8 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { InvalidArgumentError } from "commander";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { stateOfName } from "../base/owner.ts";
-import { getContainer } from "../store/containers.ts";
-import { containerPaths } from "../store/layout.ts";
+import { getContainer, partsOf } from "../store/containers.ts";
 import { type Cli, newCommand } from "./cli.ts";
 
 interface Options {
@@ -34,8 +33,9 @@ export const define = (cli: Cli) =>
     .option("-n, --tail <lines>", "only the last lines", readCount)
     .option("--older", "of the run before the last")
     .action(async (name: string, { follow, tail, older }: Options) => {
-      const { runs } = getContainer(cli.layout, name);
-      const paths = containerPaths(cli.layout, name);
+      const container = getContainer(cli.layout, name);
+      const { runs } = container;
+      const paths = partsOf(cli.layout, container);
       const fd = openLog(older ? paths.olderLog : paths.log, name);
       const run = older ? undefined : runs.find(({ detached }) => detached);
       const { signal } = cli.context("none");

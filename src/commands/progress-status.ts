@@ -5,6 +5,7 @@
 
 import type { Progress } from "../base/progress.ts";
 import { listeningProgress, type TaskNews } from "../base/progress-listen.ts";
+import { parseSource } from "../image/sources/reference.ts";
 import { downloadId, isDownload, unpackId } from "../image/task-ids.ts";
 import type { LayerRef } from "../image/types.ts";
 
@@ -22,7 +23,7 @@ export type Written = "dir" | "qcow2" | "other";
 /** Milliseconds between two that differ in their value alone. */
 const RATE = 100;
 
-/** What each kind of source says: virt-bootstrap's docker_source.py and file_source.py are the reference. */
+/** What each kind of source says: virt-bootstrap's sources/*.py are the reference. */
 const phrases = {
   fetched: {
     first: "Checking cached layers",
@@ -34,7 +35,6 @@ const phrases = {
     last: "Download and extract completed!",
   },
   local: {
-    first: undefined,
     unpack: {
       dir: "Extracting files into destination directory",
       qcow2: "Extracting files into qcow2 image",
@@ -42,7 +42,19 @@ const phrases = {
     },
     last: "Extraction completed successfully!",
   },
+  built: {
+    first: "Building image",
+    unpack: { dir: "Extracting rootfs", qcow2: "Extracting rootfs", other: "Extracting rootfs" },
+    last: "Extraction completed successfully!",
+  },
 } as const;
+
+/** The kind of a SOURCE. Throws E_SOURCE. */
+function kindOf(source: string): keyof typeof phrases {
+  const { kind } = parseSource(source);
+  if (kind === "docker") return "fetched";
+  return kind === "virt-builder" || kind === "debootstrap" ? "built" : "local";
+}
 
 /** What virt-bootstrap says before it fills a disk of a chain; its spelling. */
 const diskPhrases = (number: number, part: string): string[] =>
@@ -50,14 +62,16 @@ const diskPhrases = (number: number, part: string): string[] =>
 
 /** Bytes that are done of each part, and which parts have ended. */
 class Share {
-  readonly #sizes: ReadonlyMap<string, number>;
+  /** Undefined where it is not known of all: then each is as much as another, and counts when it has ended. */
+  readonly #sizes: ReadonlyMap<string, number | undefined>;
   readonly #whole: number;
   readonly #done = new Map<string, number>();
   readonly ended = new Set<string>();
 
-  constructor(sizes: ReadonlyMap<string, number>) {
-    this.#sizes = sizes;
-    this.#whole = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  constructor(sizes: ReadonlyMap<string, number | undefined>) {
+    const known = [...sizes.values()].every((size) => size !== undefined);
+    this.#sizes = known ? sizes : new Map([...sizes.keys()].map((id) => [id, undefined]));
+    this.#whole = [...this.#sizes.values()].reduce<number>((sum, size = 1) => sum + size, 0);
   }
 
   get count(): number {
@@ -70,10 +84,11 @@ class Share {
 
   /** Whether this was one of the parts. */
   take({ event, id, done }: TaskNews): boolean {
+    if (!this.#sizes.has(id)) return false;
     const size = this.#sizes.get(id);
-    if (size === undefined) return false;
+    const part = event === "end" ? (size ?? 1) : Math.min(done, size ?? 0);
     if (event === "end") this.ended.add(id);
-    this.#done.set(id, Math.max(this.#done.get(id) ?? 0, event === "end" ? size : Math.min(done, size)));
+    this.#done.set(id, Math.max(this.#done.get(id) ?? 0, part));
     return true;
   }
 
@@ -94,7 +109,7 @@ export class Status {
   });
   readonly #tell: (status: ProgressStatus) => void;
   readonly #written: Written;
-  #kind: keyof typeof phrases = "local";
+  readonly #kind: keyof typeof phrases;
   #downloads = nothing;
   #layers = nothing;
   readonly #sizes = new Map<string, number | undefined>();
@@ -106,21 +121,25 @@ export class Status {
   readonly #begun = new Set<string>();
   #said = 0;
 
-  constructor(written: Written, tell: (status: ProgressStatus) => void) {
+  /** Throws E_SOURCE for a source that there cannot be. */
+  constructor(source: string, written: Written, tell: (status: ProgressStatus) => void) {
+    this.#kind = kindOf(source);
     this.#written = written;
     this.#tell = tell;
+    if (this.#kind === "built") this.#say(phrases.built.first);
   }
 
-  /** The image is open. `fetched`: its layers come from elsewhere, as far as they are not in the cache. */
-  opened(layers: readonly LayerRef[], fetched: boolean): void {
-    this.#kind = fetched ? "fetched" : "local";
+  /** The image is open. */
+  opened(layers: readonly LayerRef[]): void {
     for (const layer of layers) {
       this.#sizes.set(unpackId(layer), layer.size);
       if (layer.digest !== undefined) this.#sizes.set(downloadId(layer.digest), layer.size);
     }
     this.#expect(layers.map(unpackId));
-    const { first } = phrases[this.#kind];
-    if (first !== undefined) this.#say(first);
+    // Making it was half of the work.
+    if (this.#kind === "built") this.#value = 50;
+    if (this.#kind === "fetched") this.#say(phrases.fetched.first);
+    else this.#sayLayers();
   }
 
   /** All is written. */
@@ -132,9 +151,7 @@ export class Status {
   /** What is going to be downloaded or unpacked; not all, where much is there already. Anew for each attempt. */
   #expect(ids: readonly string[]): void {
     if (ids.length === 0) return;
-    // Where one has no size, each is as much as another.
-    const known = ids.every((id) => this.#sizes.get(id) !== undefined);
-    const share = new Share(new Map(ids.map((id) => [id, known ? (this.#sizes.get(id) ?? 0) : 1])));
+    const share = new Share(new Map(ids.map((id) => [id, this.#sizes.get(id)])));
     if (ids.some(isDownload)) this.#downloads = share;
     else this.#layers = share;
   }
@@ -146,25 +163,27 @@ export class Status {
 
   #download({ event, done }: TaskNews): void {
     const { count, ended } = this.#downloads;
-    this.#move();
     // What is in the cache is not downloaded: it ends as it begins.
-    if (done === 0 || this.#unpacking) return;
-    if (!this.#status.startsWith("Downloading")) this.#say("Downloading container image");
-    if (event === "end" && ended.size === count) this.#sayLayers();
-    else this.#say(`Downloading layer (${Math.min(ended.size + 1, count)}/${count})`);
+    if (done > 0 && !this.#unpacking) {
+      if (!this.#status.startsWith("Downloading")) this.#say("Downloading container image");
+      if (ended.size < count) this.#say(`Downloading layer (${ended.size + 1}/${count})`);
+    }
+    this.#move();
+    if (done > 0 && event === "end" && ended.size === count) this.#sayLayers();
   }
 
   #unpack({ event, id }: TaskNews): void {
     this.#begun.add(id);
-    this.#move();
     // Only with its first bytes is it known whether there are downloads.
     if (event !== "start" && this.#downloads.ended.size === this.#downloads.count) this.#sayLayers();
+    this.#move();
   }
 
   /** All layers that have begun; those that began while others were downloaded come at once. */
   #sayLayers(): void {
     if (!this.#unpacking) this.#say(phrases[this.#kind].unpack[this.#written]);
     this.#unpacking = true;
+    if (this.#kind === "built") return;
     for (const id of [...this.#begun].slice(this.#said)) {
       const size = this.#sizes.get(id);
       const part = `(${++this.#said}/${this.#layers.count})`;
@@ -176,7 +195,8 @@ export class Status {
   #move(): void {
     const layers = this.#layers.begun ? this.#layers.part : 0;
     const downloads = this.#downloads.begun ? this.#downloads.part : 0;
-    const value = this.#kind === "fetched" ? 50 * downloads + 50 * layers : 100 * layers;
+    const before = { fetched: 50 * downloads, built: 50, local: 0 }[this.#kind];
+    const value = before + (this.#kind === "local" ? 100 : 50) * layers;
     if (value <= this.#value) return;
     this.#value = value;
     if (performance.now() - this.#told >= RATE) this.#say(this.#status);

@@ -1,6 +1,7 @@
 /** `rootling reset`: a container back to its image. */
 import { getContainer, refuseRunning } from "../store/containers.ts";
 import { resetContainer } from "../store/reset.ts";
+import { resetSubhost } from "../store/subhosts.ts";
 import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
 import { treeBelow } from "./container-files.ts";
@@ -24,7 +25,9 @@ export const define = (cli: Cli) =>
       }
       for (const name of names) {
         const container = getContainer(cli.layout, name);
-        await resetContainer(cli.layout, container, await treeBelow(cli, container));
+        if (container.subhost === undefined)
+          await resetContainer(cli.layout, container, await treeBelow(cli, container));
+        else await resetSubhost(cli.layout, container);
         cli.print(name);
       }
     });

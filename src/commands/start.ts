@@ -26,6 +26,7 @@ export const define = (cli: Cli) =>
           "rootling start --rw dir:./rootfs sh                        # a directory itself is changed",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
           "rootling start --detach --rw web    # see rootling logs, wait and stop",
+          "rootling start --detach --cable br0= web                   # as root: see rootling network",
           "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
           "rootling start --conf job.conf web  # environ(), mounts(), hooks() and rc() of a bash script",
         ]),
@@ -71,6 +72,7 @@ export async function startContainer(
   options: BootOptions,
 ): Promise<void> {
   const { name } = container;
+  if (container.subhost !== undefined) throw bootsItself(name, container.subhost.conf);
   const image = storedImage(cli, container.image.digest);
   const { upper, work, root, runs, log, olderLog, exit } = containerPaths(cli.layout, name);
   const parts = imageParts(image.run, command, options);
@@ -102,6 +104,12 @@ export async function startContainer(
     },
   });
 }
+
+const bootsItself = (name: string, conf: string): Failure =>
+  new Failure("E_CONFLICT", `${name} is a subhost: its configuration says how it is started`, {
+    where: conf,
+    mend: `use \`rootling boot ${conf}\``,
+  });
 
 /** A directory itself, or a squashfs file. One start at a time may change a directory. */
 export async function startDirect(

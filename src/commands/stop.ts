@@ -10,13 +10,18 @@ import { endRun, stopSignalOf } from "./stopping.ts";
 
 interface Options {
   signal?: number;
-  timeout: number;
+  timeout?: number;
   dryRun?: boolean;
   json?: boolean;
 }
 
 /** Docker's and podman's, which images are made for. */
 const PATIENCE = 10;
+/** A subhost stops its services first, one after the other. */
+const SUBHOST_PATIENCE = 90;
+
+const patienceOf = (run: Run, timeout: number | undefined): number =>
+  timeout ?? (run.subhost ? SUBHOST_PATIENCE : PATIENCE);
 
 const readSignal = (text: string): number => {
   const number = signalNumber(text);
@@ -40,25 +45,34 @@ export const define = (cli: Cli) =>
     .option("--json", "with --dry-run: print the steps as JSON")
     .argument("<name...>", "containers, or pids of started processes")
     .option("-s, --signal <signal>", "what asks them to end; the image's own signal, else SIGTERM", readSignal)
-    .option("-t, --timeout <seconds>", "how long they have", readSeconds, PATIENCE)
+    .option(
+      "-t, --timeout <seconds>",
+      `how long they have (${PATIENCE}; a subhost, whose services are stopped first: ${SUBHOST_PATIENCE})`,
+      readSeconds,
+    )
     .action(async (names: string[], options: Options) => {
-      const { signal, timeout, dryRun, json } = options;
       refuseIdleFlags(options);
-      const context = cli.context("none");
-      const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));
-      for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
-      if (dryRun) {
-        const runs = found.flatMap(({ found: one }) => one.runs);
-        const steps = runs.map((run) => planEnd(run, signal, timeout));
-        return showSteps(cli, steps, json);
-      }
-      for (const { name, found: one } of found) {
-        await Promise.all(
-          one.runs.map((run) => endRun(run, signal ?? stopSignalOf(run), timeout * 1000, context.signal)),
-        );
-        cli.print(name);
-      }
+      await stopContainers(cli, names, options);
     });
+
+/** Ends what runs under these names, or shows the steps. Throws E_NOT_FOUND before anything is ended. */
+export async function stopContainers(cli: Cli, names: readonly string[], options: Options): Promise<void> {
+  const { signal, timeout, dryRun, json } = options;
+  const context = cli.context("none");
+  const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));
+  for (const { name, found: one } of found) if (one.runs.length === 0) throw nothingRuns(name, one);
+  if (dryRun) {
+    const runs = found.flatMap(({ found: one }) => one.runs);
+    const steps = runs.map((run) => planEnd(run, signal, patienceOf(run, timeout)));
+    return showSteps(cli, steps, json);
+  }
+  for (const { name, found: one } of found) {
+    await Promise.all(
+      one.runs.map((run) => endRun(run, signal ?? stopSignalOf(run), patienceOf(run, timeout) * 1000, context.signal)),
+    );
+    cli.print(name);
+  }
+}
 
 const planEnd = (run: Run, signal: number | undefined, timeout: number): Step =>
   step(

@@ -25,10 +25,12 @@ function checkOp(index: number, op: Op): void {
 }
 
 /** What somebody has to undo, or to stay for. */
-const UNDONE: ReadonlySet<string> = new Set(["upper", "reaper", "pasta", "cgroup"]);
+const UNDONE: ReadonlySet<string> = new Set([
+  ...["upper", "reaper", "services", "disk-file", "pasta", "cgroup", "cables"],
+]);
 
 /** What the inside ends with. */
-const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack"]);
+const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack", "services", "end"]);
 
 /** Throws E_PLAN for a plan that is not well formed; returns it otherwise. */
 export function check(plan: Plan): Plan {

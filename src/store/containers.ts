@@ -23,9 +23,11 @@ export interface ContainerRecord {
   };
   /**
    * shared: what it changes lies in `upper`, above the image's tree. copied: it has the whole tree in `root`, since its
-   * file system cannot hold an overlay's upper directory.
+   * file system cannot hold an overlay's upper directory. subhost: its directories are those of its configuration.
    */
-  form: "shared" | "copied";
+  form: "shared" | "copied" | "subhost";
+  /** Of a subhost: absolute paths of the host. */
+  subhost?: SubhostRecord;
   /** The id map that it was made for; absent for the maps of one id, and for root without a user namespace. */
   map?: {
     /** The words of --map. */
@@ -35,6 +37,18 @@ export interface ContainerRecord {
   };
   /** ISO 8601 time. */
   created: string;
+}
+
+/** What a subhost was last booted with; the directories are not the store's, and stay when it is removed. */
+export interface SubhostRecord {
+  conf: string;
+  variant: "overlay" | "bind" | "as-is";
+  /** A directory, or `image:NAME`. */
+  lower: string;
+  upper: string;
+  work: string;
+  /** Where its log lies, if not in the store. */
+  log?: string;
 }
 
 export interface Container extends ContainerRecord {
@@ -139,6 +153,14 @@ function parseRecord(text: string, path: string): ContainerRecord {
   return record;
 }
 
+/** The paths of a container; what a subhost has of its own lies where its configuration says. */
+export function partsOf(layout: Layout, { name, subhost }: ContainerRecord): ReturnType<typeof containerPaths> {
+  const paths = containerPaths(layout, name);
+  if (subhost === undefined) return paths;
+  const { upper, work, log } = subhost;
+  return { ...paths, upper, work, ...(log === undefined ? {} : { log, olderLog: `${log}.1` }) };
+}
+
 /** The container, or undefined. */
 export const findContainer = (layout: Layout, name: string): Container | undefined =>
   NAME.test(name) && name.length <= NAME_MAX ? readContainer(layout, name) : undefined;
@@ -182,10 +204,10 @@ export function lockDetached(layout: Layout, name: string, owner: Owner): void {
 }
 
 /** The right to change a directory as a root, among the starts of this store. Throws E_BUSY. */
-export function lockDirectory(layout: Layout, path: string): void {
+export function lockDirectory(layout: Layout, path: string, owner: Owner = ourselves()): void {
   makePrivateDirectory(layout.locks);
   const name = process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
-  const taken = tryLock(join(layout.locks, `directory-${name}`));
+  const taken = tryLock(join(layout.locks, `directory-${name}`), owner);
   if ("release" in taken) return;
   throw new Failure("E_BUSY", `the directory runs writable already (pid ${taken.pid})`, {
     where: path,

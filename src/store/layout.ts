@@ -85,6 +85,8 @@ export const containerPaths = (layout: Layout, name: string) => {
     log: `${directory}/log`,
     olderLog: `${directory}/log.1`,
     exit: `${directory}/exit`,
+    /** Of a subhost: what became of its services. */
+    services: `${directory}/services`,
   };
 };
 
@@ -95,6 +97,10 @@ export const runtimePaths = (layout: Layout) => ({
   cgroups: `${layout.runtime}/cgroups`,
   /** Marks of the programs that connect networks: "PID START". */
   networks: `${layout.runtime}/networks`,
+  /** Marks of disk files that are mounted for subhosts: what is mounted where. */
+  diskFiles: `${layout.runtime}/diskfiles`,
+  /** Journals of what cables have made on the host: executor/journal.c. */
+  cables: `${layout.runtime}/cables`,
   /** Plans on their way to the executor. */
   wires: `${layout.runtime}/wires`,
   /** Records of running sandboxes without a container. */

@@ -2,6 +2,9 @@
 import { readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { startTime, stateOfName } from "../base/owner.ts";
+import { run } from "../base/process.ts";
+import { findExecutor } from "../plan/launch.ts";
+import { clearDiskFiles } from "./disk-files.ts";
 import type { Layout } from "./layout.ts";
 import { runtimePaths } from "./layout.ts";
 
@@ -63,8 +66,18 @@ async function clearCgroups(directory: string, dead: Dead): Promise<void> {
   }
 }
 
+/** By the executor, as it does at the end of a container. What resists is tried again by the next command. */
+async function clearCables(layout: Layout, directory: string, dead: Dead): Promise<void> {
+  for (const name of dead(directory)) {
+    const executor = await findExecutor(layout.executors);
+    await run(executor, ["--clear-cables", join(directory, name)]).finished.catch(() => {});
+  }
+}
+
 export async function clearRunLeavings(layout: Layout, dead: Dead): Promise<void> {
-  const { networks, cgroups } = runtimePaths(layout);
+  const { networks, cgroups, cables } = runtimePaths(layout);
+  await clearCables(layout, cables, dead);
   clearNetworks(networks, dead);
+  await clearDiskFiles(layout, dead);
   await clearCgroups(cgroups, dead);
 }

@@ -29,6 +29,8 @@ export interface RunRecord {
   /** What asks the payload to end: a name or number; absent: SIGTERM. */
   stopSignal?: string;
   detached?: boolean;
+  /** Further processes have what a subhost's have. */
+  subhost?: true;
   /** It has a terminal of its own. */
   terminal?: boolean;
 }

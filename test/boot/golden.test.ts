@@ -9,6 +9,9 @@ import { test } from "node:test";
 import type { Facts } from "../../src/boot/facts.ts";
 import type { Intent } from "../../src/boot/intent.ts";
 import { lower } from "../../src/boot/lower.ts";
+import { type HostLook, readSubhost } from "../../src/boot/read-subhost.ts";
+import { parseConf } from "../../src/boot/subhost-conf.ts";
+import { subhostIntent } from "../../src/boot/subhost-intent.ts";
 import { check } from "../../src/plan/check.ts";
 import type { Plan } from "../../src/plan/plan.ts";
 
@@ -16,7 +19,25 @@ const CASES = join(import.meta.dirname, "cases");
 
 const read = <T>(name: string, file: string): T => JSON.parse(readFileSync(join(CASES, name, file), "utf8")) as T;
 
-const planOf = (name: string): Plan => check(lower(read<Intent>(name, "input.json"), read<Facts>(name, "facts.json")));
+/** A host on which every path is a directory of one file system. */
+const anyHost: HostLook = {
+  kind: () => "directory",
+  real: (path) => path,
+  mountOf: () => "1",
+  hasInterface: () => true,
+  names: () => ["ssh_host_rsa_key", "sshd_config"],
+};
+
+/** What a case asks for: an intent, or the configuration of a subhost. */
+function inputOf(name: string): Intent {
+  if (!existsSync(join(CASES, name, "input.conf"))) return read<Intent>(name, "input.json");
+  const conf = parseConf(readFileSync(join(CASES, name, "input.conf"), "utf8"), "/opt/subhost/demo/demo.conf");
+  const { subhost, mistakes } = readSubhost(conf, anyHost);
+  assert.ok(subhost !== undefined && mistakes.length === 0, JSON.stringify(mistakes));
+  return subhostIntent(subhost, ["CONFIG=/opt/subhost/demo/demo.conf"]);
+}
+
+const planOf = (name: string): Plan => check(lower(inputOf(name), read<Facts>(name, "facts.json")));
 
 /** A plan a step a line, so that a difference is a line of a diff. */
 const show = (plan: Plan): string =>

@@ -6,6 +6,8 @@ import { test } from "node:test";
 import { packageDirectory, rootling } from "../support/cli.ts";
 import { makeUser } from "../support/users.ts";
 
+const OVERLAY = ["boot", "go", "stop", "share", "diskfile"].map((name) => `overlay-${name}`);
+
 test("compat install and remove", async (t) => {
   const { user, remove } = await makeUser("root");
   t.after(remove);
@@ -31,7 +33,10 @@ test("compat install and remove", async (t) => {
   const version = await user.run(["enroot", "version"], { env: { PATH: `${directory}:${user.env.PATH}` } });
   assert.deepEqual([version.status, version.stdout], [0, "4.1.2\n"]);
   const rest = (await run("install", directory)).stdout;
-  assert.equal(rest, `${join(directory, "virt-bootstrap")}\n`, "what is there stays");
+  assert.deepEqual(
+    rest.trim().split("\n"),
+    ["virt-bootstrap", ...OVERLAY].map((name) => join(directory, name)),
+  );
   const other = await user.run(["virt-bootstrap", "--version"], { env: { PATH: `${directory}:${user.env.PATH}` } });
   assert.deepEqual([other.status, other.stdout], [0, "virt-bootstrap 1.1.1\n"]);
   const away = await run("remove", directory, "--only", "enroot", "--json");
@@ -63,10 +68,12 @@ test("man page and completions go to the share beside, and give way to what is t
   assert.deepEqual(shown, [
     join(user.home, "bin/enroot"),
     join(user.home, "bin/virt-bootstrap"),
+    ...OVERLAY.map((name) => join(user.home, "bin", name)),
     share("man/man1/enroot.1"),
     share("bash-completion/completions/enroot"),
     share("zsh/site-functions/_enroot"),
     share("man/man1/virt-bootstrap.1"),
+    ...OVERLAY.map((name) => share(`man/man8/${name}.8`)),
   ]);
   const env = { MANPATH: share("man"), LC_ALL: "C.UTF-8" };
   assert.match((await user.run(["man", "enroot"], { env })).stdout, /^NAME\n\s+enroot - /m);

@@ -94,8 +94,7 @@ async function tarOf(directory: string, tar: string): Promise<string> {
 }
 
 /** A small real system: /bin/busybox with its commands, /etc/passwd, /tmp. */
-export async function busyboxImage(layout: ImageLayout, tag: string, scratch: string, config: ImageConfig = {}) {
-  const root = join(scratch, `busybox-${tag}`);
+export async function busyboxRoot(root: string): Promise<void> {
   for (const directory of ["bin", "etc", "tmp", "root", "proc", "sys", "dev", "home/demo"]) {
     mkdirSync(join(root, directory), { recursive: true });
   }
@@ -106,6 +105,12 @@ export async function busyboxImage(layout: ImageLayout, tag: string, scratch: st
   writeFileSync(join(root, "etc/group"), "root:x:0:\ndemo:x:4242:\n");
   writeFileSync(join(root, "etc/os-release"), 'ID=busybox\nPRETTY_NAME="BusyBox test image"\n');
   await must(["chmod", "1777", join(root, "tmp")]);
+}
+
+/** The same as an image. */
+export async function busyboxImage(layout: ImageLayout, tag: string, scratch: string, config: ImageConfig = {}) {
+  const root = join(scratch, `busybox-${tag}`);
+  await busyboxRoot(root);
   await layout.image(tag);
   await layout.addLayer(tag, await tarOf(root, join(scratch, `busybox-${tag}.tar`)));
   await layout.configure(tag, { cmd: ["/bin/sh"], env: ["PATH=/bin"], ...config });

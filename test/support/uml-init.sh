@@ -35,7 +35,8 @@ run mount --bind /run/etc /etc
 run mount -t ext4 /dev/ubda /mnt
 run chmod 755 /mnt
 
-for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop drivers/net/tun drivers/net/veth; do
+for module in fs/overlayfs/overlay fs/squashfs/squashfs fs/fuse/fuse drivers/block/loop drivers/net/tun drivers/net/veth \
+  net/llc/llc net/802/stp net/802/garp net/802/mrp net/8021q/8021q; do
   run busybox insmod "/usr/lib/uml/modules/$(uname -r)/kernel/$module.ko"
 done
 run chmod 0666 /dev/fuse

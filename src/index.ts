@@ -23,12 +23,13 @@ import {
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
+  formatOf,
   type ImportOptions,
   type OutputFormat,
   sourceDigest,
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
-import type { RegistryOptions } from "./image/sources/environment.ts";
+import { type Login, registryAccess } from "./commands/registry-access.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -37,7 +38,6 @@ export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./
 export type { Work } from "./base/work.ts";
 export type {
   AlterOptions,
-  AskPassword,
   BootstrapFormat,
   BootstrapOptions,
   BootstrapResult,
@@ -45,6 +45,7 @@ export type {
 } from "./commands/bootstrap.ts";
 export type { DiskWishes, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
+export type { AskPassword, Login } from "./commands/registry-access.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
 /** What all functions take. */
@@ -70,13 +71,9 @@ export interface ProgressOptions {
 }
 
 /** How an image is chosen and how registries are spoken to. */
-export interface SourceOptions {
+export interface SourceOptions extends Login {
   /** The image for another platform than this machine's. */
   platform?: Platform;
-  /** User at the registry. */
-  username?: string;
-  /** The user's password, or what gives it once the registry asks for it. */
-  password?: BootstrapOptions["password"];
   /** The certificate of the registry is not verified. */
   insecure?: boolean;
   /** No TLS. */
@@ -171,7 +168,8 @@ export function importToFile(
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, disk, force } = options;
+    const { comp, disk, force } = options;
+    const format = formatOf(options.format);
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
@@ -190,7 +188,7 @@ export function importToFile(
 /** The digest of the manifest that a source means now. No layer is fetched. */
 export async function imageDigest(source: string, options: SourceOptions & CommonOptions = {}): Promise<Digest> {
   const { context, env } = contextOf(options);
-  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, env));
+  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, context, env));
 }
 
 /** All images of the store. */
@@ -244,23 +242,17 @@ function importOf(source: string, options: SourceOptions & CommonOptions, tell: 
   const { context, env } = contextOf(options);
   const status = new Status(source, "other", tell);
   const opened = ({ layers }: SourceImage) => status.opened(layers);
-  return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
+  return {
+    context: { ...context, progress: status.progress },
+    status,
+    chosen: { ...sourceOf(options, context, env), opened },
+  };
 }
 
-function sourceOf(options: SourceOptions, env: NodeJS.ProcessEnv): { platform?: Platform; registry: RegistryOptions } {
-  const { platform, username, password, insecure, plainHttp } = options;
-  const ask = typeof password === "function" ? password : () => password;
-  return {
-    ...(platform === undefined ? {} : { platform }),
-    registry: {
-      env,
-      uid: process.geteuid?.() ?? 0,
-      ...(username === undefined ? {} : { username }),
-      ...(insecure ? { insecure } : {}),
-      ...(plainHttp ? { plainHttp } : {}),
-      askPassword: async (user, host) => ask(user, host),
-    },
-  };
+function sourceOf(options: SourceOptions, { settings }: Context, env: NodeJS.ProcessEnv) {
+  const { platform } = options;
+  const registry = registryAccess(options, options, settings, env);
+  return { registry, ...(platform === undefined ? {} : { platform }) };
 }
 
 function imageOf({ refs, digest, platform, size, created, tree, run }: StoredImage): Image {

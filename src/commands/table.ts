@@ -47,6 +47,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   compat: { about: "install the names of other programs", load: () => import("./compat.ts") },
   completion: { about: "print the completion of a shell", load: () => import("./completion.ts") },
   bootfs: { about: "make the file system that a guest starts from", load: () => import("./bootfs.ts") },
+  guest: { about: "define a guest for libvirt or LXC", load: () => import("./guest.ts") },
   init: { about: "check a guest's init.yml, or show its steps", load: () => import("./init.ts") },
   tolerant: {
     about: "run a program, a directory of them or a script",

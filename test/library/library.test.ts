@@ -15,11 +15,13 @@ import { describe, test } from "node:test";
 import {
   type BootstrapOptions,
   bootstrap,
+  commitImage,
   Failure,
   imageDigest,
   importImage,
   importToFile,
   listImages,
+  pushImage,
   removeImage,
 } from "../../src/index.ts";
 import { emptyBox } from "../support/boxes.ts";
@@ -28,6 +30,7 @@ import { command } from "../support/command.ts";
 import { FakeRegistry, PASSWORD, USER } from "../support/fake-registry.ts";
 import { failsWith, scratch, tarOf, writeLayout } from "../support/image-support.ts";
 import { ubuntuLayers } from "../support/public-images.ts";
+import { startRegistry } from "../support/registry.ts";
 import { userKinds } from "../support/users.ts";
 
 type Suite = Parameters<typeof scratch>[0];
@@ -276,6 +279,38 @@ test("what a callback throws ends the work, and nothing is left", async (t) => {
     await assert.rejects(bootstrap({ uri: source, dest, env, onProgress }), thrown);
     if (when === "Extracting") assert.ok(!existsSync(join(directory, "new")));
   }
+});
+
+test("pushImage and commitImage", async (t) => {
+  const { directory, digest, env, source, temporary } = program(t);
+  mkdirSync(temporary);
+  const registry = await startRegistry();
+  t.after(registry.stop);
+  await importImage(source, { env, name: "mine:1" });
+  const place = `docker://${registry.address}/team/app`;
+  const work = pushImage("mine:1", `${place}:1`, { env });
+  const values: number[] = [];
+  for await (const { value } of work) values.push(value);
+  const pushed = await work;
+  assert.deepEqual([pushed.digest, pushed.destination], [digest, `${place}:1`]);
+  assert.ok(values.every((value, i) => value >= (values[i - 1] ?? 0)) && values.at(-1) === 100, values.join());
+  mkdirSync(join(directory, "files/srv"), { recursive: true });
+  writeFileSync(join(directory, "files/srv/new"), "new");
+  const what = { directory: join(directory, "files"), onto: "mine:1" };
+  const image = await commitImage(what, "mine:2", { env, changes: ["ENV A=b"] });
+  assert.deepEqual([image.names, image.run.Env], [["mine:2"], ["A=b"]]);
+  assert.equal(readFileSync(join(image.tree, "srv/new"), "utf8"), "new");
+  const second = await pushImage("mine:2", `${place}:2`, { env });
+  assert.deepEqual(
+    [second.digest, second.blobs.map(({ how }) => how)],
+    [image.digest, ["there", "there", "send", "send"]],
+  );
+  assert.equal(await imageDigest(`${place}:2`, { env }), image.digest);
+  await assert.rejects(commitImage({ container: "none" }, "x", { env }), failsWith("E_NOT_FOUND"));
+  await assert.rejects(pushImage("mine:2", "mine:2", { env }), failsWith("E_SOURCE"));
+  const output = join(directory, "kept");
+  assert.equal((await importToFile(`${place}:2`, output, { env, format: "oci", layers: "keep" })).digest, image.digest);
+  assert.deepEqual(readdirSync(temporary), []);
 });
 
 /** The library as it is installed, in a process of its own. */

@@ -16,15 +16,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 enum { MAC_SIZE = 6, NSFS_MAGIC = 0x6e736673 };
 
-static int note(const char *kind, const char *name, const char *mark) {
-  const char *words[] = {kind, name, mark};
-  return journal_add(words, 3);
+/* Of a link, before it is made: which alias it will have, and which MAC address it has until then. */
+static int note_link(const char *kind, const char *name, const char *alias, const char *mac) {
+  const char *words[] = {kind, name, alias, mac};
+  return journal_add(words, 4);
 }
 
 /* An interface of this name is looked for. */
@@ -62,7 +64,8 @@ int op_netns(struct state *state, struct op *op) {
     errno = EEXIST;
     return failed_at("open", path);
   }
-  if (note("netns", op->field[0], inode) != 0) return -1;
+  const char *words[] = {"netns", op->field[0], inode};
+  if (journal_add(words, 3) != 0) return -1;
   int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
   if (fd < 0) return failed_at("open", path);
   close(fd);
@@ -155,7 +158,7 @@ static int make_bridge(const char *name, const char *mac, const char *alias) {
 int op_bridge(struct state *state, struct op *op) {
   struct link link;
   (void)state;
-  if (hold_names() != 0 || note("bridge", op->field[0], op->field[2]) != 0) return -1;
+  if (hold_names() != 0 || note_link("bridge", op->field[0], op->field[2], op->field[1]) != 0) return -1;
   if (link_find(op->field[0], &link) != 0) {
     failed_detail[0] = '\0';
     if (make_bridge(op->field[0], op->field[1], op->field[2]) != 0) return -1;
@@ -166,14 +169,25 @@ int op_bridge(struct state *state, struct op *op) {
   return add_addresses(op->field[0], op->field + 3, op->fields - 3);
 }
 
+/* A locally administered address (IEEE 802c). */
+static int random_mac(unsigned char *mac, char *text, size_t size) {
+  if (getrandom(mac, MAC_SIZE, 0) != MAC_SIZE) return failed("getrandom");
+  mac[0] = (unsigned char)((mac[0] & 0xfc) | 2);
+  snprintf(text, size, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+  return 0;
+}
+
 static int make_pair(const struct op *op, pid_t inside, unsigned master) {
   struct request request;
   struct ifinfomsg info = {0};
   unsigned char mac[MAC_SIZE];
+  char text[18];
+  if (random_mac(mac, text, sizeof text) != 0 || note_link("link", op->field[0], op->field[5], text) != 0) return -1;
   unsigned long mtu = 0;
   parse_number(op->field[4], 65535, &mtu);
   request_begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
   request_text(&request, IFLA_IFNAME, op->field[0]);
+  request_put(&request, IFLA_ADDRESS, mac, sizeof mac);
   if (mtu > 0) request_number(&request, IFLA_MTU, (unsigned)mtu);
   if (master > 0) request_number(&request, IFLA_MASTER, master);
   size_t about = request_nest(&request, IFLA_LINKINFO);
@@ -197,7 +211,7 @@ int op_cable(struct state *state, struct op *op) {
   const char *name = op->field[0], *bridge = op->field[3];
   struct link master = {0}, link;
   if (*bridge != '\0' && find(bridge, &master) != 0) return -1;
-  if (note("link", name, op->field[5]) != 0 || make_pair(op, state->inside, master.index) != 0) return -1;
+  if (make_pair(op, state->inside, master.index) != 0) return -1;
   if (find(name, &link) != 0) return -1;
   if (link_up(link.index, op->field[5]) != 0) return failed("link");
   release_names();
@@ -215,7 +229,8 @@ int op_vlan(struct state *state, struct op *op) {
     errno = EINVAL;
     return failed("vlan");
   }
-  if (find(op->field[1], &parent) != 0 || note("link", op->field[0], op->field[3]) != 0) return -1;
+  /* Without its alias it goes with the link below, whose MAC address it has. */
+  if (find(op->field[1], &parent) != 0 || note_link("link", op->field[0], op->field[3], "-") != 0) return -1;
   request_begin(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
   request_text(&request, IFLA_IFNAME, op->field[0]);
   request_number(&request, IFLA_LINK, parent.index);
@@ -300,13 +315,13 @@ int op_host_sysctl(struct state *state, struct op *op) {
   return result;
 }
 
-/* nft PROGRAM FAMILY TABLE TEXT: loads a table of nft(8), which goes again at the end. */
+/* nft PROGRAM REMOVAL TEXT: loads tables of nft(8); REMOVAL, in the same words, takes them away at the end. */
 int op_nft(struct state *state, struct op *op) {
   (void)state;
   char *words[] = {op->field[0], "-f", "-", NULL};
-  const char *undo[] = {"run", op->field[0], "delete", "table", op->field[1], op->field[2]};
-  if (journal_add(undo, 6) != 0) return -1;
-  int status = run_program(words, op->field[3]);
+  const char *undo[] = {"run", op->field[0], op->field[1]};
+  if (journal_add(undo, 3) != 0) return -1;
+  int status = run_program(words, op->field[2]);
   if (status == 0) return 0;
   if (status > 0) errno = EPROTO;
   return status < 0 ? -1 : failed("nft");

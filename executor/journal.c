@@ -98,17 +98,22 @@ int run_program(char *const *words, const char *input) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* A link that carries our alias: no other one that has got its name meanwhile. */
-static void clear_link(const char *name, const char *alias) {
+/* No other link that has got this name meanwhile. One that was not given its alias any more has the MAC address that it
+   was made with, which only a new link can be given together with its name. */
+static bool is_ours(const struct link *link, const char *alias, const char *mac) {
+  return strcmp(link->alias, alias) == 0 || (link->alias[0] == '\0' && strcmp(link->mac, mac) == 0);
+}
+
+static void clear_link(const char *name, const char *alias, const char *mac) {
   struct link link;
-  if (link_find(name, &link) == 0 && strcmp(link.alias, alias) == 0) link_delete(link.index);
+  if (link_find(name, &link) == 0 && is_ours(&link, alias, mac)) link_delete(link.index);
 }
 
 /* A bridge that was made for cables goes with the last of them. */
-static void clear_bridge(const char *name, const char *alias) {
+static void clear_bridge(const char *name, const char *alias, const char *mac) {
   struct link link;
   if (hold_names() != 0) return;
-  if (link_find(name, &link) == 0 && strcmp(link.alias, alias) == 0 && !link_has_ports(link.index))
+  if (link_find(name, &link) == 0 && is_ours(&link, alias, mac) && !link_has_ports(link.index))
     link_delete(link.index);
   release_names();
 }
@@ -119,8 +124,8 @@ static void clear_line(char *line) {
   for (char *at = strtok_r(line, "\t", &rest); at != NULL && count < WORDS_MAX; at = strtok_r(NULL, "\t", &rest))
     word[count++] = at;
   if (count == 3 && strcmp(word[0], "netns") == 0) netns_remove(word[1], word[2]);
-  else if (count == 3 && strcmp(word[0], "link") == 0) clear_link(word[1], word[2]);
-  else if (count == 3 && strcmp(word[0], "bridge") == 0) clear_bridge(word[1], word[2]);
+  else if (count == 4 && strcmp(word[0], "link") == 0) clear_link(word[1], word[2], word[3]);
+  else if (count == 4 && strcmp(word[0], "bridge") == 0) clear_bridge(word[1], word[2], word[3]);
   else if (count > 1 && strcmp(word[0], "run") == 0) run_program(word + 1, NULL);
 }
 

@@ -127,6 +127,10 @@ static void read_link(const struct nlmsghdr *message, struct link *link) {
   for (const struct rtattr *at = IFLA_RTA(info); RTA_OK(at, left); at = RTA_NEXT(at, left)) {
     if (at->rta_type == IFLA_MASTER) memcpy(&link->master, RTA_DATA(at), sizeof link->master);
     if (at->rta_type == IFLA_IFALIAS) copy_text(link->alias, sizeof link->alias, at);
+    if (at->rta_type == IFLA_ADDRESS && RTA_PAYLOAD(at) == 6) {
+      const unsigned char *mac = RTA_DATA(at);
+      snprintf(link->mac, sizeof link->mac, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    }
     if (at->rta_type != IFLA_LINKINFO) continue;
     int within = (int)RTA_PAYLOAD(at);
     for (const struct rtattr *inner = RTA_DATA(at); RTA_OK(inner, within); inner = RTA_NEXT(inner, within))

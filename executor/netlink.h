@@ -18,6 +18,7 @@ struct request {
 struct link {
   unsigned index, master;
   char alias[128], kind[32];
+  char mac[18]; /* as text */
 };
 
 void request_begin(struct request *, int type, int flags, const void *body, size_t size);

@@ -17,6 +17,7 @@ import {
   type BootstrapResult,
   bootstrap as doBootstrap,
 } from "./commands/bootstrap.ts";
+import { forgetImage } from "./commands/forget-image.ts";
 import {
   type DiskWishes,
   importImage as doImport,
@@ -28,7 +29,6 @@ import {
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
 import type { RegistryOptions } from "./image/sources/environment.ts";
-import { parseSource } from "./image/sources/reference.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -56,7 +56,10 @@ export interface CommonOptions {
    * environment of this process. It is read, never changed.
    */
   env?: Readonly<Record<string, string | undefined>>;
-  /** Is told what should be known but stops nothing: one line, without full stop. */
+  /**
+   * Is told what should be known but stops nothing: one line, without full stop. It may hold names that others chose:
+   * escape it before a terminal gets it.
+   */
   onWarning?: (message: string) => void;
 }
 
@@ -195,6 +198,15 @@ export function listImages(options: Pick<CommonOptions, "env"> = {}): Image[] {
   return doList(layoutOf(contextOf(options).context.settings)).map(imageOf);
 }
 
+/**
+ * Takes a name from an image of the store; the image itself goes with its last name. Throws E_NOT_FOUND for a name that
+ * nothing has, E_BUSY while a container needs it.
+ */
+export async function removeImage(name: string, options: CommonOptions = {}): Promise<void> {
+  const { settings, signal } = contextOf(options).context;
+  await forgetImage(layoutOf(settings), name, signal);
+}
+
 /** Begins work that reports to the callback and to whoever iterates. */
 function work<Result>(
   { onProgress }: ProgressOptions,
@@ -230,9 +242,8 @@ function contextOf({ signal, env = process.env, onWarning }: CommonOptions): {
 
 function importOf(source: string, options: SourceOptions & CommonOptions, tell: (status: ProgressStatus) => void) {
   const { context, env } = contextOf(options);
-  const status = new Status("other", tell);
-  const fetched = parseSource(source).kind === "docker";
-  const opened = ({ layers }: SourceImage) => status.opened(layers, fetched);
+  const status = new Status(source, "other", tell);
+  const opened = ({ layers }: SourceImage) => status.opened(layers);
   return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
 }
 

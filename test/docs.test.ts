@@ -24,6 +24,7 @@ const reasons: Readonly<Record<string, string>> = {
   "of-devices": "it needs devices, and programs of their vendor",
   "of-host":
     "it boots systems of the host's own, as root: test/compat/overlay.test.ts and test/kernel/subhost.test.ts do",
+  "of-network": "it changes the machine's network",
   "two-machines": "it needs another machine",
   "of-cluster": "it changes the machines of a cluster",
 };

@@ -228,6 +228,19 @@ op_environment() {
   done
 }
 
+# A text with each ${NAME} replaced.
+expand() {
+  text=$1
+  while :; do
+    name=${text#*\$\{}
+    [ "$name" != "$text" ] && [ "${name#*\}}" != "$name" ] || break
+    name=${name%%\}*}
+    case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) break ;; esac
+    text=${text%%\$\{*}$(value_of "$name")${text#*\}}
+  done
+  printf '%s' "$text"
+}
+
 op_mounts() {
   eval "set -- $mounts"
   for mount; do op fstab --mount 0 "$(mount_line "$mount")"; done
@@ -354,6 +367,7 @@ if [ -n "$conf" ]; then
   read_directives
 fi
 if [ -n "$keep" ]; then
+  target=$(expand "$target")
   case $target in /*) root=$target ;; *) root=$PWD/$target ;; esac
   [ ! -e "$root" ] && [ ! -L "$root" ] || fail "File already exists: $root" "remove it, or go to another directory"
   mkdir -m 755 "$root" || fail "the directory cannot be made: $root"

@@ -32,10 +32,14 @@ function spoofRules({ cable, mac }: FilteredCable): string[] {
   const four = cable.addresses.map(bare).filter((one) => !isSix(one));
   const six = cable.addresses.map(bare).filter(isSix);
   const near = [...six, linkLocal(mac)];
-  const tagged = cable.vlans.length > 0 ? [", 8021q"] : [];
   return [
     `ether saddr != ${mac} drop`,
     `meta protocol arp arp saddr ether != ${mac} drop`,
+    // What bridges say to each other (IEEE 802.1D).
+    "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop",
+    // Frames of the VLANs that were asked for have networks of their own; the kernel shows what they carry as if untagged.
+    ...(cable.vlans.length > 0 ? [`vlan id ${set(cable.vlans.map(String))} accept`] : []),
+    "ether type { 8021q, 8021ad } drop",
     "ip daddr 127.0.0.0/8 drop",
     "ip6 daddr ::1 drop",
     "icmpv6 type nd-router-advert drop",
@@ -53,7 +57,7 @@ function spoofRules({ cable, mac }: FilteredCable): string[] {
                 // The address that is spoken for: behind type, code, checksum and flags (RFC 4861, 4.4).
                 `icmpv6 type nd-neighbor-advert @th,64,128 != ${set(near.map(hexOf))} drop`,
               ]),
-          `meta protocol != { ip, arp, ip6${tagged.join("")} } drop`,
+          "meta protocol != { ip, arp, ip6 } drop",
         ]),
   ];
 }
@@ -94,12 +98,12 @@ export function filterTable(table: string, cables: readonly FilteredCable[]): Va
   if (first === undefined) return undefined;
   const chains = filtered.flatMap((one, index) =>
     chain(`from${index}`, `filter hook ingress device "${one.host}" priority -500`, [
-      ...(one.cable.antispoof ? spoofRules(one) : []),
       ...(one.cable.bandwidth === undefined
         ? []
         : [
             `limit rate over ${one.cable.bandwidth} bytes/second burst ${Math.max(65_536, Math.ceil(one.cable.bandwidth / 10))} bytes drop`,
           ]),
+      ...(one.cable.antispoof ? spoofRules(one) : []),
     ]),
   );
   return { value: tableOf("netdev", table, chains), origin: first.cable.origin };

@@ -233,9 +233,9 @@ const cable = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   };
 };
 
-const nft = ({ fields, errno, call, detail }: StepFailure): Words => ({
+const nft = ({ errno, call, detail }: StepFailure): Words => ({
   code: "E_CABLE",
-  what: `nft refuses the table ${fields[1]} ${escapeText(fields[2] ?? "")}: ${escapeText(detail.trim()) || reason(errno, call)}`,
+  what: `nft refuses the rules: ${escapeText(detail.trim()) || reason(errno, call)}`,
   mend: "the kernel may lack parts of nftables: leave out nat, antispoof, bandwidth and --publish, or use another kernel",
 });
 

@@ -105,19 +105,19 @@ function rules(name: string, named: readonly Named[], intent: Intent, { nft }: C
   // A + would end the name in nft's grammar; / is none of a subhost's.
   const table = `rootling-${name.replaceAll("+", "/")}`;
   const cables: FilteredCable[] = named.map((one) => ({ ...one, via: viaOf(one) }));
-  const texts = [
-    ["netdev", filterTable(table, cables)],
-    ["inet", natTable(table, cables, intent.publish ?? [])],
-  ] as const;
-  return texts.flatMap(([family, made]) => {
-    if (made === undefined) return [];
-    if (nft === undefined)
-      throw new Failure("E_PROGRAM", "the program nft is not installed", {
-        where: made.origin,
-        mend: "install it (Debian, Ubuntu: apt-get install nftables)",
-      });
-    return [op("nft", made.origin, nft, family, table, made.value)];
-  });
+  const netdev = filterTable(table, cables);
+  const inet = natTable(table, cables, intent.publish ?? []);
+  const origin = netdev?.origin ?? inet?.origin;
+  if (origin === undefined) return [];
+  if (nft === undefined)
+    throw new Failure("E_PROGRAM", "the program nft is not installed", {
+      where: origin,
+      mend: "install it (Debian, Ubuntu: apt-get install nftables)",
+    });
+  // In one go, each way: to start the program takes longer than what it does.
+  const removal = [...(netdev ? [`netdev ${table}`] : []), ...(inet ? [`inet ${table}`] : [])];
+  const text = `${netdev?.value ?? ""}${inet?.value ?? ""}`;
+  return [op("nft", origin, nft, removal.map((one) => `delete table ${one}`).join("; "), text)];
 }
 
 /** Packets go on between interfaces, and from the host's loopback to a published port. Throws E_PROGRAM for IPv6. */

@@ -44,7 +44,7 @@ export function withBootFlags(command: Command): Command {
     )
     .option(
       "--cable <words>",
-      "as root: a virtual cable, [BRIDGE]=[MAC][,address=ADDRESS/PREFIX...] (may repeat; see docs/network.md)",
+      "as root: a virtual cable, [BRIDGE]=[MAC][,address=ADDRESS/PREFIX...] (may repeat; see docs/how-to/cables.md)",
       collect,
     )
     .option("--memory <size>", "limit of memory, such as 512m")

@@ -8,7 +8,6 @@ import type { Alterations } from "../image/alter.ts";
 import { checkedRanges } from "../image/alter-ids.ts";
 import { hashPassword } from "../image/alter-password.ts";
 import type { Environment, RegistryOptions } from "../image/sources/environment.ts";
-import { parseSource } from "../image/sources/reference.ts";
 import type { Digest, Platform } from "../image/types.ts";
 import { layoutOf } from "../store/layout.ts";
 import { firstLineOf } from "./alter-words.ts";
@@ -89,8 +88,7 @@ export async function bootstrap(
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
-  const fetched = parseSource(source).kind === "docker";
-  const status = new Status(format, tell);
+  const status = new Status(source, format, tell);
   const cache = await cacheOf(context, options.noCache === true);
   const made = await makeParents(dest);
   try {
@@ -101,7 +99,7 @@ export async function bootstrap(
       ...(options.disk === undefined ? {} : { disk: options.disk }),
       ...(options.force ? { force: true } : {}),
       registry: registryOf(context, env, options),
-      opened: ({ layers }) => status.opened(layers, fetched),
+      opened: ({ layers }) => status.opened(layers),
       ...(platform === undefined ? {} : { platform }),
     });
     status.finished();
@@ -116,8 +114,8 @@ export async function bootstrap(
 
 /** A URI as virt-bootstrap reads it, as a SOURCE: `docker:///NAME` and `docker://NAME/` are `docker://NAME`. */
 function sourceOf(uri: string): string {
-  const [, name] = /^docker:\/\/\/?(.*?)\/?$/s.exec(uri) ?? [];
-  return name === undefined ? uri : `docker://${name}`;
+  const [, scheme, name] = /^(docker|virt-builder):\/{1,3}(.*?)\/?$/s.exec(uri) ?? [];
+  return name === undefined ? uri : `${scheme}://${name}`;
 }
 
 function registryOf(context: Context, env: Environment, options: BootstrapOptions): RegistryOptions {

@@ -1,13 +1,10 @@
 /** From what a user names to a stored image: by its name, by a container's reference, or imported first. */
-import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { Failure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
 import { formatPlatform } from "../image/sources/reference.ts";
-import { listContainers } from "../store/containers.ts";
-import { findImage, removeImage, removeRef, type StoredImage } from "../store/images.ts";
+import { findImage, type StoredImage } from "../store/images.ts";
 import { findImageOfFile, markOfFile, noteFile } from "../store/known-files.ts";
-import { refPath } from "../store/layout.ts";
 import { findShared } from "../store/shared.ts";
 import type { Cli } from "./cli.ts";
 import { type PlatformFlags, platformOf, withPlatformFlags } from "./platform-words.ts";
@@ -82,34 +79,4 @@ export function storedImage(cli: Cli, digest: string): StoredImage {
   throw new Failure("E_NOT_FOUND", `the image ${digest} of this container is no longer stored`, {
     mend: "import it again from where it came",
   });
-}
-
-/** Forgets a name of an image; the image goes with its last name. Throws E_BUSY while a container needs it. */
-export async function forgetImage(cli: Cli, name: string): Promise<void> {
-  const image = imageToForget(cli, name);
-  if (image !== undefined) return removeImage(cli.layout, image, cli.context("none").signal);
-  if (!(await removeRef(cli.layout, name))) throw unnamed(name);
-}
-
-const unnamed = (name: string): Failure =>
-  new Failure("E_NOT_FOUND", `no image is named ${name}`, { mend: "see `rootling images`" });
-
-/**
- * The image that goes with this name of it; undefined where only the name goes: the image has others, or is damaged.
- * Throws E_BUSY while a container needs it, E_NOT_FOUND for a name that nothing has.
- */
-export function imageToForget(cli: Cli, name: string): StoredImage | undefined {
-  const image = findImage(cli.layout, name);
-  if (image === undefined) {
-    if (existsSync(refPath(cli.layout, name))) return undefined;
-    throw unnamed(name);
-  }
-  if (image.refs.length > 1 && image.refs.includes(name)) return undefined;
-  const users = listContainers(cli.layout).filter((container) => container.image.digest === image.digest);
-  if (users.length > 0) {
-    throw new Failure("E_BUSY", `the image ${name} is used by ${users.map((user) => user.name).join(", ")}`, {
-      mend: "remove these containers first",
-    });
-  }
-  return image;
 }

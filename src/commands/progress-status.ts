@@ -5,6 +5,7 @@
 
 import type { Progress } from "../base/progress.ts";
 import { listeningProgress, type TaskNews } from "../base/progress-listen.ts";
+import { parseSource } from "../image/sources/reference.ts";
 import { downloadId, isDownload, unpackId } from "../image/task-ids.ts";
 import type { LayerRef } from "../image/types.ts";
 
@@ -22,7 +23,7 @@ export type Written = "dir" | "qcow2" | "other";
 /** Milliseconds between two that differ in their value alone. */
 const RATE = 100;
 
-/** What each kind of source says: virt-bootstrap's docker_source.py and file_source.py are the reference. */
+/** What each kind of source says: virt-bootstrap's sources/*.py are the reference. */
 const phrases = {
   fetched: {
     first: "Checking cached layers",
@@ -34,7 +35,6 @@ const phrases = {
     last: "Download and extract completed!",
   },
   local: {
-    first: undefined,
     unpack: {
       dir: "Extracting files into destination directory",
       qcow2: "Extracting files into qcow2 image",
@@ -42,7 +42,19 @@ const phrases = {
     },
     last: "Extraction completed successfully!",
   },
+  built: {
+    first: "Building image",
+    unpack: { dir: "Extracting rootfs", qcow2: "Extracting rootfs", other: "Extracting rootfs" },
+    last: "Extraction completed successfully!",
+  },
 } as const;
+
+/** The kind of a SOURCE. Throws E_SOURCE. */
+function kindOf(source: string): keyof typeof phrases {
+  const { kind } = parseSource(source);
+  if (kind === "docker") return "fetched";
+  return kind === "virt-builder" || kind === "debootstrap" ? "built" : "local";
+}
 
 /** What virt-bootstrap says before it fills a disk of a chain; its spelling. */
 const diskPhrases = (number: number, part: string): string[] =>
@@ -94,7 +106,7 @@ export class Status {
   });
   readonly #tell: (status: ProgressStatus) => void;
   readonly #written: Written;
-  #kind: keyof typeof phrases = "local";
+  readonly #kind: keyof typeof phrases;
   #downloads = nothing;
   #layers = nothing;
   readonly #sizes = new Map<string, number | undefined>();
@@ -106,21 +118,26 @@ export class Status {
   readonly #begun = new Set<string>();
   #said = 0;
 
-  constructor(written: Written, tell: (status: ProgressStatus) => void) {
+  /** Throws E_SOURCE for a source that there cannot be. */
+  constructor(source: string, written: Written, tell: (status: ProgressStatus) => void) {
+    this.#kind = kindOf(source);
     this.#written = written;
     this.#tell = tell;
+    if (this.#kind === "built") this.#say(phrases.built.first);
   }
 
-  /** The image is open. `fetched`: its layers come from elsewhere, as far as they are not in the cache. */
-  opened(layers: readonly LayerRef[], fetched: boolean): void {
-    this.#kind = fetched ? "fetched" : "local";
+  /** The image is open. */
+  opened(layers: readonly LayerRef[]): void {
     for (const layer of layers) {
       this.#sizes.set(unpackId(layer), layer.size);
       if (layer.digest !== undefined) this.#sizes.set(downloadId(layer.digest), layer.size);
     }
     this.#expect(layers.map(unpackId));
-    const { first } = phrases[this.#kind];
-    if (first !== undefined) this.#say(first);
+    if (this.#kind === "fetched") this.#say(phrases.fetched.first);
+    if (this.#kind !== "built") return;
+    // Making it was half of the work.
+    this.#value = 50;
+    this.#sayLayers();
   }
 
   /** All is written. */
@@ -165,6 +182,7 @@ export class Status {
   #sayLayers(): void {
     if (!this.#unpacking) this.#say(phrases[this.#kind].unpack[this.#written]);
     this.#unpacking = true;
+    if (this.#kind === "built") return;
     for (const id of [...this.#begun].slice(this.#said)) {
       const size = this.#sizes.get(id);
       const part = `(${++this.#said}/${this.#layers.count})`;
@@ -176,7 +194,8 @@ export class Status {
   #move(): void {
     const layers = this.#layers.begun ? this.#layers.part : 0;
     const downloads = this.#downloads.begun ? this.#downloads.part : 0;
-    const value = this.#kind === "fetched" ? 50 * downloads + 50 * layers : 100 * layers;
+    const before = { fetched: 50 * downloads, built: 50, local: 0 }[this.#kind];
+    const value = before + (this.#kind === "local" ? 100 : 50) * layers;
     if (value <= this.#value) return;
     this.#value = value;
     if (performance.now() - this.#told >= RATE) this.#say(this.#status);

@@ -4,7 +4,7 @@ import { getContainer, refuseRunning, removeContainer } from "../store/container
 import { refuseIdleFlags } from "./boot-words.ts";
 import { type Cli, newCommand } from "./cli.ts";
 import { type Step, showSteps, step, withSteps } from "./dry-run.ts";
-import { forgetImage, imageToForget } from "./image-for.ts";
+import { forgetImage, imageToForget } from "./forget-image.ts";
 import { endRun } from "./stopping.ts";
 
 interface Options {
@@ -39,7 +39,7 @@ export const define = (cli: Cli) =>
         const image = IMAGE.exec(name)?.[1];
         if (options.force && image === undefined) await endRuns(cli, name);
         if (image === undefined) await removeContainer(cli.layout, name);
-        else await forgetImage(cli, image);
+        else await forgetImage(cli.layout, image, cli.context("none").signal);
         cli.print(name);
       }
     });
@@ -55,7 +55,7 @@ function planRemoval(cli: Cli, name: string, force: boolean): Step[] {
       step("remove", `container ${name}`),
     ];
   }
-  const goes = imageToForget(cli, image);
+  const goes = imageToForget(cli.layout, image);
   return [
     step("forget", `image name ${image}`),
     ...(goes ? [step("remove", `image ${goes.digest}`, "its last name")] : []),

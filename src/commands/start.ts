@@ -26,6 +26,7 @@ export const define = (cli: Cli) =>
           "rootling start --rw dir:./rootfs sh                        # a directory itself is changed",
           "rootling start --pid --mount /srv/data:/data web sh -c 'ls /data'",
           "rootling start --detach --rw web    # see rootling logs, wait and stop",
+          "rootling start --detach --cable br0= web                   # as root: see rootling network",
           "rootling start --tty web sh         # ctrl-p ctrl-q leaves it running: rootling attach",
           "rootling start --conf job.conf web  # environ(), mounts(), hooks() and rc() of a bash script",
         ]),

@@ -86,6 +86,7 @@ async function run(cli: Cli, read: ArgparseWords, format: BootstrapFormat): Prom
   };
   const username = read.values("username").at(-1);
   const password = read.values("password").at(-1) ?? (await typedPassword(uri, username, signal));
+  log("DEBUG", `downloads are kept in ${context.settings.CACHE_PATH}`);
   let said = "";
   const tell = ({ status, value }: ProgressStatus) => {
     if (statusOnly) void cli.write(statusLine({ status, value }));
@@ -110,6 +111,7 @@ async function run(cli: Cli, read: ArgparseWords, format: BootstrapFormat): Prom
     },
     tell,
   );
+  log("DEBUG", `the image is ${made.digest}, with ${made.size} bytes of content`);
   log("INFO", `Files are stored in: ${made.dest}`);
 }
 

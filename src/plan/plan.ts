@@ -87,8 +87,8 @@ const verbs = {
   "host-sysctl": { side: "outside", fields: ["path", "value"], about: "set a sysctl of the host's network" },
   nft: {
     side: "outside",
-    fields: ["program", "family", "table", "text"],
-    about: "load a table of nftables; removed at the end",
+    fields: ["program", "removal", "text"],
+    about: "load tables of nftables; removed at the end",
   },
   file: { side: "inside", fields: ["path", "mode", "text"], about: "write a file of the stage" },
   loopback: { side: "inside", fields: [], about: "bring up the loopback interface" },

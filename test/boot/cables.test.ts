@@ -1,6 +1,7 @@
 /** Words of cables: what is asked for, every mistake at once, and the rules that come of it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { cableMap, type IpLink, namespacesOf } from "../../src/boot/cable-map.ts";
 import { dotOfCables, drawCables } from "../../src/boot/cable-picture.ts";
 import { filterTable, natTable } from "../../src/boot/cable-rules.ts";
@@ -94,6 +95,31 @@ test("every mistake is named at once, with its line", () => {
   assert.throws(() => readCableFlags(["=.302"]), /no cable of its own/);
 });
 
+test("no words make it do anything but name mistakes", () => {
+  const piece = fc.constantFrom(
+    ..."= , . : / - br0 302 .302 address= host=10.0.0.1/24 nat mtu= 02:00:00:00:00:01".split(" "),
+    " ",
+  );
+  const text = fc.oneof(
+    fc.string(),
+    fc.array(piece, { maxLength: 12 }).map((all) => all.join("")),
+  );
+  const value = fc.option(
+    text.map((one) => ({ value: one, origin: "x" })),
+    { nil: undefined },
+  );
+  const variables = ["cables", "address", "gateway", "hostAddress", "mtu", "bandwidth", "nat", "resolver", "publish"];
+  fc.assert(
+    fc.property(fc.record(Object.fromEntries(variables.map((name) => [name, value]))), (given) => {
+      const { cables, mistakes } = readCables(given as CableWords);
+      for (const { code, where } of mistakes) assert.ok(where === "x" && ["E_USAGE", "E_CONFLICT"].includes(code));
+      // What was read can be said to nft(8) as it is.
+      for (const { bridge = "b", addresses } of cables.cables)
+        assert.match([bridge, ...addresses].join(""), /^[\w.+@:/-]+$/);
+    }),
+  );
+});
+
 test("names of subhosts, and MAC addresses that are theirs alone", () => {
   for (const name of ["web", "a.b+c-d_", "_9", "abcdefghijkl"]) assert.ok(isCableName(name), name);
   for (const name of ["", "abcdefghijklm", ".x", "a b", "a/b", "-x"]) assert.ok(!isCableName(name), name);
@@ -118,6 +144,9 @@ test("rules know both families", () => {
   assert.match(natTable("t", [one], [port])?.value ?? "", /nfproto ipv6 .*dport 80 dnat ip6 to \[fd00::2\]:8080/);
   assert.throws(() => natTable("t", [one], [{ ...port, address: "::1" }]), /loopback/);
   assert.equal(natTable("t", [one], []), undefined);
+  const tagged = filterTable("t", [{ ...one, cable: { ...cable, vlans: [302, 7] } }])?.value ?? "";
+  assert.match(tagged, /vlan id \{ 302, 7 \} accept\n +ether type \{ 8021q, 8021ad \} drop/);
+  assert.doesNotMatch(value, /vlan id/);
 });
 
 const link = (given: Partial<IpLink> & Pick<IpLink, "ifindex" | "ifname">): IpLink => ({

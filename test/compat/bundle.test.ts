@@ -220,14 +220,15 @@ describe("enroot bundle", () => {
   });
   after(() => box.remove());
 
-  test("holds the system's configuration, and with --all the user's", async () => {
+  test("holds the system's configuration, and with a setting the user's", async () => {
     const own = join(box.user.home, ".config/enroot");
     const script = `mkdir -p ${own}/hooks.d ${own}/environ.d; echo 'OWN=$' >${own}/environ.d/1.env
       printf '#!/bin/sh\\necho "HOOK=ran" >>"$ENROOT_ENVIRON"\\n' >${own}/hooks.d/1.sh; chmod 755 ${own}/hooks.d/1.sh
       echo 'HERE=\${FROM_HERE}/x' >${own}/environ.d/2.env`;
     await box.user.run(["sh", "-c", script]);
     await box.must(["bundle", box.image]);
-    await box.must(["bundle", "--all", "-t", "there", "-o", "all.run", box.image]);
+    const env = { ENROOT_BUNDLE_ALL: "y", ENROOT_BUNDLE_CHECKSUM: "y" };
+    await box.must(["bundle", "-t", "${HOME}/there", "-o", "all.run", box.image], { env });
     const ask = ["sh", "-c", "echo $HOOK,$HERE; grep -c ' /tmp tmpfs' /proc/mounts"];
     const run = (name: string) => box.user.run(["env", "FROM_HERE=here", `./${name}`, ...ask]);
     const system = await run("my+image.run");
@@ -237,6 +238,9 @@ describe("enroot bundle", () => {
     await box.fails(["bundle", box.image], /File already exists: /);
     await box.fails(["bundle", "/none"], /No such file or directory: \/none/);
     const info = await box.user.run(["./all.run", "--info"]);
-    assert.match(info.stdout, /^Target directory: there$/m);
+    assert.match(info.stdout, /^Target directory: \$\{HOME\}\/there$/m);
+    assert.match(info.stdout, /^Checksum: /m);
+    const extracted = await box.user.run(["sh", "-c", "cd / && ~/all.run -x && cat ~/there/etc/hello"]);
+    assert.equal(extracted.stdout, "hello\n", extracted.stderr);
   });
 });

@@ -45,6 +45,12 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
       await box.must(["start", "box", "ls", "/mark"]);
       const mounted = ["start", "-m", `${box.scratch}:/mnt:x-create=dir,ro`, "box", "ls", "/mnt"];
       assert.match(await box.must(mounted), /my\+image\.sqsh/);
+      if (kind === "root") {
+        const map = async (env: Record<string, string>) =>
+          (await box.must(["start", image, "cat", "/proc/self/uid_map"], { env })).trim().split(/ +/);
+        assert.deepEqual(await map({}), ["0", "0", "1"]);
+        assert.deepEqual(await map({ ENROOT_ALLOW_SUPERUSER: "y" }), ["0", "0", "4294967295"]);
+      }
       await box.fails(["start", "-e", "1A=x", "box", "true"], /Invalid argument: 1A=x/);
       await box.fails(["start", "-m", "/srv", "box", "true"], /Invalid argument: \/srv/);
       await box.fails(["start", "none", "true"], /No such file or directory: .*\/none/);

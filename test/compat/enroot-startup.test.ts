@@ -235,6 +235,13 @@ for (const kind of userKinds.filter((each) => each !== "subids")) {
         await shipped(["-e", "TZ=UTC", "box", "sh", "-c", "ls /etc/localtime 2>/dev/null; echo own"]),
         "own\n",
       );
+      // What covers a mount point comes last: of each hierarchy the caller's own cgroup.
+      const mountinfo = (await shipped(["box", "cat", "/proc/self/mountinfo"]))
+        .split("\n")
+        .map((line) => line.split(" "));
+      const cgroups = mountinfo.filter((fields) => /^cgroup2?$/.test(fields[fields.indexOf("-") + 1] ?? ""));
+      const roots = new Map(cgroups.map(([, , , root, point]) => [point, root]));
+      for (const [point, root] of roots) if (point?.startsWith("/sys/")) assert.equal(root, "/", point);
       const home = { ENROOT_MOUNT_HOME: "y" };
       const inside = (...flags: string[]) => shipped([...flags, "box", "sh", "-c", "cd; pwd; ls -d .local"], home);
       assert.equal(await inside("--root"), "/root\n.local\n");

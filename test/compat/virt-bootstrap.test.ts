@@ -161,23 +161,26 @@ describe("virt-bootstrap", () => {
       assert.match(wrong.stderr, /ERROR {3}: .*E_DENIED/);
     });
 
-    test("ctrl-c ends it with 130, and nothing is left", async (t) => {
-      registry.faults.layer = ({ response, content }) => {
-        response.writeHead(200, { "content-length": content.length });
-        response.write(content.subarray(0, 1000));
-        return true;
-      };
-      const dest = place();
-      const left = () => box.user.run(["sh", "-c", "ls -A; ls -A /var/tmp | grep rootling-cache"]);
-      const earlier = (await left()).stdout;
-      const terminal = await onTerminal(t, ...login("-p", PASSWORD), "--no-cache", "--status", dest);
-      await terminal.expect(/Downloading layer/);
-      assert.notEqual((await left()).stdout, earlier, "there is something to be left");
-      terminal.send("\u0003");
-      assert.equal(await terminal.end(), 130, terminal.output);
-      assert.equal((await left()).stdout, earlier);
-      delete registry.faults.layer;
-    });
+    for (const format of ["dir", "qcow2"]) {
+      test(`ctrl-c ends it with 130, and nothing is left of ${format}`, async (t) => {
+        registry.faults.layer = ({ response, content }) => {
+          response.writeHead(200, { "content-length": content.length });
+          response.write(content.subarray(0, 1000));
+          return true;
+        };
+        t.after(() => delete registry.faults.layer);
+        const dest = place();
+        const left = () => box.user.run(["sh", "-c", "ls -A; ls -A /var/tmp | grep rootling-cache"]);
+        const earlier = (await left()).stdout;
+        const flags = ["--no-cache", "--status", "-f", format];
+        const terminal = await onTerminal(t, ...login("-p", PASSWORD), ...flags, dest);
+        await terminal.expect(/Downloading layer/);
+        assert.notEqual((await left()).stdout, earlier, "there is something to be left");
+        terminal.send("\u0003");
+        assert.equal(await terminal.end(), 130, terminal.output);
+        assert.equal((await left()).stdout, earlier);
+      });
+    }
   });
 });
 

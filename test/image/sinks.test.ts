@@ -26,7 +26,8 @@ import {
 } from "../support/image-support.ts";
 import { needsRoot } from "../support/users.ts";
 
-const FORMATS = Object.keys(outputFormats) as OutputFormat[];
+/** An initial RAM file system is no tree of its own: cpio keeps no attributes. */
+const FORMATS = (Object.keys(outputFormats) as OutputFormat[]).filter((format) => format !== "initramfs");
 /** Formats that are directories. */
 const isDirectory = (format: OutputFormat) => format === "dir" || format === "oci" || format === "qcow2";
 

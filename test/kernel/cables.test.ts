@@ -111,11 +111,11 @@ describe("cables", { skip: !amRoot && "only root lays cables" }, () => {
     assert.ok(await host.isClean());
   });
 
-  test("two names at once, a bridge that is none, a name that is taken", async () => {
-    await start("web", ["--cable", "="]);
+  test("an ifup that fails, a name that is taken, a bridge that is none", async () => {
+    const attempt = await host.rootling("start", "--cable", "=", "db", "true");
+    assert.equal(attempt.status, 0, attempt.stderr);
+    assert.match(attempt.stderr, /ifup db0 ended with 1: unknown/);
     await host.sh("ip link add db0 type dummy 2>/dev/null || ip link add db0 type bridge");
-    const taken = await host.rootling("run", "--cable", "=", "busybox", "true");
-    assert.equal(taken.status, 0, taken.stderr);
     const clash = await host.rootling("start", "--cable", "=", "db", "true");
     assert.match(clash.stderr, /cable db0 cannot be made[\s\S]*E_CONFLICT/);
     await host.sh("ip link delete db0; touch /run/netns/db");
@@ -128,7 +128,6 @@ describe("cables", { skip: !amRoot && "only root lays cables" }, () => {
       /no bridge br9[\s\S]*E_NOT_FOUND/,
     );
     assert.match((await host.rootling("start", "--cable", "near=", "db", "true")).stderr, /E_CABLE[\s\S]*no bridge/);
-    await stop("web");
     assert.ok(await host.isClean());
   });
 
@@ -149,11 +148,15 @@ describe("cables", { skip: !amRoot && "only root lays cables" }, () => {
   test("a bridge on demand, with translation, ports and a name server", async () => {
     const said = await start(
       "web",
-      ["--cable", cableTo(2, "nat", "mtu=1400"), "--publish", "18080:8080", "--publish", "0.0.0.0:18081:8080"],
+      [
+        // Ids of its own, and root of none of the machine's.
+        "--map=0:100000:65536",
+        ...["--cable", cableTo(2, "nat", "mtu=1400"), "--publish", "18080:8080", "--publish", "0.0.0.0:18081:8080"],
+      ],
       ["busybox", "nc", "-ll", "-p", "8080", "-e", "echo", "web"],
     );
     assert.match(said, /net\.ipv4\.ip_forward/);
-    await start("db", ["--cable", cableTo(3, "resolver=10.9.0.1")]);
+    await start("db", ["--isolate", "--cable", cableTo(3, "resolver=10.9.0.1")]);
     assert.equal(await within("db", pings("10.9.0.2")), "reached");
     // Only by the host's address: the world has no way back to the network of the bridge.
     assert.equal(await within("web", pings("10.99.0.1")), "reached");

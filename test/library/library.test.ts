@@ -1,6 +1,15 @@
 /** What programs may count on: all or nothing, failures with codes, an end when they ask for it, and no more memory. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import {
@@ -11,6 +20,7 @@ import {
   importImage,
   importToFile,
   listImages,
+  removeImage,
 } from "../../src/index.ts";
 import { emptyBox } from "../support/boxes.ts";
 import { packageDirectory } from "../support/cli.ts";
@@ -48,7 +58,7 @@ function program(t: Suite, layers = ubuntuLayers.map((layer) => tarOf(layer))) {
   };
 }
 
-test("importImage, listImages, imageDigest and importToFile", async (t) => {
+test("importImage, listImages, imageDigest, importToFile and removeImage", async (t) => {
   const { directory, digest, env, source } = program(t);
   assert.equal(await imageDigest(source, { env }), digest);
   assert.deepEqual(listImages({ env }), []);
@@ -66,6 +76,9 @@ test("importImage, listImages, imageDigest and importToFile", async (t) => {
   await assert.rejects(importToFile(source, output, { env, format: "tar" }), failsWith("E_EXISTS"));
   await importToFile(source, output, { env, format: "tar", force: true });
   await assert.rejects(importImage("nothing:", { env }), failsWith("E_SOURCE"));
+  await removeImage("mine:1", { env });
+  assert.deepEqual([listImages({ env }), existsSync(image.tree)], [[], false]);
+  await assert.rejects(removeImage("mine:1", { env }), failsWith("E_NOT_FOUND"));
 });
 
 test("a URI is read as virt-bootstrap reads it", async (t) => {
@@ -129,6 +142,43 @@ describe("a destination", () => {
     await bootstrap({ uri: `oci:${directory}/layout`, dest, env });
     assert.deepEqual(readdirSync(dest), ["only"]);
   });
+});
+
+test("several at once in one process do not stand in each other's way", async (t) => {
+  const { directory, env, source } = program(t);
+  const uri = `docker://${(await new FakeRegistry().start(t)).host}/team/app:1`;
+  const made = await Promise.all([
+    ...[1, 2, 3].map((n) => bootstrap({ uri, dest: join(directory, "new", `place-${n}`), env })),
+    ...[4, 5].map((n) => bootstrap({ uri, dest: join(directory, "new", `place-${n}`), env, noCache: true })),
+  ]);
+  for (const { dest } of made) assert.equal(readFileSync(join(dest, "file"), "utf8"), "right");
+  const images = await Promise.all([1, 2, 3].map((n) => importImage(source, { env, name: `name-${n}` })));
+  assert.equal(new Set(images.map(({ tree }) => tree)).size, 1);
+  const places = [1, 2].map(() => bootstrap({ uri: source, dest: join(directory, "same"), env }));
+  const outcomes = await Promise.allSettled(places);
+  assert.deepEqual(outcomes.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+  assert.ok(existsSync(join(directory, "same/etc/os-release")));
+});
+
+test("an empty directory of one's own is filled where nothing can be made beside it", async (t) => {
+  const box = await emptyBox(userKinds.includes("plain") ? "plain" : "root");
+  t.after(() => box.remove());
+  const { user, scratch: above } = box;
+  const dest = join(above, "mine");
+  mkdirSync(dest);
+  if (userKinds.includes("plain") && process.getuid?.() === 0) chownSync(dest, user.uid, user.gid);
+  writeLayout(
+    join(above, "layout"),
+    ubuntuLayers.map((layer) => tarOf(layer)),
+  );
+  const words = (source: string) => [join(packageDirectory(), "bin/virt-bootstrap"), "-q", source, dest];
+  const failed = await user.run(words("oci:/none"));
+  assert.equal(failed.status, 1);
+  assert.deepEqual(readdirSync(dest), []);
+  const { status, stderr } = await user.run(words(`oci:${above}/layout`));
+  assert.equal(status, 0, stderr);
+  assert.equal(readFileSync(join(dest, "etc/os-release"), "utf8"), "ID=ubuntu\n");
+  assert.deepEqual(readdirSync(above).sort(), ["layout", "mine"]);
 });
 
 test("an aborted signal ends the work, and nothing is left", async (t) => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { say } from "../crash/bed.ts";
 import { tryAllPoints } from "../crash/points.ts";
 import { type Box, busyboxBox } from "../support/boxes.ts";
+import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { rootlingWords } from "../support/cli.ts";
 import type { UserKind } from "../support/users.ts";
 import type { Counts } from "./main.ts";
@@ -19,6 +20,8 @@ interface Scenario {
   readonly after?: readonly string[];
   /** What the kill has left running, if anything, is ended before the commands run again. */
   readonly running?: boolean;
+  /** On a host of its own, of whose network nothing may stay: as root only. */
+  readonly cabled?: boolean;
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -35,6 +38,10 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     before: ["start", "--detach", "--rw", "box", "sleep", "1000"],
     words: ["stop", "--timeout", "0.1", "box"],
   },
+  "kill start --cable": {
+    words: ["start", "--cable", "br7=,address=10.9.0.2/24,host=10.9.0.1/24,nat", "--cable", "=", "box", "/bin/true"],
+    cabled: true,
+  },
   "kill run": { words: ["run", "--root", "busybox", "/bin/true"] },
 };
 
@@ -42,13 +49,17 @@ interface Place {
   readonly box: Box;
   /** What is there after the commands were left alone. */
   readonly whole: readonly string[];
+  readonly host?: CabledHost;
+  /** The words that run others there. */
+  there(words: readonly string[]): string[];
 }
 
 /** Runs the scenario's commands to their end, and one that looks. What went wrong. */
-async function runWhole(box: Box, { before, words, after }: Scenario): Promise<string[]> {
+async function runWhole({ box, host, there }: Omit<Place, "whole">, scenario: Scenario): Promise<string[]> {
+  const { before, words, after } = scenario;
   for (const one of [before, words, after]) {
     if (one === undefined) continue;
-    const { status, signal, stderr } = await box.run(one);
+    const { status, signal, stderr } = await box.user.run(there(rootlingWords(...one)));
     if (status !== 0) return [`${one.join(" ")} ended with ${signal ?? status}: ${stderr.trim()}`];
   }
   const listed = await box.run(["list", "--json"]);
@@ -56,14 +67,21 @@ async function runWhole(box: Box, { before, words, after }: Scenario): Promise<s
   const running = (JSON.parse(listed.stdout) as { state: string; name: string }[]).filter(
     ({ state }) => state === "running",
   );
-  return running.map(({ name }) => `${name} is said to run`);
+  const stays = host !== undefined && !(await host.isClean()) ? ["something stays in the host's network"] : [];
+  return [...running.map(({ name }) => `${name} is said to run`), ...stays];
 }
 
 async function makePlace(kind: UserKind, scenario: Scenario): Promise<Place> {
   const box = await busyboxBox(kind);
-  const problems = [...(await runWhole(box, scenario)), ...(await runWhole(box, scenario))];
+  const host = scenario.cabled ? await cabledHost(box) : undefined;
+  const place = {
+    box,
+    ...(host === undefined ? {} : { host }),
+    there: host?.there ?? ((words: readonly string[]) => [...words]),
+  };
+  const problems = [...(await runWhole(place, scenario)), ...(await runWhole(place, scenario))];
   if (problems.length > 0) throw new Error(problems.join("; "));
-  return { box, whole: namesOf(box) };
+  return { ...place, whole: namesOf(box) };
 }
 
 async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Scenario): Promise<Counts> {
@@ -73,17 +91,17 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Sc
   const attempt = async (n: number): Promise<boolean> => {
     const place = idle.pop();
     if (place === undefined) throw new Error("more attempts than places");
-    const { box, whole } = place;
+    const { box, whole, there } = place;
     const words = scenario.killed ?? scenario.words;
     const result = join(box.user.home, "result");
     try {
       if (scenario.before !== undefined) await box.must(scenario.before);
-      const killed = await box.user.run([stepper, result, "kill", String(n), ...rootlingWords(...words)]);
+      const killed = await box.user.run(there([stepper, result, "kill", String(n), ...rootlingWords(...words)]));
       if (killed.status !== 0) throw new Error(`the stepper failed: ${killed.stderr}`);
       const [what, , call] = readFileSync(result, "utf8").trim().split(" ");
       // A monitor whose starter was killed may have got on, and what a killed stop was to end may still run.
       if (scenario.running || scenario.before !== undefined) await box.run(["stop", "--timeout", "0.1", "box"]);
-      const problems = await runWhole(box, scenario);
+      const problems = await runWhole(place, scenario);
       problems.push(...differences(whole, namesOf(box)));
       for (const problem of problems) say(`  point ${n} (${what === "killed" ? call : "not reached"}): ${problem}`);
       if (problems.length > 0) bad++;
@@ -95,11 +113,16 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Sc
   try {
     return { ...(await tryAllPoints(jobs, attempt)), bad };
   } finally {
-    for (const { box } of places) await box.remove();
+    for (const { box, host } of places) {
+      await host?.end();
+      await box.remove();
+    }
   }
 }
 
 export const killSweeps = (kind: UserKind, stepper: string, jobs: number): Record<string, () => Promise<Counts>> =>
   Object.fromEntries(
-    Object.entries(SCENARIOS).map(([name, scenario]) => [name, () => sweep(kind, stepper, jobs, scenario)]),
+    Object.entries(SCENARIOS)
+      .filter(([, { cabled }]) => !cabled || kind === "root")
+      .map(([name, scenario]) => [name, () => sweep(kind, stepper, jobs, scenario)]),
   );

@@ -15,8 +15,7 @@ import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setImmediate as immediate } from "node:timers/promises";
 import { ourselves, ownerName } from "../../src/base/owner.ts";
-import type { Cli } from "../../src/commands/cli.ts";
-import { forgetImage } from "../../src/commands/image-for.ts";
+import { forgetImage } from "../../src/commands/forget-image.ts";
 import { importImage } from "../../src/commands/import-image.ts";
 import { addRef, findImage, hexOf, listImages, removeImage, type StoredImage } from "../../src/store/images.ts";
 import { imagePaths, type Layout, refPath } from "../../src/store/layout.ts";
@@ -112,12 +111,11 @@ test("a removal that was begun can be pruned once nothing runs on the image", as
 
 test("a name of nothing can be forgotten", async (t) => {
   const { layout, context } = testContext(scratch(t));
-  const cli = { layout, context: () => context } as unknown as Cli;
   mkdirSync(layout.refs, { recursive: true });
   await addRef(layout, "lost", `sha256:${"0".repeat(64)}`);
-  await forgetImage(cli, "lost");
+  await forgetImage(layout, "lost", context.signal);
   assert.deepEqual(names(layout), []);
-  await assert.rejects(forgetImage(cli, "lost"), failsWith("E_NOT_FOUND"));
+  await assert.rejects(forgetImage(layout, "lost", context.signal), failsWith("E_NOT_FOUND"));
 });
 
 test("a name that is given while the image is removed goes with it", async (t) => {

@@ -64,7 +64,7 @@ export async function cabledHost(box: Box): Promise<CabledHost> {
     // What /etc/network/interfaces has no word about.
     writeFileSync(
       join(bin, name),
-      `#!/bin/sh\necho "${name} $*" >>${log}\n[ "$1" != odd0 ] || { echo unknown >&2; exit 1; }\n`,
+      `#!/bin/sh\necho "${name} $*" >>${log}\n[ "$1" != db0 ] || { echo unknown >&2; exit 1; }\n`,
     );
     chmodSync(join(bin, name), 0o755);
   }

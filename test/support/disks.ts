@@ -1,4 +1,4 @@
-/** Disks as others see them: qemu-img and e2fsck check them, the kernel mounts them. As root. */
+/** Disks as others see them: qemu-img and e2fsck check them, the kernel mounts them. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,11 +31,15 @@ async function withRaw<T>(file: string, use: (raw: string, scratch: string) => P
 /** Checks a disk: nothing is wrong in the file and in the file system. */
 export const checkDisk = (file: string): Promise<void> => withRaw(file, async () => {});
 
-/** Calls `use` with the directory where a disk is mounted, after the same checks. */
+/** Calls `use` with the directory where a disk is mounted, or for an ordinary user copied to, after the same checks. */
 export const withMounted = <T>(file: string, use: (mounted: string) => Promise<T>): Promise<T> =>
   withRaw(file, async (raw, scratch) => {
     const mounted = join(scratch, "mounted");
     mkdirSync(mounted);
+    if (process.getuid?.() !== 0) {
+      await capture("debugfs", ["-R", `rdump / ${mounted}`, raw]);
+      return use(mounted);
+    }
     await capture("mount", ["-o", "loop,ro,noload", raw, mounted]);
     try {
       return await use(mounted);

@@ -170,6 +170,8 @@ export interface Startup {
   readonly local?: Value<string>;
   /** What a script that starts the payload gets; the intent's command is what runs without one. */
   readonly words: readonly string[];
+  /** The payload gets a cgroup namespace, unless another was asked for. It is made last: hooks see what the caller sees. */
+  readonly cgroups?: Value<true>;
 }
 
 /** A system with an administration of its own: su and sudo work, its network is its own to set up. See read-subhost.ts. */

@@ -116,8 +116,6 @@ export interface LoweredNamespaces {
   readonly early: readonly Op[];
   /** What comes once the process has its ids and its cgroup. */
   readonly late: readonly Op[];
-  /** What comes once the root was entered: hooks see the cgroups as the caller does. */
-  readonly last: readonly Op[];
 }
 
 /** The ops that make and enter namespaces. Throws E_CONFLICT for wishes that contradict each other. */
@@ -137,16 +135,15 @@ export function namespaces({ intent, map, joined }: Identity, facts: Facts): Low
   const origins = (kinds: readonly NamespaceKind[]) =>
     [...new Set(kinds.map((kind) => wishes[kind]?.origin ?? OURSELVES))].join(", ") || OURSELVES;
   const first = origins([...early, ...joins.map(({ kind }) => kind)]);
-  const last = intent.startup === undefined ? [] : made(["cgroup"]);
-  const late = made(LATE).filter((kind) => !last.includes(kind));
-  const ofOwn = (kinds: readonly NamespaceKind[]) =>
-    kinds.length > 0 ? [op("namespaces", origins(kinds), kinds.join(","))] : [];
+  const late = made(LATE);
   return {
     early: [
       op("namespaces", first, list.join(","), ...joinFields(joins, facts)),
       ...(map.kind === "none" || joined ? [] : [mapOp(map, facts.uid, intent.idMap.origin)]),
     ],
-    late: [...ofOwn(late), ...(isOwn(wishes.net?.value) ? [op("loopback", origins(["net"]))] : [])],
-    last: ofOwn(last),
+    late: [
+      ...(late.length > 0 ? [op("namespaces", origins(late), late.join(","))] : []),
+      ...(isOwn(wishes.net?.value) ? [op("loopback", origins(["net"]))] : []),
+    ],
   };
 }

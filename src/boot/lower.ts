@@ -42,7 +42,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     kind === "net" && networkOf(intent).kind === "user" ? "user" : intent.namespaces[kind]?.value,
   );
   const cabling = lowerCables(intent, facts);
-  const { early, late, last } = namespaces(who, facts);
+  const { early, late } = namespaces(who, facts);
   // A start under enroot's rules is the payload itself: whoever waits for it joins its namespaces (pyxis).
   const served = root.ops.some(({ verb }) => verb === "serve") && intent.startup === undefined;
   const watched = isolated || joinsPids(intent, facts) || served;
@@ -83,7 +83,7 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ...lowerPostmount(intent),
     op("pivot", OURSELVES),
     op("expect", OURSELVES, "/proc", "proc"),
-    ...last,
+    ...lastNamespace(intent),
     ...hostname(intent),
     ...withTerminal(
       intent,
@@ -111,6 +111,10 @@ export function lower(asked: Intent, facts: Facts): Plan {
     ],
   };
 }
+
+/** What enroot makes when it enters the root, and pyxis joins together with the user and mount namespaces. */
+const lastNamespace = ({ startup, namespaces: { cgroup } }: Intent): Op[] =>
+  startup?.cgroups === undefined || cgroup !== undefined ? [] : [op("namespaces", startup.cgroups.origin, "cgroup")];
 
 /** The network namespace is connected once it is there. */
 const connection = (intent: Intent, facts: Facts): Op[] =>

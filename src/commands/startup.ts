@@ -93,12 +93,6 @@ const volumeLines = (run: RunConfig): Startup["lines"] =>
     .filter(Boolean)
     .map((line) => ({ line, pass: 0, origin: "image config" }));
 
-/** What every container of enroot has: the host's devices, and a cgroup namespace, which pyxis joins with the others. */
-const enrootParts = ({ namespaces }: Intent): Pick<Intent, "devices" | "namespaces"> => ({
-  devices: from("host", "enroot"),
-  namespaces: { cgroup: from("private", "enroot"), ...namespaces },
-});
-
 /**
  * The intent with the configuration that files give it. `run`: the image's configuration; `words`: what the start was
  * given to run. Without `run` a root has but its own scripts.
@@ -135,11 +129,12 @@ export function withStartup(
     // The image's own command runs without a script; of nothing at all, the shell.
     command: intent.command.origin === "rootling" ? from([], "rootling") : intent.command,
     environment: asked,
-    ...(program === "enroot" ? enrootParts(intent) : {}),
+    ...(program === "enroot" ? { devices: from("host", "enroot") } : {}),
     startup: {
       ...startup,
       environment: [...ofImage, ...startup.environment],
       lines: [...volumes, ...startup.lines],
+      ...(program === "enroot" ? { cgroups: from(true, "enroot") } : {}),
     },
   };
 }

@@ -271,6 +271,11 @@ test("the command pushes stored images, files and images of registries", async (
   writeFileSync(join(directory, "root.tar"), tarOf(layers[0] ?? []));
   const packed = JSON.parse(await run("push", join(directory, "root.tar"), `docker://${place}:tar`, "--json"));
   assert.equal(packed.blobs.length, 2);
+  // What is made on the way is no image that a policy has a say in.
+  mkdirSync(join(directory, ".config/containers"), { recursive: true });
+  const transports = { oci: { [layout]: [{ type: "insecureAcceptAnything" }] } };
+  const policy = { default: [{ type: "reject" }], transports };
+  writeFileSync(join(directory, ".config/containers/policy.json"), JSON.stringify(policy));
   const flat = JSON.parse(await run("push", `${place}:1`, `docker://${place}:flat`, "--layers", "one", "--json"));
   assert.equal(flat.blobs.length, 2);
   assert.notEqual(flat.digest, digest);

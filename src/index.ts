@@ -17,18 +17,25 @@ import {
   type BootstrapResult,
   bootstrap as doBootstrap,
 } from "./commands/bootstrap.ts";
+import { BytesStatus } from "./commands/bytes-status.ts";
+import type { AtStore } from "./commands/cli.ts";
+import { type CommitSource, commitToStore } from "./commands/commit-image.ts";
 import { forgetImage } from "./commands/forget-image.ts";
 import {
   type DiskWishes,
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
+  formatOf,
   type ImportOptions,
+  type LayerChoice,
+  layersOf,
   type OutputFormat,
   sourceDigest,
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
-import type { RegistryOptions } from "./image/sources/environment.ts";
+import { type PushedImage, pushedOf, withPush } from "./commands/push-image.ts";
+import { type Login, registryAccess } from "./commands/registry-access.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -37,14 +44,16 @@ export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./
 export type { Work } from "./base/work.ts";
 export type {
   AlterOptions,
-  AskPassword,
   BootstrapFormat,
   BootstrapOptions,
   BootstrapResult,
   IdMapping,
 } from "./commands/bootstrap.ts";
-export type { DiskWishes, OutputFormat } from "./commands/import-image.ts";
+export type { CommitSource } from "./commands/commit-image.ts";
+export type { DiskWishes, LayerChoice, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
+export type { PushedImage } from "./commands/push-image.ts";
+export type { AskPassword, Login } from "./commands/registry-access.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
 /** What all functions take. */
@@ -70,13 +79,9 @@ export interface ProgressOptions {
 }
 
 /** How an image is chosen and how registries are spoken to. */
-export interface SourceOptions {
+export interface SourceOptions extends Login {
   /** The image for another platform than this machine's. */
   platform?: Platform;
-  /** User at the registry. */
-  username?: string;
-  /** The user's password, or what gives it once the registry asks for it. */
-  password?: BootstrapOptions["password"];
   /** The certificate of the registry is not verified. */
   insecure?: boolean;
   /** No TLS. */
@@ -95,10 +100,31 @@ export interface ImportToFileOptions extends SourceOptions, AlterOptions, Common
   format?: OutputFormat;
   /** Its compression, such as `zstd:3`. */
   comp?: string;
+  /** Of an OCI image: one with the merged tree (`one`, the default), or the layers of the source (`keep`). */
+  layers?: LayerChoice;
   /** What a disk is to be like: `qcow2` and `raw`. */
   disk?: DiskWishes;
   /** What has the name gives way. */
   force?: boolean;
+}
+
+/** What `pushImage` takes; user, password and the like are those of the destination. */
+export interface PushImageOptions extends SourceOptions, CommonOptions, ProgressOptions {
+  /** The layers of the image (`keep`, the default), or one with the merged tree. */
+  layers?: LayerChoice;
+  /** Compresses the layers anew, such as `gzip:9`. */
+  comp?: string;
+}
+
+/** What `commitImage` takes. */
+export interface CommitImageOptions extends CommonOptions, ProgressOptions {
+  /** Compression of the new layer; gzip if not given. */
+  comp?: string;
+  /** Changes of the configuration in the words of a Dockerfile, such as `ENV A=b` or `CMD ["tool"]`. */
+  changes?: readonly string[];
+  author?: string;
+  /** A comment for the image's history. */
+  message?: string;
 }
 
 /** An image in the store. */
@@ -171,13 +197,15 @@ export function importToFile(
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, disk, force } = options;
+    const { comp, disk, force, layers } = options;
+    const format = formatOf(options.format);
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
       format,
       alterations: await alterationsOf(context, options),
       ...(comp === undefined ? {} : { comp }),
+      ...(layers === undefined ? {} : { layers: layersOf(layers, format) }),
       ...(disk === undefined ? {} : { disk }),
       ...(force ? { force } : {}),
     };
@@ -187,10 +215,72 @@ export function importToFile(
   });
 }
 
+/**
+ * Puts an image, a stored one or any source, into a registry. What the registry has is not sent.
+ *
+ * @example
+ * await pushImage("app:1", "docker://registry.example/team/app:1", { username: "alice", password });
+ */
+export function pushImage(image: string, destination: string, options: PushImageOptions = {}): ImageWork<PushedImage> {
+  return work(options, async (tell) => {
+    const { context, env } = contextOf(options);
+    const status = new BytesStatus("Looking for what is there", tell);
+    const { platform, registry } = sourceOf(options, context, env);
+    // It is read without what was said of the registry that it is sent to.
+    const wish = {
+      layers: options.layers ?? "keep",
+      comp: options.comp,
+      platform,
+      registry: registryAccess({}, {}, context.settings, env),
+    };
+    const at = atStore({ ...context, progress: status.progress });
+    const pushed = await withPush(
+      at,
+      at.context(),
+      image,
+      { ...wish, destination, to: registry },
+      async (push, digest) => {
+        await push.run();
+        return pushedOf(push, digest);
+      },
+    );
+    status.finished("Push completed!");
+    return pushed;
+  });
+}
+
+/**
+ * Makes a stored image of what a container changed, or of a directory above the stored image `onto`: one layer more.
+ *
+ * @example
+ * await commitImage({ container: "web" }, "team/web:2", { changes: ['CMD ["serve"]'] });
+ */
+export function commitImage(what: CommitSource, name: string, options: CommitImageOptions = {}): ImageWork<Image> {
+  return work(options, async (tell) => {
+    const { context, env } = contextOf(options);
+    const status = new BytesStatus("Packing the new layer", tell);
+    const { comp = "gzip", changes = [], author, message } = options;
+    const at = atStore({ ...context, progress: status.progress });
+    const wish = {
+      source: what,
+      comp,
+      changes,
+      author,
+      message,
+      registry: registryAccess({}, {}, context.settings, env),
+    };
+    const { image } = await commitToStore(at, at.context(), name, wish);
+    status.finished("Commit completed!");
+    return imageOf(image);
+  });
+}
+
+const atStore = (context: Context): AtStore => ({ layout: layoutOf(context.settings), context: () => context });
+
 /** The digest of the manifest that a source means now. No layer is fetched. */
 export async function imageDigest(source: string, options: SourceOptions & CommonOptions = {}): Promise<Digest> {
   const { context, env } = contextOf(options);
-  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, env));
+  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, context, env));
 }
 
 /** All images of the store. */
@@ -244,23 +334,17 @@ function importOf(source: string, options: SourceOptions & CommonOptions, tell: 
   const { context, env } = contextOf(options);
   const status = new Status(source, "other", tell);
   const opened = ({ layers }: SourceImage) => status.opened(layers);
-  return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
+  return {
+    context: { ...context, progress: status.progress },
+    status,
+    chosen: { ...sourceOf(options, context, env), opened },
+  };
 }
 
-function sourceOf(options: SourceOptions, env: NodeJS.ProcessEnv): { platform?: Platform; registry: RegistryOptions } {
-  const { platform, username, password, insecure, plainHttp } = options;
-  const ask = typeof password === "function" ? password : () => password;
-  return {
-    ...(platform === undefined ? {} : { platform }),
-    registry: {
-      env,
-      uid: process.geteuid?.() ?? 0,
-      ...(username === undefined ? {} : { username }),
-      ...(insecure ? { insecure } : {}),
-      ...(plainHttp ? { plainHttp } : {}),
-      askPassword: async (user, host) => ask(user, host),
-    },
-  };
+function sourceOf(options: SourceOptions, { settings }: Context, env: NodeJS.ProcessEnv) {
+  const { platform } = options;
+  const registry = registryAccess(options, options, settings, env);
+  return { registry, ...(platform === undefined ? {} : { platform }) };
 }
 
 function imageOf({ refs, digest, platform, size, created, tree, run }: StoredImage): Image {

@@ -22,6 +22,8 @@ const reasons: Readonly<Record<string, string>> = {
   "of-demo": "it needs the image that `npm start` makes, and shows what that does",
   "each-apart": "examples of one command, each by itself, with names of no one document",
   "of-devices": "it needs devices, and programs of their vendor",
+  "of-host":
+    "it boots systems of the host's own, as root: test/compat/overlay.test.ts and test/kernel/subhost.test.ts do",
   "of-network": "it changes the machine's network",
   "two-machines": "it needs another machine",
   "of-cluster": "it changes the machines of a cluster",

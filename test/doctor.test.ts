@@ -200,6 +200,7 @@ const breaks: readonly Break[] = [
     mend: /cgroup2/,
     script: () => "mount -t tmpfs -o ro tmpfs /sys/fs/cgroup",
   },
+  { id: "nft", kinds: ["root"], state: "warning", mend: /apt-get install nftables/, script: hide("/usr/sbin/nft") },
 ];
 
 test("what is documented is what is checked", () => {

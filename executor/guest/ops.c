@@ -47,6 +47,25 @@ static void open_console(void) {
   if (fd > 2) close(fd);
 }
 
+/* What `bootfs build --module` has put there, in the order of loading. Those that are in the kernel already are fine. */
+static int load_modules(void) {
+  char path[4096];
+  FILE *list = fopen("/etc/rootling-modules", "re");
+  while (list != NULL && fgets(path, sizeof path, list) != NULL) {
+    path[strcspn(path, "\n")] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)) {
+      int error = errno;
+      fclose(list);
+      errno = error;
+      return failed_at("finit_module", path);
+    }
+    close(fd);
+  }
+  if (list != NULL) fclose(list);
+  return 0;
+}
+
 /* system-mounts: the boot file system's own /proc, /sys and /dev, where it has none. */
 int op_system_mounts(struct state *state, struct op *op) {
   static const struct { const char *type, *path; } mounts[] = {{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}};
@@ -56,7 +75,7 @@ int op_system_mounts(struct state *state, struct op *op) {
         errno != ENOENT && errno != EBUSY)
       return failed_at("mount", mounts[i].path);
   open_console();
-  return 0;
+  return load_modules();
 }
 
 /* mount-point PATH missing|always: what pivot_root(2) needs. What came from a more privileged mount namespace is locked to

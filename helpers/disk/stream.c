@@ -200,6 +200,8 @@ const struct entry *stream_next(void)
       stream_read(header, sizeof header);
       return NULL;
     }
+    if (memcmp(header + 257, "ustar", 5) != 0)
+      fail("what follows is no entry");
     entry.type = header[156];
     if (entry.type != 'x')
       break;

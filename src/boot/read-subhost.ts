@@ -3,6 +3,7 @@
  * is asked of `HostLook`. Defaults and meanings are those of overlay-boot(8).
  */
 import { basename, dirname, resolve } from "node:path";
+import { signalNumber } from "../base/signals.ts";
 import { type CableWords, readCables } from "./cables.ts";
 import { from, type Hidden, type Intent, type Subhost, type SubhostInit, type Value } from "./intent.ts";
 import type { Assignment, Conf, Mistake, Variable } from "./subhost-conf.ts";
@@ -41,6 +42,8 @@ export interface SubhostConf {
   readonly init: Value<SubhostInit>;
   readonly patience: Subhost["patience"];
   readonly hide: readonly Hidden[];
+  /** What asks pid 1 to bring the subhost down. */
+  readonly stopSignal?: Value<string>;
   readonly network: Pick<Intent, "cables" | "publish">;
 }
 
@@ -152,6 +155,7 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
       stop: reader.seconds("STOP_TIMEOUT", STOP_PATIENCE),
     },
     hide: readHide(reader, directories),
+    ...optional("stopSignal", readStopSignal(reader)),
     network: readNetwork(reader, name),
   };
   return { subhost, mistakes: [...conf.mistakes, ...reader.mistakes] };
@@ -264,6 +268,17 @@ function readRamSize(reader: Reader): Pick<SubhostConf, "ramSize"> {
   if (reader.isKnown("RAM_SIZE") && !SIZE.test(size.value))
     reader.wrong(`RAM_SIZE is no size: ${size.value}`, size.origin, "write a number such as 50M, or none");
   return { ramSize: size };
+}
+
+/** Our own pid 1 knows SIGTERM. Of others systemd is asked like this, sysvinit by SIGPWR, busybox's by SIGUSR2. */
+const HALT = "SIGRTMIN+3";
+
+function readStopSignal(reader: Reader): Value<string> | undefined {
+  const given = reader.text("STOP_SIGNAL");
+  if (given === undefined) return reader.given("INIT_SYSTEM") && from(HALT, byDefault("STOP_SIGNAL"));
+  if (reader.isKnown("STOP_SIGNAL") && signalNumber(given.value) === undefined)
+    reader.wrong(`${given.value} is no signal`, given.origin, "write a name such as SIGPWR or SIGRTMIN+3");
+  return given;
 }
 
 function readInit(reader: Reader): Value<SubhostInit> {

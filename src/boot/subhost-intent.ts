@@ -50,6 +50,7 @@ export function subhostIntent(subhost: SubhostConf, variables: readonly string[]
     command: from(init.value.kind === "system" ? [init.value.path] : ["init", ...services], init.origin),
     workdir: from("/", OURSELVES),
     detached: from(true, "boot"),
+    ...optional("stopSignal", subhost.stopSignal),
     ...subhost.network,
     subhost: {
       ...optional("premount", premount),

@@ -19,6 +19,7 @@ import { commandVariables, hostLook, readConf, runCommands } from "./subhost-hos
 
 interface Options {
   check?: boolean;
+  foreground?: boolean;
   dryRun?: boolean;
   json?: boolean;
   progress?: never;
@@ -35,6 +36,7 @@ export const define = (cli: Cli) =>
     ),
   )
     .argument("<conf>", "its configuration file")
+    .option("--foreground", "stay until it ends, as its monitor; what services say goes to standard output and error")
     .option("--check", "name every mistake of the file, and boot nothing")
     .action(async (file: string, options: Options) => {
       if (!options.check) refuseIdleFlags(options);
@@ -107,7 +109,9 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
   const { layout } = cli;
   const { name, path, upper, work, lower, log, variant } = subhost;
   const image = lower.value.kind === "image" ? storedImage(cli, lower.value.name) : undefined;
-  const intent = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const whole = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const { detached: _, ...attached } = whole;
+  const intent = options.foreground ? attached : whole;
   const paths = containerPaths(layout, name.value);
   const shown = `${image ? "image:" : ""}${lower.value.name}`;
   if (!options.dryRun) {

@@ -23,6 +23,9 @@ export interface Cli {
   setStatus(status: number): void;
 }
 
+/** What work on the store needs of a command, or of a program that has no words. */
+export type AtStore = Pick<Cli, "layout" | "context">;
+
 /** A file of this directory: describes its words and does its work. */
 export interface CommandFile {
   define(cli: Cli): Command;

@@ -2,6 +2,8 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Context } from "../base/context.ts";
+import { Failure } from "../base/errors.ts";
+import { escapeText } from "../base/text.ts";
 import type { Artifact, LayerBlob } from "../image/artifact.ts";
 import { changed } from "../image/config-change.ts";
 import { writeArtifact } from "../image/copy.ts";
@@ -9,21 +11,23 @@ import { documentOf, type HistoryStep, layerType, manifestOf, mediaTypes, timeOf
 import { Ranges } from "../image/ranges.ts";
 import type { LayoutOptions } from "../image/sinks/layout-output.ts";
 import { parseTarCompression, writeTarFile } from "../image/sinks/tar-file.ts";
+import type { RegistryOptions } from "../image/sources/environment.ts";
 import { readChunks } from "../image/sources/files.ts";
 import { cachedSource } from "../image/sources/reference.ts";
 import { Blobs } from "../store/blobs.ts";
-import type { StoredImage } from "../store/images.ts";
-import type { Cli } from "./cli.ts";
+import { getContainer } from "../store/containers.ts";
+import { findImage, type StoredImage } from "../store/images.ts";
+import type { AtStore } from "./cli.ts";
+import { lockForReading } from "./export-container.ts";
 import { importImage, readEpoch } from "./import-image.ts";
-import { openArtifact } from "./open-artifact.ts";
+import { type OpenArtifact, openArtifact } from "./open-artifact.ts";
+import { layerOfContainer, layerOfDirectory } from "./upper-layer.ts";
+
+/** What becomes a layer: what a container changed, above its image, or a directory above the stored image `onto`. */
+export type CommitSource = { readonly container: string } | { readonly directory: string; readonly onto: string };
 
 export interface CommitWish {
-  /** The stored image below: a name or a digest. */
-  below: string;
-  /** What the new layer is called in progress. */
-  label: string;
-  /** The tar of the new layer. */
-  layer: AsyncIterable<Buffer>;
+  source: CommitSource;
   /** Compression of the layer. */
   comp: string;
   /** Of the step in the history. */
@@ -31,6 +35,8 @@ export interface CommitWish {
   message: string | undefined;
   /** Instructions such as `ENV A=b`. */
   changes: readonly string[];
+  /** How the registry of the image below is spoken to, should a layer be missing. */
+  registry: RegistryOptions;
 }
 
 /** What became of it. */
@@ -41,25 +47,53 @@ export interface Committed {
 
 /** Makes the image and hands it to `use`, which keeps it somewhere. */
 async function committed<T>(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   wish: CommitWish,
   use: (made: Committed) => Promise<T>,
 ): Promise<T> {
-  const registry = { env: process.env, uid: process.geteuid?.() ?? 0 };
-  const opened = await openArtifact(cli, context, wish.below, { layers: "keep", registry, oci: true });
+  const container = "container" in wish.source ? getContainer(cli.layout, wish.source.container) : undefined;
+  const lock = container && lockForReading(cli, context, container);
+  let opened: OpenArtifact | undefined;
   try {
-    const { layer, diffId } = await layerIn(await opened.scratch(), wish, context);
+    const below = belowOf(cli, wish.source).digest;
+    opened = await openArtifact(cli, context, below, { layers: "keep", registry: wish.registry, oci: true });
+    const tar =
+      "directory" in wish.source
+        ? layerOfDirectory(cli, context, wish.source.directory)
+        : layerOfContainer(cli, context, container ?? getContainer(cli.layout, wish.source.container));
+    const { layer, diffId } = await layerIn(await opened.scratch(), tar, wish.comp, context);
     const config = configAbove(opened.artifact, diffId, wish);
     const layers = [...opened.artifact.layers, layer];
     return await use({ artifact: { config, layers, manifest: manifestOf(config, layers) }, layer });
   } finally {
-    await opened.close();
+    await opened?.close();
+    lock?.release();
   }
 }
 
+/** The stored image below, and what a user calls it. Throws E_NOT_FOUND, and E_CONFLICT for a subhost. */
+export function belowOf(at: AtStore, source: CommitSource): { digest: string; shown: string } {
+  if ("container" in source) {
+    const { name, image, subhost } = getContainer(at.layout, source.container);
+    if (subhost !== undefined) {
+      throw new Failure("E_CONFLICT", `${name} is a subhost, whose root is no image's`, {
+        where: subhost.conf,
+        mend: `use \`rootling commit dir:${subhost.upper} --onto IMAGE\` for what it has of its own`,
+      });
+    }
+    return { digest: image.digest, shown: image.name };
+  }
+  const image = findImage(at.layout, source.onto);
+  if (image !== undefined) return { digest: image.digest, shown: source.onto };
+  throw new Failure("E_NOT_FOUND", `no image named ${escapeText(source.onto)} is stored`, {
+    where: "--onto",
+    mend: "see `rootling images`",
+  });
+}
+
 /** Stores the image under a name. Its blobs are kept in the cache, where a push finds them. */
-export const commitToStore = (cli: Cli, context: Context, name: string, wish: CommitWish) =>
+export const commitToStore = (cli: AtStore, context: Context, name: string, wish: CommitWish) =>
   committed(cli, context, wish, async ({ artifact, layer }): Promise<{ image: StoredImage; layer: LayerBlob }> => {
     const cache = new Blobs(cli.layout);
     for (const blob of artifact.layers) await keep(cache, blob, context);
@@ -69,19 +103,20 @@ export const commitToStore = (cli: Cli, context: Context, name: string, wish: Co
   });
 
 /** Writes a layout with the image. */
-export const commitToFile = (cli: Cli, context: Context, tag: string, options: LayoutOptions, wish: CommitWish) =>
+export const commitToFile = (cli: AtStore, context: Context, tag: string, options: LayoutOptions, wish: CommitWish) =>
   committed(cli, context, wish, async ({ artifact, layer }) => {
     await writeArtifact(artifact, tag, options, context);
     return { digest: artifact.manifest.digest, layer };
   });
 
-async function layerIn(directory: string, { label, layer, comp }: CommitWish, context: Context) {
+async function layerIn(directory: string, tar: AsyncIterable<Buffer>, comp: string, context: Context) {
+  const label = "the new layer";
   const compression = parseTarCompression(comp);
   const file = join(directory, "upper");
   await (await open(file, "wx", 0o600)).close();
   const task = context.progress.task("commit", `pack ${label}`);
   const counted = (async function* () {
-    for await (const chunk of layer) {
+    for await (const chunk of tar) {
       task.advance(chunk.length);
       yield chunk;
     }

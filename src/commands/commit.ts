@@ -5,14 +5,11 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { changed } from "../image/config-change.ts";
 import { tagOf } from "../image/oci-documents.ts";
-import { getContainer } from "../store/containers.ts";
-import { checkRef, findImage } from "../store/images.ts";
+import { checkRef } from "../store/images.ts";
 import { type Cli, collect, newCommand, showJson, withProgress } from "./cli.ts";
-import { type CommitWish, commitToFile, commitToStore } from "./commit-image.ts";
+import { belowOf, type CommitSource, type CommitWish, commitToFile, commitToStore } from "./commit-image.ts";
 import { showSteps, step, withSteps } from "./dry-run.ts";
-import { lockForReading } from "./export-container.ts";
 import { formatOf, isOci } from "./import-image.ts";
-import { layerOfContainer, layerOfDirectory } from "./upper-layer.ts";
 
 interface Options {
   onto?: string;
@@ -61,36 +58,26 @@ const usage = (what: string, where: string, mend: string): Failure => new Failur
 async function commit(cli: Cli, what: string, given: string | undefined, options: Options): Promise<void> {
   const { output, force = false, json } = options;
   for (const instruction of options.change ?? []) changed({}, instruction);
-  const directory = what.startsWith("dir:") ? resolve(what.slice("dir:".length)) : undefined;
-  const below = belowOf(cli, what, directory, options.onto);
-  const ref = given ?? (directory === undefined ? `${what}:latest` : undefined);
+  const source = sourceOf(what, options.onto);
+  const below = belowOf(cli, source);
+  const ref = given ?? ("container" in source ? `${what}:latest` : undefined);
   const target = output === undefined ? { name: nameOf(ref) } : { layout: layoutOf(output, options.format, force) };
   if (options.dryRun) {
-    const last =
-      "name" in target ? step("name", `it ${target.name}`) : step("write", `${target.layout.output}`, "--output");
-    const read = directory === undefined ? `container ${what}` : what;
+    const last = "name" in target ? step("name", `it ${target.name}`) : step("write", target.layout.output, "--output");
+    const read = "container" in source ? `container ${what}` : what;
     return showSteps(cli, [step("read", read), step("create", `an image above ${below.shown}`), last], json);
   }
   const context = cli.context(options.progress);
-  const container = directory === undefined ? getContainer(cli.layout, what) : undefined;
-  const lock = container === undefined ? undefined : lockForReading(cli, context, container);
   const wish: CommitWish = {
-    ...{ below: below.digest, label: what, comp: options.comp ?? "gzip" },
+    ...{ source, comp: options.comp ?? "gzip" },
     ...{ author: options.author, message: options.message, changes: options.change ?? [] },
-    layer:
-      container === undefined
-        ? layerOfDirectory(cli, context, directory ?? "")
-        : layerOfContainer(cli, context, container),
+    registry: { env: process.env, uid: process.geteuid?.() ?? 0 },
   };
   try {
     if ("layout" in target) {
-      const tag = tagOf(ref ?? "");
-      const { digest, layer } = await commitToFile(cli, context, tag, target.layout, wish);
-      cli.print(
-        json
-          ? showJson({ output: target.layout.output, digest, ...about(layer) })
-          : `${target.layout.output}  ${digest}`,
-      );
+      const { digest, layer } = await commitToFile(cli, context, tagOf(ref ?? ""), target.layout, wish);
+      const written = target.layout.output;
+      cli.print(json ? showJson({ output: written, digest, ...about(layer) }) : `${written}  ${digest}`);
     } else {
       const { image, layer } = await commitToStore(cli, context, target.name, wish);
       const { digest } = image;
@@ -99,7 +86,6 @@ async function commit(cli: Cli, what: string, given: string | undefined, options
       );
     }
   } finally {
-    lock?.release();
     context.progress.close();
   }
 }
@@ -109,22 +95,14 @@ const about = ({ digest, size }: { digest: string; size: number }) => ({ layer: 
 const lineOf = (name: string, digest: string, bytes: number): string =>
   `${name}  ${digest}  a layer of ${formatBytes(bytes)}`;
 
-/** The stored image below. Throws E_USAGE and E_NOT_FOUND. */
-function belowOf(cli: Cli, what: string, directory: string | undefined, onto: string | undefined) {
-  if (directory === undefined) {
+/** Throws E_USAGE. */
+function sourceOf(what: string, onto: string | undefined): CommitSource {
+  if (!what.startsWith("dir:")) {
     if (onto !== undefined) throw usage("a container has its image", "--onto", "leave it out");
-    const { image } = getContainer(cli.layout, what);
-    return { digest: image.digest, shown: image.name };
+    return { container: what };
   }
-  if (onto === undefined) {
-    throw usage("no image to put the files onto", what, "name one with --onto; without one: rootling import dir:DIR");
-  }
-  const image = findImage(cli.layout, onto);
-  if (image !== undefined) return { digest: image.digest, shown: onto };
-  throw new Failure("E_NOT_FOUND", `no image named ${onto} is stored`, {
-    where: "--onto",
-    mend: "see `rootling images`",
-  });
+  if (onto !== undefined) return { directory: resolve(what.slice("dir:".length)), onto };
+  throw usage("no image to put the files onto", what, "name one with --onto; without one: rootling import dir:DIR");
 }
 
 function nameOf(ref: string | undefined): string {

@@ -13,13 +13,13 @@ import type { Op, Plan } from "../plan/plan.ts";
 import { type Container, lockWriter, partsOf } from "../store/containers.ts";
 import { runtimePaths } from "../store/layout.ts";
 import { clearLeavings } from "../store/leavings.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { storedImage } from "./image-for.ts";
 import { treeToStart } from "./mapped-tree.ts";
 
 let wires = 0;
 
-const placesOf = (cli: Cli): Places => ({
+const placesOf = (cli: AtStore): Places => ({
   stage: runtimePaths(cli.layout).stage,
   ephemeral: join(cli.layout.ephemeral, ownerName(ourselves())),
   record: "",
@@ -31,7 +31,7 @@ export const idMapOf = ({ name, map }: Container): Intent["idMap"] =>
   from(map === undefined ? "root" : parseMap(map.words, name), `container ${name}`);
 
 /** The tree of the image below a container. */
-export async function treeBelow(cli: Cli, container: Container): Promise<string> {
+export async function treeBelow(cli: AtStore, container: Container): Promise<string> {
   const { subhost } = container;
   if (subhost !== undefined && container.image.digest === "") return subhost.lower;
   const image = storedImage(cli, container.image.digest);
@@ -39,7 +39,7 @@ export async function treeBelow(cli: Cli, container: Container): Promise<string>
 }
 
 /** The plan of some work on one directory of the store, with the ids of the container. */
-export function planInDirectory(cli: Cli, container: Container, path: string, work: Op): Plan {
+export function planInDirectory(cli: AtStore, container: Container, path: string, work: Op): Plan {
   const root: Root = { kind: "directory", path, stored: true };
   const origin = `container ${container.name}`;
   const intent = rootOnly(from(root, origin), from("kept", origin), idMapOf(container));
@@ -47,14 +47,14 @@ export function planInDirectory(cli: Cli, container: Container, path: string, wo
 }
 
 /** The plan of some work that changes nothing on a directory, with the ids of its caller. `stored`: it is the store's. */
-export function planOnDirectory(cli: Cli, path: string, work: Op, stored = false): Plan {
+export function planOnDirectory(cli: AtStore, path: string, work: Op, stored = false): Plan {
   const root: Root = { kind: "directory", path, ...(stored ? { stored } : {}) };
   const intent = rootOnly(from(root, path), from("refused", path), from("root", path));
   return planFiles(intent, placesOf(cli), work);
 }
 
 /** The plan of some work on the container's files; in the container itself if it runs. */
-export async function planInContainer(cli: Cli, container: Container, work: Op): Promise<Plan> {
+export async function planInContainer(cli: AtStore, container: Container, work: Op): Promise<Plan> {
   const { name, runs } = container;
   const run = runs.find(({ writable }) => writable) ?? runs[0];
   if (run !== undefined) return planFilesOf({ ...run.inside, origin: name }, work);
@@ -62,7 +62,7 @@ export async function planInContainer(cli: Cli, container: Container, work: Op):
 }
 
 /** The plan of some work on the container's files as they are stored, without what is mounted in it while it runs. */
-export async function planOnDisk(cli: Cli, container: Container, work: Op): Promise<Plan> {
+export async function planOnDisk(cli: AtStore, container: Container, work: Op): Promise<Plan> {
   const { name, form, subhost } = container;
   const { upper, work: workdir, root } = partsOf(cli.layout, container);
   const origin = `container ${name}`;
@@ -82,13 +82,13 @@ export async function planOnDisk(cli: Cli, container: Container, work: Op): Prom
 }
 
 /** Nobody may change the container while it is changed here; one that runs is changed in its own namespaces. */
-export function lockUnlessRunning(cli: Cli, { name, runs }: Container): { release(): void } {
+export function lockUnlessRunning(cli: AtStore, { name, runs }: Container): { release(): void } {
   return runs.length > 0 ? { release: () => {} } : lockWriter(cli.layout, name);
 }
 
 /** Starts the work. */
 export async function startWork(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   plan: Plan,
   streams: Pick<RunOptions, "stdin" | "stdout">,

@@ -203,4 +203,10 @@ export const checks = {
   tun: { examine: () => device("/dev/net/tun", 10, 200, "tun") },
   pasta: { examine: () => program(["pasta"], "passt", "there is no network by --net user", "warning") },
   cgroup: { examine: cgroups },
+  nft: {
+    examine: ({ uid }: Host) =>
+      uid === 0
+        ? program(["nft"], "nftables", "cables get no rules: no nat, antispoof, bandwidth and ports", "warning")
+        : ok("cables are for root"),
+  },
 } as const satisfies Record<string, Entry>;

@@ -15,7 +15,7 @@ import { Blobs } from "../store/blobs.ts";
 import { type Container, lockWriter } from "../store/containers.ts";
 import type { StoredImage } from "../store/images.ts";
 import { containerPaths } from "../store/layout.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { planOnDirectory, planOnDisk } from "./container-files.ts";
 import { storedImage } from "./image-for.ts";
 import { type FileImportOptions, outputSink } from "./import-image.ts";
@@ -39,7 +39,7 @@ interface Tree {
  * mounted in it while it runs. Throws E_BUSY while it is being changed by another command.
  */
 export async function exportContainer(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   container: Container,
   options: ExportOptions,
@@ -68,7 +68,7 @@ export async function exportContainer(
 }
 
 /** While it is read nobody begins to change a container; whoever does so already is told of. */
-export function lockForReading(cli: Cli, context: Context, { name, runs }: Container): { release(): void } {
+export function lockForReading(cli: AtStore, context: Context, { name, runs }: Container): { release(): void } {
   const writer = runs.find(({ writable }) => writable);
   if (writer === undefined) return lockWriter(cli.layout, name);
   context.warn(`${name} runs writable (pid ${writer.pid}): it may change while it is read`);
@@ -77,7 +77,7 @@ export function lockForReading(cli: Cli, context: Context, { name, runs }: Conta
 
 /** Writes a directory as an image. It has no configuration but that of its own files. */
 export const exportDirectory = (
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   name: string,
   path: string,
@@ -92,7 +92,7 @@ export const exportDirectory = (
   });
 
 async function exportTree(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   options: ExportOptions,
   tree: Tree,
@@ -111,7 +111,7 @@ async function exportTree(
 
 /** A stored image as a source, to be read once for `output`. The caller closes it. */
 export const openStored = (
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   { tree, name, run, platform, config }: StoredImage,
   output: string,
@@ -121,7 +121,13 @@ export const openStored = (
   return openTree(cli, context, { name, root: tree, plan, about, configured: true }, output, false);
 };
 
-async function openTree(cli: Cli, context: Context, tree: Tree, output: string, enroot: boolean): Promise<SourceImage> {
+async function openTree(
+  cli: AtStore,
+  context: Context,
+  tree: Tree,
+  output: string,
+  enroot: boolean,
+): Promise<SourceImage> {
   const stream: Stream = {
     name: tree.name,
     label: `container ${tree.name}`,
@@ -137,7 +143,7 @@ async function openTree(cli: Cli, context: Context, tree: Tree, output: string, 
 const withFiles = (image: SourceImage, { configured }: Tree, context: Context): SourceImage =>
   configured ? image : withEnrootFiles(image, "above", context);
 
-async function* tarOf(cli: Cli, context: Context, tree: Tree, enroot: boolean): AsyncGenerator<Buffer> {
+async function* tarOf(cli: AtStore, context: Context, tree: Tree, enroot: boolean): AsyncGenerator<Buffer> {
   const filter = withTimeOf(tree.root, enroot ? enrootFilter() : undefined);
   yield* packedTar(cli, context, await tree.plan(), filter);
 }

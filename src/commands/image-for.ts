@@ -6,7 +6,7 @@ import { formatPlatform } from "../image/sources/reference.ts";
 import { findImage, type StoredImage } from "../store/images.ts";
 import { findImageOfFile, markOfFile, noteFile } from "../store/known-files.ts";
 import { findShared } from "../store/shared.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore, Cli } from "./cli.ts";
 import { type PlatformFlags, platformOf, withPlatformFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
@@ -73,7 +73,7 @@ const looksLikeName = (source: string): boolean =>
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
 
 /** The stored image of a container. Throws E_NOT_FOUND if it was removed from under it. */
-export function storedImage(cli: Cli, digest: string): StoredImage {
+export function storedImage(cli: AtStore, digest: string): StoredImage {
   const image = findImage(cli.layout, digest);
   if (image !== undefined) return image;
   throw new Failure("E_NOT_FOUND", `the image ${digest} of this container is no longer stored`, {

@@ -41,7 +41,8 @@ export const define = (cli: Cli) =>
       showPlan(cli, lowerGuest(intent, { environment }), options.json);
     });
 
-function textOf(file: string): string {
+/** The text of an init.yml. Throws E_NOT_FOUND, E_LIMIT. */
+export function textOf(file: string): string {
   try {
     if (statSync(file).size > LARGEST) throw new Failure("E_LIMIT", `larger than ${LARGEST} bytes`, { where: file });
     return readFileSync(file, "utf8");

@@ -13,7 +13,7 @@ import { findImage, lockImage, type StoredImage } from "../store/images.ts";
 import type { Layout } from "../store/layout.ts";
 import { hasMappedTree, mappedTree, stageMappedTree } from "../store/mapped.ts";
 import { enterPlaces } from "../store/trees.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
 /** How the map of a container is had: resolved, and who asked for it. */
@@ -32,7 +32,7 @@ function treeOf(layout: Layout, image: StoredImage, map: IdMap): string {
 
 /** The tree for a start, which may be a dry run. */
 export async function treeToStart(
-  cli: Cli,
+  cli: AtStore,
   image: StoredImage,
   idMap: Intent["idMap"],
   options: RegistryFlags & { readonly dryRun?: boolean; readonly progress?: ProgressMode },

@@ -12,7 +12,7 @@ import { temporaryPath } from "../image/sources/files.ts";
 import { parseSource } from "../image/sources/reference.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
 import { findImage, type StoredImage } from "../store/images.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { openStored } from "./export-container.ts";
 import { type LayerChoice, openImage, readEpoch } from "./import-image.ts";
 
@@ -38,7 +38,7 @@ export interface OpenArtifact {
 
 /** Opens it; the caller closes it. Throws E_NOT_FOUND, and what opening a source throws. */
 export async function openArtifact(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   name: string,
   wish: ArtifactWish,
@@ -78,7 +78,7 @@ async function makeDirectory(path: string): Promise<string> {
 }
 
 const openAt = (
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   source: string,
   { platform, registry }: Pick<ArtifactWish, "platform" | "registry">,
@@ -96,7 +96,7 @@ const GONE: readonly string[] = ["E_NOT_FOUND", "E_NETWORK", "E_DENIED", "E_REGI
  * warning, where neither has.
  */
 async function openWithLayers(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   stored: StoredImage,
   wish: ArtifactWish,
@@ -119,7 +119,7 @@ async function openWithLayers(
 
 /** The merged tree as an image of one layer, in a layout of its own. */
 async function flattened(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   image: SourceImage,
   { comp = "gzip" }: ArtifactWish,

@@ -6,7 +6,7 @@ import { OWNER_NOTE, readOwnerNote } from "../image/owner-note.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../image/tar-write.ts";
 import type { Entry } from "../image/types.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { startWork } from "./container-files.ts";
 import { FrameReader } from "./frames.ts";
 
@@ -28,7 +28,7 @@ const SECOND = 1_000_000_000n;
 
 /** The tar of what a plan with op `pack` gives. Owners that a note tells of are the owners. */
 export async function* packedTar(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   plan: Plan,
   filter: EntryFilter = (entry) => [entry],

@@ -62,14 +62,16 @@ const diskPhrases = (number: number, part: string): string[] =>
 
 /** Bytes that are done of each part, and which parts have ended. */
 class Share {
-  readonly #sizes: ReadonlyMap<string, number>;
+  /** Undefined where it is not known of all: then each is as much as another, and counts when it has ended. */
+  readonly #sizes: ReadonlyMap<string, number | undefined>;
   readonly #whole: number;
   readonly #done = new Map<string, number>();
   readonly ended = new Set<string>();
 
-  constructor(sizes: ReadonlyMap<string, number>) {
-    this.#sizes = sizes;
-    this.#whole = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+  constructor(sizes: ReadonlyMap<string, number | undefined>) {
+    const known = [...sizes.values()].every((size) => size !== undefined);
+    this.#sizes = known ? sizes : new Map([...sizes.keys()].map((id) => [id, undefined]));
+    this.#whole = [...this.#sizes.values()].reduce<number>((sum, size = 1) => sum + size, 0);
   }
 
   get count(): number {
@@ -82,10 +84,11 @@ class Share {
 
   /** Whether this was one of the parts. */
   take({ event, id, done }: TaskNews): boolean {
+    if (!this.#sizes.has(id)) return false;
     const size = this.#sizes.get(id);
-    if (size === undefined) return false;
+    const part = event === "end" ? (size ?? 1) : Math.min(done, size ?? 0);
     if (event === "end") this.ended.add(id);
-    this.#done.set(id, Math.max(this.#done.get(id) ?? 0, event === "end" ? size : Math.min(done, size)));
+    this.#done.set(id, Math.max(this.#done.get(id) ?? 0, part));
     return true;
   }
 
@@ -133,11 +136,10 @@ export class Status {
       if (layer.digest !== undefined) this.#sizes.set(downloadId(layer.digest), layer.size);
     }
     this.#expect(layers.map(unpackId));
-    if (this.#kind === "fetched") this.#say(phrases.fetched.first);
-    if (this.#kind !== "built") return;
     // Making it was half of the work.
-    this.#value = 50;
-    this.#sayLayers();
+    if (this.#kind === "built") this.#value = 50;
+    if (this.#kind === "fetched") this.#say(phrases.fetched.first);
+    else this.#sayLayers();
   }
 
   /** All is written. */
@@ -149,9 +151,7 @@ export class Status {
   /** What is going to be downloaded or unpacked; not all, where much is there already. Anew for each attempt. */
   #expect(ids: readonly string[]): void {
     if (ids.length === 0) return;
-    // Where one has no size, each is as much as another.
-    const known = ids.every((id) => this.#sizes.get(id) !== undefined);
-    const share = new Share(new Map(ids.map((id) => [id, known ? (this.#sizes.get(id) ?? 0) : 1])));
+    const share = new Share(new Map(ids.map((id) => [id, this.#sizes.get(id)])));
     if (ids.some(isDownload)) this.#downloads = share;
     else this.#layers = share;
   }
@@ -163,19 +163,20 @@ export class Status {
 
   #download({ event, done }: TaskNews): void {
     const { count, ended } = this.#downloads;
-    this.#move();
     // What is in the cache is not downloaded: it ends as it begins.
-    if (done === 0 || this.#unpacking) return;
-    if (!this.#status.startsWith("Downloading")) this.#say("Downloading container image");
-    if (event === "end" && ended.size === count) this.#sayLayers();
-    else this.#say(`Downloading layer (${Math.min(ended.size + 1, count)}/${count})`);
+    if (done > 0 && !this.#unpacking) {
+      if (!this.#status.startsWith("Downloading")) this.#say("Downloading container image");
+      if (ended.size < count) this.#say(`Downloading layer (${ended.size + 1}/${count})`);
+    }
+    this.#move();
+    if (done > 0 && event === "end" && ended.size === count) this.#sayLayers();
   }
 
   #unpack({ event, id }: TaskNews): void {
     this.#begun.add(id);
-    this.#move();
     // Only with its first bytes is it known whether there are downloads.
     if (event !== "start" && this.#downloads.ended.size === this.#downloads.count) this.#sayLayers();
+    this.#move();
   }
 
   /** All layers that have begun; those that began while others were downloaded come at once. */

@@ -7,17 +7,14 @@ import type { ProgressMode } from "../base/progress-render.ts";
 import { formatBytes } from "../base/text.ts";
 import { writeArtifact } from "../image/copy.ts";
 import { tagOf } from "../image/oci-documents.ts";
-import { type Push, planPush } from "../image/push.ts";
-import { publicHost } from "../image/sources/endpoints.ts";
+import type { Push } from "../image/push.ts";
 import { parseSource, type SourceReference } from "../image/sources/reference.ts";
-import type { Digest, SourceImage } from "../image/types.ts";
-import { listImages } from "../store/images.ts";
-import type { Layout } from "../store/layout.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { type Step, showSteps, step, withSteps } from "./dry-run.ts";
 import { layersOf } from "./import-image.ts";
 import { type ArtifactWish, openArtifact } from "./open-artifact.ts";
 import { type PlatformFlags, platformOf, withPlatformFlags } from "./platform-words.ts";
+import { pushedOf, withPush } from "./push-image.ts";
 import { type RegistryFlags, registryOptions, withRegistryFlags } from "./registry-words.ts";
 
 interface Options extends RegistryFlags, PlatformFlags {
@@ -72,24 +69,14 @@ function wishOf({ comp, ...options }: Options, oci: boolean): ArtifactWish {
 }
 
 async function toRegistry(cli: Cli, context: Context, image: string, target: string, options: Options): Promise<void> {
-  const registry = registryOptions(options, context);
-  const opened = await openArtifact(cli, context, image, wishOf(options, false));
-  try {
-    const mountFrom = mounts(cli.layout, opened.image);
-    const expect = opened.image.expect?.bind(opened.image);
-    const how = { destination: target, registry, mountFrom, ...(expect && { expect }) };
-    const push = await planPush(opened.artifact, how, context);
-    try {
-      if (options.dryRun) return showSteps(cli, stepsOf(image, push), options.json);
-      await push.run();
-    } finally {
-      push.close();
-    }
-    const { digest } = opened.artifact.manifest;
-    cli.print(options.json ? showJson(resultOf(push, digest)) : lineOf(push, digest));
-  } finally {
-    await opened.close();
-  }
+  const wish = { ...wishOf(options, false), destination: target, to: registryOptions(options, context) };
+  await withPush(cli, context, image, wish, async (push, digest) => {
+    if (options.dryRun) return showSteps(cli, stepsOf(image, push), options.json);
+    await push.run();
+    const pushed = pushedOf(push, digest);
+    const { destination, sent } = pushed;
+    cli.print(options.json ? showJson(pushed) : `${destination}  ${digest}  ${formatBytes(sent)} sent`);
+  });
 }
 
 /** Into a layout of its own, with the same words. */
@@ -131,18 +118,6 @@ function destinationOf(name: string): string {
   });
 }
 
-/** Which repository of a registry has a layer, as far as stored images and the source say so. */
-function mounts(layout: Layout, image: SourceImage): (registry: string, digest: Digest) => string | undefined {
-  const found = new Map<string, string>();
-  for (const { source, layers } of [image, ...listImages(layout)]) {
-    const reference = source === undefined ? undefined : parseSource(source);
-    if (reference?.kind !== "docker") continue;
-    const host = publicHost(reference.registry);
-    for (const { digest } of layers) if (digest !== undefined) found.set(`${host} ${digest}`, reference.name);
-  }
-  return (registry, digest) => found.get(`${registry} ${digest}`);
-}
-
 const stepsOf = (image: string, { name, blobs }: Push): Step[] => [
   step("read", `image ${image}`),
   ...blobs.map(({ blob, way }) => {
@@ -152,16 +127,3 @@ const stepsOf = (image: string, { name, blobs }: Push): Step[] => [
   }),
   step("write", `manifest docker://${name}`),
 ];
-
-const sentBytes = ({ blobs }: Push): number =>
-  blobs.reduce((sum, { blob, way }) => sum + (way.how === "send" ? blob.size : 0), 0);
-
-const resultOf = (push: Push, digest: Digest) => ({
-  destination: `docker://${push.name}`,
-  digest,
-  sent: sentBytes(push),
-  blobs: push.blobs.map(({ blob, way }) => ({ digest: blob.digest, size: blob.size, ...way })),
-});
-
-const lineOf = (push: Push, digest: Digest): string =>
-  `docker://${push.name}  ${digest}  ${formatBytes(sentBytes(push))} sent`;

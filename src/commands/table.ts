@@ -31,6 +31,8 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   diff: { about: "show what a container changed", load: () => import("./diff.ts") },
   copy: { about: "copy files out of a container or into it", load: () => import("./copy.ts") },
   reset: { about: "take a container back to its image", load: () => import("./reset.ts") },
+  snapshot: { about: "keep a container as it is now", load: () => import("./snapshot.ts") },
+  restore: { about: "take a container back to a snapshot", load: () => import("./restore.ts") },
   images: { about: "list stored images", load: () => import("./images.ts") },
   inspect: { about: "show an image's configuration, layers and waste", load: () => import("./inspect.ts") },
   commit: { about: "make an image of what a container changed", load: () => import("./commit.ts") },
@@ -47,6 +49,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   compat: { about: "install the names of other programs", load: () => import("./compat.ts") },
   completion: { about: "print the completion of a shell", load: () => import("./completion.ts") },
   bootfs: { about: "make the file system that a guest starts from", load: () => import("./bootfs.ts") },
+  guest: { about: "define a guest for libvirt or LXC", load: () => import("./guest.ts") },
   init: { about: "check a guest's init.yml, or show its steps", load: () => import("./init.ts") },
   tolerant: {
     about: "run a program, a directory of them or a script",

@@ -6,7 +6,7 @@ import { packing } from "../boot/files.ts";
 import type { Entry } from "../image/types.ts";
 import type { Container } from "../store/containers.ts";
 import { containerPaths } from "../store/layout.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { planInDirectory, planOnDirectory, treeBelow } from "./container-files.ts";
 import { type EntryFilter, packedTar, withTimeOf } from "./pack-tar.ts";
 import {
@@ -21,7 +21,7 @@ import {
 } from "./upper.ts";
 
 /** The tar of a container's layer. Owners are those inside, or those that a note tells of. */
-export async function* layerOfContainer(cli: Cli, context: Context, container: Container): AsyncGenerator<Buffer> {
+export async function* layerOfContainer(cli: AtStore, context: Context, container: Container): AsyncGenerator<Buffer> {
   const paths = containerPaths(cli.layout, container.name);
   const copied = container.form === "copied";
   const directory = copied ? paths.root : paths.upper;
@@ -33,7 +33,7 @@ export async function* layerOfContainer(cli: Cli, context: Context, container: C
 }
 
 /** The tar of all that a directory holds. Marks of overlayfs in it mean what they mean to overlayfs. */
-export const layerOfDirectory = (cli: Cli, context: Context, path: string): AsyncGenerator<Buffer> =>
+export const layerOfDirectory = (cli: AtStore, context: Context, path: string): AsyncGenerator<Buffer> =>
   packedTar(
     cli,
     context,

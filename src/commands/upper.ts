@@ -6,7 +6,7 @@ import { escapeText } from "../base/text.ts";
 import { packing } from "../boot/files.ts";
 import type { Entry } from "../image/types.ts";
 import type { Container } from "../store/containers.ts";
-import type { Cli } from "./cli.ts";
+import type { AtStore } from "./cli.ts";
 import { planInDirectory, startWork } from "./container-files.ts";
 import { FrameReader } from "./frames.ts";
 
@@ -15,7 +15,7 @@ export type Kind = "A" | "C" | "D";
 
 /** The entries of a directory of the store by their paths, without content, with the ids of the container. */
 export async function entriesIn(
-  cli: Cli,
+  cli: AtStore,
   context: Context,
   container: Container,
   path: string,

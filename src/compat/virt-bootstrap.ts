@@ -164,6 +164,7 @@ function help(): string {
     "URI:",
     "  docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]   an image of a registry; docker.io where none is named",
     "  /path/to/rootfs.tar.xz, file:///path/to/it   a tarball",
+    "  virt-builder://TEMPLATE                      a template of virt-builder, by its programs",
     "",
     "Options:",
     ...rows.map(([flag, about]) => `${flag.padEnd(width)}  ${about}`),

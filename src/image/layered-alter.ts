@@ -113,6 +113,7 @@ class Changes implements Sink {
   readonly #sink: LayeredSink;
   readonly #shadow: boolean;
   #changed = false;
+  #content = false;
 
   /** `shadow`: /etc/shadow is another one. */
   constructor(sink: LayeredSink, shadow: boolean) {
@@ -123,11 +124,12 @@ class Changes implements Sink {
   entry(entry: Entry): void {
     // alteredSink gives a new entry unless nothing changes. A link has the metadata of its file.
     this.#changed = entry !== this.original && entry.kind !== "link";
-    if (this.#changed) this.#sink.describe(this.#shadow && entry.path === SHADOW ? entry : { ...entry, size: 0 });
+    this.#content = this.#changed && this.#shadow && entry.path === SHADOW;
+    if (this.#changed) this.#sink.describe(this.#content ? entry : { ...entry, size: 0 });
   }
 
   data(slice: Buffer): void {
-    this.#sink.data(slice);
+    if (this.#content) this.#sink.data(slice);
   }
 
   end(): void {

@@ -121,7 +121,10 @@ async function carryOut(
   });
   const sent = planned.filter(({ way }) => way.how === "send").map(({ blob }) => blob);
   options.expect?.(sent.flatMap(({ source }) => source ?? []));
-  context.progress.expect(sent.reduce((sum, { size }) => sum + size, 0));
+  context.progress.expect(
+    sent.reduce((sum, { size }) => sum + size, 0),
+    sent.map(pushId),
+  );
   // The uppermost first, as sources fetch them; the configuration may wait.
   const order = [...sent.filter(({ source }) => source !== undefined).reverse(), ...sent.filter((b) => !b.source)];
   await several(order, context, stop, async (blob) => {
@@ -131,8 +134,10 @@ async function carryOut(
   });
 }
 
-const taskOf = ({ digest, size, label }: Descriptor & { label: string }, context: Context): Task =>
-  context.progress.task(`push ${digest}`, `push ${label}`, size);
+const pushId = ({ digest }: Descriptor): string => `push ${digest}`;
+
+const taskOf = (blob: Descriptor & { label: string }, context: Context): Task =>
+  context.progress.task(pushId(blob), `push ${blob.label}`, blob.size);
 
 /** Does `work` on all, as many at a time as there may be connections. The first failure stops the others. */
 async function several<T, R>(

@@ -42,6 +42,8 @@ const lower: Given[] = [
   { path: "program", content: "p", mode: 0o4755, uid: 0, gid: 0 },
   { path: "again", kind: "link", target: "program", mode: 0o4755 },
   { path: "user", content: "u", mode: 0o2711, uid: 1000, gid: 50 },
+  // Where its password stays, it is a file as any other.
+  { path: "etc/shadow", content: "root:*:1\n", mode: 0o640, gid: 42 },
   { path: "implied/symlink", kind: "symlink", target: "/", uid: 7, gid: 49, mode: 0o777 },
   { path: "null", kind: "character", major: 1, minor: 3, uid: 9, gid: 5 },
   { path: "pipe", kind: "fifo", uid: 8 },

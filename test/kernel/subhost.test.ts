@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, emptyBox } from "../support/boxes.ts";
 import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { busyboxRoot } from "../support/images.ts";
@@ -171,6 +172,23 @@ asRoot("subhosts", () => {
     await must(["boot", conf]);
     assert.equal(await inside("hiding", "cat /root/f"), "mine\n");
     await must(["stop", "hiding"]);
+  });
+
+  test("INIT_SYSTEM is pid 1 itself, and is asked by its own signal", async () => {
+    const lines = ["INIT_SYSTEM=/sbin/init", "STOP_SIGNAL=SIGUSR2", `LOWER=${base}`];
+    const { conf, upper } = makeSubhost(box, "whole", lines);
+    place(
+      upper,
+      "sbin/init",
+      "#!/bin/sh\ntrap 'echo down >/srv/end; exit 3' USR2\necho $$ $container >/srv/pid\nwhile :; do sleep 0.1; done\n",
+    );
+    mkdirSync(join(upper, "srv"), { recursive: true });
+    await must(["boot", conf]);
+    for (let tries = 0; !existsSync(join(upper, "srv/pid")) && tries < 100; tries++) await sleep(50);
+    assert.equal(readFileSync(join(upper, "srv/pid"), "utf8"), "1 rootling\n");
+    await must(["stop", "whole"]);
+    assert.equal(readFileSync(join(upper, "srv/end"), "utf8"), "down\n");
+    assert.match(await must(["list"]), /^whole +exited \(3\)/m);
   });
 
   test("--check names every mistake and boots nothing; a name is taken by what has it", async () => {

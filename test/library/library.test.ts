@@ -15,19 +15,22 @@ import { describe, test } from "node:test";
 import {
   type BootstrapOptions,
   bootstrap,
+  commitImage,
   Failure,
   imageDigest,
   importImage,
   importToFile,
   listImages,
+  pushImage,
   removeImage,
 } from "../../src/index.ts";
 import { emptyBox } from "../support/boxes.ts";
 import { packageDirectory } from "../support/cli.ts";
 import { command } from "../support/command.ts";
-import { FakeRegistry } from "../support/fake-registry.ts";
+import { FakeRegistry, PASSWORD, USER } from "../support/fake-registry.ts";
 import { failsWith, scratch, tarOf, writeLayout } from "../support/image-support.ts";
 import { ubuntuLayers } from "../support/public-images.ts";
+import { startRegistry } from "../support/registry.ts";
 import { userKinds } from "../support/users.ts";
 
 type Suite = Parameters<typeof scratch>[0];
@@ -75,6 +78,9 @@ test("importImage, listImages, imageDigest, importToFile and removeImage", async
   assert.deepEqual([written.output, written.digest], [output, digest]);
   await assert.rejects(importToFile(source, output, { env, format: "tar" }), failsWith("E_EXISTS"));
   await importToFile(source, output, { env, format: "tar", force: true });
+  await assert.rejects(importToFile(source, output, { env, format: "zip" as never }), failsWith("E_USAGE"));
+  await assert.rejects(importImage(source, { env, insecure: true, plainHttp: true }), failsWith("E_USAGE"));
+  await assert.rejects(importImage(source, { env, username: "a:b" }), failsWith("E_USAGE"));
   await assert.rejects(importImage("nothing:", { env }), failsWith("E_SOURCE"));
   await removeImage("mine:1", { env });
   assert.deepEqual([listImages({ env }), existsSync(image.tree)], [[], false]);
@@ -113,6 +119,7 @@ describe("a destination", () => {
     await assert.rejects(make({ dest: at("file"), force: true }), failsWith("E_EXISTS"));
     await assert.rejects(make({ dest: at("file/below") }), failsWith("E_IO"));
     await assert.rejects(make({ dest: "" }), failsWith("E_USAGE"));
+    await assert.rejects(make({ format: "zip" as never }), failsWith("E_USAGE", /dir or qcow2/));
     assert.deepEqual(
       readdirSync(directory).filter((name) => name.endsWith(".tmp")),
       [],
@@ -224,6 +231,26 @@ test("what is downloaded stays for the next time, unless it is not wanted", asyn
   assert.equal(readFileSync(join(directory, "offline/file"), "utf8"), "right");
 });
 
+test("logins: asked for once, or as files have them", async (t) => {
+  const { directory, env, dest } = program(t);
+  const registry = await new FakeRegistry({ auth: "bearer" }).start(t);
+  const uri = `docker://${registry.host}/team/app:1`;
+  const asked: string[] = [];
+  const password = async (user: string, host: string) => {
+    asked.push(`${user} ${host}`);
+    return PASSWORD;
+  };
+  await bootstrap({ uri, dest, env, username: USER, password });
+  assert.deepEqual(asked, [`${USER} ${registry.host}`]);
+  await assert.rejects(importImage(uri, { env, username: USER }), failsWith("E_USAGE", /wants the password of/));
+  await assert.rejects(imageDigest(uri, { env }), failsWith("E_DENIED"));
+  const place = join(directory, "config");
+  mkdirSync(place);
+  writeFileSync(join(place, ".credentials"), `machine 127.0.0.1 login ${USER} password ${PASSWORD}\n`);
+  const { digest } = await importImage(uri, { env: { ...env, ROOTLING_CONFIG_PATH: place } });
+  assert.equal(await imageDigest(uri, { env, username: USER, password: PASSWORD }), digest);
+});
+
 test("notSecure takes plain HTTP where there is no TLS; the value never goes back, whatever is tried again", async (t) => {
   const { env, dest } = program(t);
   const registry = await new FakeRegistry().start(t);
@@ -252,6 +279,38 @@ test("what a callback throws ends the work, and nothing is left", async (t) => {
     await assert.rejects(bootstrap({ uri: source, dest, env, onProgress }), thrown);
     if (when === "Extracting") assert.ok(!existsSync(join(directory, "new")));
   }
+});
+
+test("pushImage and commitImage", async (t) => {
+  const { directory, digest, env, source, temporary } = program(t);
+  mkdirSync(temporary);
+  const registry = await startRegistry();
+  t.after(registry.stop);
+  await importImage(source, { env, name: "mine:1" });
+  const place = `docker://${registry.address}/team/app`;
+  const work = pushImage("mine:1", `${place}:1`, { env });
+  const values: number[] = [];
+  for await (const { value } of work) values.push(value);
+  const pushed = await work;
+  assert.deepEqual([pushed.digest, pushed.destination], [digest, `${place}:1`]);
+  assert.ok(values.every((value, i) => value >= (values[i - 1] ?? 0)) && values.at(-1) === 100, values.join());
+  mkdirSync(join(directory, "files/srv"), { recursive: true });
+  writeFileSync(join(directory, "files/srv/new"), "new");
+  const what = { directory: join(directory, "files"), onto: "mine:1" };
+  const image = await commitImage(what, "mine:2", { env, changes: ["ENV A=b"] });
+  assert.deepEqual([image.names, image.run.Env], [["mine:2"], ["A=b"]]);
+  assert.equal(readFileSync(join(image.tree, "srv/new"), "utf8"), "new");
+  const second = await pushImage("mine:2", `${place}:2`, { env });
+  assert.deepEqual(
+    [second.digest, second.blobs.map(({ how }) => how)],
+    [image.digest, ["there", "there", "send", "send"]],
+  );
+  assert.equal(await imageDigest(`${place}:2`, { env }), image.digest);
+  await assert.rejects(commitImage({ container: "none" }, "x", { env }), failsWith("E_NOT_FOUND"));
+  await assert.rejects(pushImage("mine:2", "mine:2", { env }), failsWith("E_SOURCE"));
+  const output = join(directory, "kept");
+  assert.equal((await importToFile(`${place}:2`, output, { env, format: "oci", layers: "keep" })).digest, image.digest);
+  assert.deepEqual(readdirSync(temporary), []);
 });
 
 /** The library as it is installed, in a process of its own. */

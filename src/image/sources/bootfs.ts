@@ -8,6 +8,7 @@ import { Failure, fileFailure } from "../../base/errors.ts";
 import { digestOf } from "../digest.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
 import type { Entry, Platform, SourceImage } from "../types.ts";
+import type { KernelModule } from "./kernel-modules.ts";
 
 export interface BootfsParts {
   /** The program of guests: a static executable of this path. */
@@ -18,6 +19,10 @@ export interface BootfsParts {
   readonly platform: Platform;
   /** Seconds since 1970: the time of every file. */
   readonly time: number;
+  /** Loaded before anything else, in this order. */
+  readonly modules: readonly KernelModule[];
+  /** What becomes /mnt/init.yml. */
+  readonly config?: string;
 }
 
 /** Of the program of guests: each is a link. lcboot's own names are links, too. */
@@ -63,7 +68,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
+function archive({ guest, busybox, applets, time, modules, config }: BootfsParts): Buffer {
   const parts: Buffer[] = [];
   const add = (path: string, about: Partial<Entry> & Pick<Entry, "kind">, content: Buffer = Buffer.alloc(0)) => {
     const entry: Entry = {
@@ -92,7 +97,17 @@ function archive({ guest, busybox, applets, time }: BootfsParts): Buffer {
   const text = (path: string, lines: string) => add(path, { kind: "file", mode: 0o644 }, Buffer.from(lines));
   text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
   text("etc/group", "root:x:0:\n");
+  for (const path of parentsOf(modules)) add(path, { kind: "directory" });
+  for (const { path, content } of modules) add(path, { kind: "file", mode: 0o644 }, content);
+  if (modules.length > 0) text("etc/rootling-modules", modules.map(({ path }) => `/${path}\n`).join(""));
+  if (config !== undefined) text("mnt/init.yml", config);
   return Buffer.concat([...parts, END_OF_ARCHIVE]);
+}
+
+/** The directories above, each once, parents first. */
+function parentsOf(modules: readonly KernelModule[]): string[] {
+  const parts = modules.flatMap(({ path }) => path.split("/").map((_, i, all) => all.slice(0, i).join("/")));
+  return [...new Set(parts)].filter(Boolean);
 }
 
 /** A program that needs no other file. */

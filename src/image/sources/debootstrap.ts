@@ -1,6 +1,7 @@
 /**
  * A Debian, or a relative of it, made of packages by mmdebstrap in namespaces of its own: an ordinary user needs
- * subordinate ids for it, and nothing else. What a package's scripts do stays in there.
+ * subordinate ids for it, and nothing else. For root there is no user namespace among them: the packages' scripts are
+ * trusted as far as apt trusts who signed them.
  */
 import { chmod, mkdir, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -49,12 +50,13 @@ export async function openDebootstrap(reference: DebootstrapReference, context: 
       return new Failure("E_PROGRAM", said, { where: label, mend });
     },
   };
-  const making = new Making(program, wordsFor(reference, mirrors, context.platform), options, context);
+  let making: Making | undefined;
   const close = async () => {
-    await making.end();
+    await making?.end();
     await removeTree(scratch).catch(() => {});
   };
   try {
+    making = new Making(program, wordsFor(reference, mirrors, context.platform), options, context);
     return await openOnce({ name: suite, label, close }, making.output(), context);
   } catch (error) {
     await close();

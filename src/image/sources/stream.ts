@@ -117,8 +117,15 @@ export async function openOnce(
   context: OpenContext,
 ): Promise<SourceImage> {
   const iterator = chunks[Symbol.asyncIterator]();
-  const first = await iterator.next();
-  const start: Buffer = first.done ? Buffer.alloc(0) : first.value;
+  // A pipe gives as little at a time as its writer pleases.
+  const parts: Buffer[] = [];
+  for (let size = 0; size < START_BYTES; ) {
+    const next = await iterator.next();
+    if (next.done) break;
+    parts.push(next.value);
+    size += next.value.length;
+  }
+  const start = Buffer.concat(parts);
   const root = await rootAtStart(start.subarray(0, START_BYTES), stream.label);
   const open = async function* () {
     if (start.length > 0) yield start;

@@ -16,17 +16,18 @@
 
 enum { STATUS_NONE = 125, SERVER_SECONDS = 10, GRACE_SECONDS = 5 };
 
+static const char LOG[] = "log";
 static char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
-/* A child that ends when we do. Its input is ours only for the emulator, who shows the console. */
+/* A child that ends when we do. Standard streams are ours for the emulator, who shows the console. */
 static pid_t start(char **words, bool input) {
   pid_t parent = getpid(), child = fork();
   if (child != 0) return child;
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (getppid() != parent) _exit(STATUS_NONE);
   if (!input) {
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null < 0 || dup2(null, 0) < 0) _exit(STATUS_NONE);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), log = open(LOG, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (null < 0 || log < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0) _exit(STATUS_NONE);
   }
   default_signals();
   execve(words[0], words, environment);
@@ -34,19 +35,25 @@ static pid_t start(char **words, bool input) {
   _exit(STATUS_NONE);
 }
 
+/* What the file server has said becomes the detail of its failure. */
+static int server_failure(int error) {
+  int fd = open(LOG, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, failed_detail, sizeof failed_detail - 1);
+  if (fd >= 0) close(fd);
+  failed_detail[n > 0 ? n : 0] = '\0';
+  errno = error;
+  return failed("server");
+}
+
 /* The file server listens once its socket is there. */
 static int await_server(pid_t server) {
   struct stat status;
   for (int i = 0; i < SERVER_SECONDS * 200; i++) {
     if (lstat("fs", &status) == 0) return 0;
-    if (waitpid(server, NULL, WNOHANG) == server) {
-      errno = ECHILD;
-      return failed("server");
-    }
+    if (waitpid(server, NULL, WNOHANG) == server) return server_failure(ECHILD);
     nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
   }
-  errno = ETIMEDOUT;
-  return failed("server");
+  return server_failure(ETIMEDOUT);
 }
 
 static void end(pid_t child, int number) {

@@ -104,6 +104,15 @@ const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => 
   };
 };
 
+const machine = ({ errno, call, detail }: StepFailure): Words => ({
+  code: "E_PROGRAM",
+  what:
+    call === "server"
+      ? `the file server of the virtual machine does not start: ${escapeText(detail.trim()) || reason(errno, call)}`
+      : `the virtual machine cannot be started: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend: "see whether virtiofsd and QEMU work for this user",
+});
+
 const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const path = escapeText(detail || (fields[0] ?? ""));
   const doing = verb === "pack" ? "reading" : "writing";
@@ -434,6 +443,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,
+  machine,
   pack: files,
   unpack: files,
   fuse: squashfs,

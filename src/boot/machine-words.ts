@@ -48,6 +48,8 @@ const commonWords = (machine: Pick<Machine, "emulator" | "kernel" | "first">): s
   machine.emulator,
   ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
   ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+  // How the first process ends the machine: executor/guest/machine.c.
+  ...["-device", "isa-debug-exit,iobase=0x501,iosize=0x04"],
   ...["-kernel", machine.kernel, "-initrd", machineFiles.initramfs, "-append", kernelWords(machine)],
 ];
 

@@ -72,7 +72,7 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
 /** The same with a virtual machine, whose files lie beside its plan. */
 async function launchMachine(cli: Cli, intent: Intent, options: BootOptions, how: Launch): Promise<void> {
   const { planMachine } = await import("./machine.ts");
-  const context = cli.context(options.progress);
+  const context = cli.context("none");
   const { wires, trials } = runtimePaths(cli.layout);
   const wire = join(wires, ownerName(ourselves()));
   const places = placesOf(cli, intent, ourselves(), how);

@@ -8,52 +8,54 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_NONE = 125, SERVER_SECONDS = 10, GRACE_SECONDS = 5 };
+enum { STATUS_NONE = 125, GRACE_SECONDS = 5, LISTENER = 3 /* as machine-words.ts has it */ };
 
 static const char LOG[] = "log";
 static char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 
-/* A child that ends when we do. Standard streams are ours for the emulator, who shows the console. */
-static pid_t start(char **words, bool input) {
+/* Child: nothing is read, and what is said goes to a file; descriptor 3 is the socket. */
+static bool take_server_streams(int listener) {
+  int null = open("/dev/null", O_RDONLY | O_CLOEXEC), log = open(LOG, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  return null >= 0 && log >= 0 && dup2(null, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2 &&
+         (listener == LISTENER ? fcntl(LISTENER, F_SETFD, 0) == 0 : dup2(listener, LISTENER) == LISTENER);
+}
+
+/* A child that ends when we do. Without a `listener` it is the emulator, whose standard streams are ours: the console. */
+static pid_t start(char **words, int listener) {
   pid_t parent = getpid(), child = fork();
   if (child != 0) return child;
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (getppid() != parent) _exit(STATUS_NONE);
-  if (!input) {
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), log = open(LOG, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (null < 0 || log < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0) _exit(STATUS_NONE);
-  }
+  if (getppid() != parent || (listener >= 0 && !take_server_streams(listener))) _exit(STATUS_NONE);
   default_signals();
   execve(words[0], words, environment);
   perror(words[0]);
   _exit(STATUS_NONE);
 }
 
-/* What the file server has said becomes the detail of its failure. */
-static int server_failure(int error) {
-  int fd = open(LOG, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  ssize_t n = fd < 0 ? 0 : read(fd, failed_detail, sizeof failed_detail - 1);
-  if (fd >= 0) close(fd);
-  failed_detail[n > 0 ? n : 0] = '\0';
-  errno = error;
-  return failed("server");
+/* Made here, so that the emulator need not wait for its file server. */
+static int listen_for_emulator(void) {
+  struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "fs"};
+  int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (listener < 0 || bind(listener, (struct sockaddr *)&name, sizeof name) != 0 || listen(listener, 1) != 0)
+    return failed("socket");
+  return listener;
 }
 
-/* The file server listens once its socket is there. */
-static int await_server(pid_t server) {
-  struct stat status;
-  for (int i = 0; i < SERVER_SECONDS * 200; i++) {
-    if (lstat("fs", &status) == 0) return 0;
-    if (waitpid(server, NULL, WNOHANG) == server) return server_failure(ECHILD);
-    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-  }
-  return server_failure(ETIMEDOUT);
+/* Why there is no machine is mostly known to the file server. */
+static void show_log(void) {
+  char text[1000];
+  int fd = open(LOG, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+  if (n > 0) fwrite(text, 1, (size_t)n, stderr);
+  if (fd >= 0) close(fd);
 }
 
 static void end(pid_t child, int number) {
@@ -111,15 +113,12 @@ int op_machine(struct state *state, struct op *op) {
   block_signals();
   struct termios before;
   bool terminal = tcgetattr(0, &before) == 0;
-  pid_t server = count == 0 ? 0 : start(server_words, false);
+  int listener = count == 0 ? -1 : listen_for_emulator();
+  if (count > 0 && listener < 0) return -1;
+  pid_t server = count == 0 ? 0 : start(server_words, listener);
   if (server < 0) return failed("fork");
-  if (server > 0 && await_server(server) != 0) {
-    int error = errno;
-    end(server, SIGTERM);
-    errno = error;
-    return -1;
-  }
-  pid_t emulator = start(op->field + 3 + count, true);
+  if (listener >= 0) close(listener);
+  pid_t emulator = start(op->field + 3 + count, -1);
   if (emulator < 0) return failed("fork");
   close(state->channel); /* It runs: from here on the monitor passes signals on. */
   int number = watch_emulator(emulator), status = read_status();
@@ -127,6 +126,7 @@ int op_machine(struct state *state, struct op *op) {
   if (terminal) tcsetattr(0, TCSANOW, &before);
   if (number != 0) _exit(128 + number);
   if (status < 0 && strcmp(op->field[1], "system") == 0) status = 0;
+  if (status < 0) show_log();
   if (status < 0) fprintf(stderr, "rootling: the virtual machine ended without an exit status\n");
   _exit(status < 0 ? STATUS_NONE : status);
 }

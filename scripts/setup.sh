@@ -46,6 +46,8 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- slurmd           slurmd           the same: the daemon of a node
 -t- slurm-client     srun             the same: jobs
 -t- libslurm-dev     /usr/include/slurm/spank.h  for a plugin that drives enroot
+-tb qemu-system-x86  qemu-system-x86_64  virtual machines
+-tb linux-image-cloud-amd64  /usr/share/doc/linux-image-cloud-amd64  their kernel
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

@@ -106,11 +106,8 @@ const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => 
 
 const machine = ({ errno, call, detail }: StepFailure): Words => ({
   code: "E_PROGRAM",
-  what:
-    call === "server"
-      ? `the file server of the virtual machine does not start: ${escapeText(detail.trim()) || reason(errno, call)}`
-      : `the virtual machine cannot be started: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
-  mend: "see whether virtiofsd and QEMU work for this user",
+  what: `the virtual machine cannot be started: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend: "try again",
 });
 
 const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {

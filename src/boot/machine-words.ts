@@ -56,7 +56,8 @@ const commonWords = (machine: Pick<Machine, "emulator" | "kernel" | "first">): s
 /** `root`: the directory that the machine gets. Without a limit of open files: raising it takes what many do not have. */
 export const serverWords = (server: string, root: string): string[] => [
   server,
-  `--socket-path=${machineFiles.socket}`,
+  // The socket, which executor/machine.c made.
+  "--fd=3",
   "--rlimit-nofile=0",
   ...["-o", `source=${root}`, "-o", "sandbox=chroot", "-o", "xattr", "-o", "cache=auto", "-o", "log_level=err"],
 ];

@@ -387,6 +387,7 @@ complete -c rootling -n '__rootling_is bootfs' -l module -r -d 'a module of the 
 complete -c rootling -n '__rootling_is bootfs' -s f -l force -d 'replace the output if it exists'
 complete -c rootling -n '__rootling_is bootfs' -l json -d 'print what was made as JSON'
 complete -c rootling -n '__rootling_is bootfs' -s h -l help -d 'show this help'
+complete -c rootling -n '__rootling_is guest' -l dry-run -d 'print the steps, and change nothing'
 complete -c rootling -n '__rootling_is guest' -l driver -r -d 'what starts it: libvirt-lxc, lxc, qemu'
 complete -c rootling -n '__rootling_is guest' -l boot -r -d 'the boot file system, as of `bootfs build`: a directory; of qemu an initramfs'
 complete -c rootling -n '__rootling_is guest' -l root -r -d 'the next root, at /mnt/root, read-only: a directory; of qemu a disk'

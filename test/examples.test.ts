@@ -20,7 +20,11 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/…/, "a digest of the moment"],
   [/--root-password/, "the images of the test have no /etc/shadow"],
   [/subids|debootstrap:/, "needs subordinate ids"],
-  [/guest\/|^rootling (initctl|mount-idmapped|overlay|tolerant) /, "of guests and their boot file systems"],
+  [
+    /guest\/|^rootling (boot|bootfs|diskfile|guest|initctl|mount-idmapped|network|overlay|share|tolerant) /,
+    "of guests and subhosts, their disks and networks",
+  ],
+  [/--cable|--subhosts/, "for root only"],
   [/^rootling push /, "needs a registry that takes it"],
   [/apt-get/, "needs a whole Debian: npm start boots one"],
   [/aarch64/, "the registry of the test has this machine's images only"],
@@ -40,6 +44,8 @@ const before: Readonly<Record<string, string>> = {
   exec: RUNS,
   import: "rm app.sqsh",
   logs: RUNS,
+  restore: "rootling snapshot web before-upgrade",
+  snapshot: "rootling snapshot --remove web before-upgrade",
   stop: RUNS,
   wait: RUNS,
 };

@@ -7,9 +7,10 @@ import { escapeText } from "../base/text.ts";
 import { readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { subhostIntent } from "../boot/subhost-intent.ts";
-import { lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
+import { findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
 import { diskFilesOf, releaseDiskFile } from "../store/disk-files.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
+import { namesIn } from "../store/leavings.ts";
 import { holderOf, nameTaken, recordSubhost } from "../store/subhosts.ts";
 import { refuseIdleFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
@@ -19,6 +20,7 @@ import { commandVariables, hostLook, readConf, runCommands } from "./subhost-hos
 
 interface Options {
   check?: boolean;
+  foreground?: boolean;
   dryRun?: boolean;
   json?: boolean;
   progress?: never;
@@ -35,6 +37,7 @@ export const define = (cli: Cli) =>
     ),
   )
     .argument("<conf>", "its configuration file")
+    .option("--foreground", "stay until it ends, as its monitor; what services say goes to standard output and error")
     .option("--check", "name every mistake of the file, and boot nothing")
     .action(async (file: string, options: Options) => {
       if (!options.check) refuseIdleFlags(options);
@@ -68,10 +71,24 @@ type Reading = ReturnType<typeof readSubhost>;
 function withNames(layout: Layout, reading: Reading): Reading {
   const { subhost } = reading;
   if (subhost === undefined || !/^[A-Za-z0-9_]/.test(subhost.name.value)) return reading;
+  const mistake = changedMarks(layout, subhost);
   const holder = holderOf(layout, subhost.name.value, subhost.path);
-  if (holder === undefined) return reading;
+  if (holder === undefined)
+    return mistake === undefined ? reading : { subhost, mistakes: [...reading.mistakes, mistake] };
   const { what, mend = "" } = nameTaken(subhost.name.value, holder);
   return { subhost, mistakes: [...reading.mistakes, { what, where: subhost.name.origin, mend }] };
+}
+
+/** What was deleted with the marks of one kind comes back with those of the other. */
+function changedMarks(layout: Layout, { name, variant, userns, upper }: SubhostConf): Mistake | undefined {
+  const known = findContainer(layout, name.value)?.subhost;
+  if (known?.variant !== "overlay" || variant !== "overlay" || known.upper !== upper.value) return undefined;
+  if ((known.userns === true) === (userns !== undefined) || namesIn(upper.value).length === 0) return undefined;
+  return {
+    what: `what ${name.value} has of its own was made ${known.userns ? "with" : "without"} USERNS`,
+    where: userns?.origin ?? upper.origin,
+    mend: `leave that as it was, or begin anew: rootling reset ${name.value}`,
+  };
 }
 
 function refuseOthers(): void {
@@ -107,7 +124,9 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
   const { layout } = cli;
   const { name, path, upper, work, lower, log, variant } = subhost;
   const image = lower.value.kind === "image" ? storedImage(cli, lower.value.name) : undefined;
-  const intent = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const whole = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const { detached: _, ...attached } = whole;
+  const intent = options.foreground ? attached : whole;
   const paths = containerPaths(layout, name.value);
   const shown = `${image ? "image:" : ""}${lower.value.name}`;
   if (!options.dryRun) {
@@ -116,6 +135,7 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
       name.value,
       {
         ...{ conf: path, variant, lower: shown, upper: upper.value, work: work.value },
+        ...(subhost.userns === undefined ? {} : { userns: true }),
         ...(log === undefined ? {} : { log: log.value }),
       },
       { digest: image?.digest ?? "", name: shown },

@@ -282,6 +282,7 @@ asRoot("subhosts", () => {
     assert.ok(!existsSync(join(directory, "ran")), "no command runs");
     writeFileSync(conf, "BASE=.\nNAME=fine\n");
     assert.match(await must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
+    assert.match(await must(["plan", "boot", conf]), /services \/run\/dummy_service/);
     assert.match(await must(["boot", "--dry-run", conf]), /\d+ {2}services \/run\/dummy_service 120 15 networking ssh/);
   });
 });

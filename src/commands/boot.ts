@@ -7,7 +7,7 @@ import { escapeText } from "../base/text.ts";
 import { readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { subhostIntent } from "../boot/subhost-intent.ts";
-import { findContainer, lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
+import { findContainer, lockDetached, lockDirectory, lockWriter, refuseRunning } from "../store/containers.ts";
 import { diskFilesOf, releaseDiskFile } from "../store/disk-files.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
 import { namesIn } from "../store/leavings.ts";
@@ -117,7 +117,7 @@ function summaryOf({ name, variant, upper, lower, init }: SubhostConf): string {
   return escapeText(`${name.value}: root ${root}; starts ${begins}`);
 }
 
-/** Milliseconds between two looks at what became of the services. */
+/** Milliseconds at most between two looks at what became of the services. */
 const PAUSE = 50;
 
 async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<void> {
@@ -130,6 +130,9 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
   const paths = containerPaths(layout, name.value);
   const shown = `${image ? "image:" : ""}${lower.value.name}`;
   if (!options.dryRun) {
+    // Its record is that of what runs.
+    const known = findContainer(layout, name.value);
+    if (known !== undefined) refuseRunning(known);
     await recordSubhost(
       layout,
       name.value,
@@ -162,7 +165,7 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
 async function sayServices(cli: Cli, { name, init }: SubhostConf, file: string, owner: Owner): Promise<void> {
   const { signal, warn } = cli.context("none");
   if (init.value.kind === "system") return;
-  for (let said = 0, over = false; !over; ) {
+  for (let said = 0, pause = 1, over = false; !over; pause = Math.min(pause * 2, PAUSE)) {
     throwIfAborted(signal);
     // Looked at first: what was written before the end is there afterwards.
     over = stateOf(owner) !== "alive";
@@ -172,7 +175,7 @@ async function sayServices(cli: Cli, { name, init }: SubhostConf, file: string, 
       const complaint = complaintOf(lines[said] ?? "");
       if (complaint !== undefined) warn(`${name.value}: ${complaint} (${init.origin})`);
     }
-    if (!over) await process.getBuiltinModule("node:timers/promises").setTimeout(PAUSE);
+    if (!over) await process.getBuiltinModule("node:timers/promises").setTimeout(pause);
   }
 }
 

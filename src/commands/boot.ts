@@ -1,9 +1,11 @@
 /** `rootling boot`: a subhost, as its configuration file has it. */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
+import { from } from "../boot/intent.ts";
 import { readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { subhostIntent } from "../boot/subhost-intent.ts";
@@ -21,6 +23,7 @@ import { commandVariables, hostLook, readConf, runCommands } from "./subhost-hos
 interface Options {
   check?: boolean;
   foreground?: boolean;
+  timeline?: string;
   dryRun?: boolean;
   json?: boolean;
   progress?: never;
@@ -38,6 +41,7 @@ export const define = (cli: Cli) =>
   )
     .argument("<conf>", "its configuration file")
     .option("--foreground", "stay until it ends, as its monitor; what services say goes to standard output and error")
+    .option("--timeline <file>", "draw where the time of the boot goes, as SVG")
     .option("--check", "name every mistake of the file, and boot nothing")
     .action(async (file: string, options: Options) => {
       if (!options.check) refuseIdleFlags(options);
@@ -124,7 +128,10 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
   const { layout } = cli;
   const { name, path, upper, work, lower, log, variant } = subhost;
   const image = lower.value.kind === "image" ? storedImage(cli, lower.value.name) : undefined;
-  const whole = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const whole = {
+    ...subhostIntent(subhost, commandVariables(path), image?.tree),
+    ...(options.timeline === undefined ? {} : { timeline: from(resolve(options.timeline), "--timeline") }),
+  };
   const { detached: _, ...attached } = whole;
   const intent = options.foreground ? attached : whole;
   const paths = containerPaths(layout, name.value);

@@ -56,6 +56,9 @@ test("overlay: what cannot be is refused, with what mends it", needsRoot("overla
   }
 });
 
+/** tmpfs takes other owners only from Linux 6.3 on. */
+const disk = "truncate -s 8M disk; mke2fs -q -t ext4 disk; mount -o loop disk from";
+
 test("mount-idmapped: maps of users, of groups, of both, several of each", needsRoot("mounts"), async (t) => {
   const cases: readonly [string, string][] = [
     ["b:0:1000000:65536", "1000005:1000007"],
@@ -64,21 +67,20 @@ test("mount-idmapped: maps of users, of groups, of both, several of each", needs
     ["b:0:10:6 --map-mount=b:7:100:5", "15:100"],
   ];
   for (const [maps, owners] of cases) {
-    const script = `touch from/file; chown 5:7 from/file; mount-idmapped --map-mount=${maps} from to; stat -c %u:%g to/file`;
+    const script = `${disk}; touch from/file; chown 5:7 from/file; mount-idmapped --map-mount=${maps} from to; stat -c %u:%g to/file`;
     const { stdout, stderr } = await inside(t, [], script);
     assert.equal(stdout.trim(), owners, maps + stderr);
   }
 });
 
 test("mount-idmapped: ext4, and an overlay of mapped layers", needsRoot("mounts"), async (t) => {
-  const disk = "truncate -s 8M disk; mke2fs -q -t ext4 disk; mount -o loop disk from; touch from/file";
   const mapped = "mount-idmapped --map-mount=b:0:1000000:65536 from to || exit";
   const show =
     "stat -c %u to/file; overlay --path to --cache cache && echo more >>to/file && stat -c %u to/file cache/upper/file";
   const { stdout, stderr, status } = await inside(
     t,
     [],
-    `${disk}; ${mapped}; ${show}; s=$?; umount to to from; exit $s`,
+    `${disk}; touch from/file; ${mapped}; ${show}; s=$?; umount to to from; exit $s`,
   );
   assert.deepEqual([status, stdout], [0, "1000000\n1000000\n1000000\n"], stderr);
 });
@@ -91,7 +93,10 @@ test("mount-idmapped: what this kernel cannot do is said, with what mends it", n
       `${overlay}; ${map} root to`,
       /mount_setattr root: Invalid argument\n {2}mend: this file system cannot .*its layers/,
     ],
-    [`${map} from to; ${map} to to`, /mount_setattr to: Operation not permitted\n {2}mend: .*not mapped already/],
+    [
+      `${disk}; ${map} from to; ${map} to to`,
+      /mount_setattr to: Operation not permitted\n {2}mend: .*not mapped already/,
+    ],
     [
       "mount-idmapped --map-mount=b:0:10:5 --map-mount=b:3:100:5 from to",
       /uid_map: .*\n {2}mend: see that no two maps/,

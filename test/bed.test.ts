@@ -9,11 +9,11 @@ import { busyboxImage, deviceLayer, ImageLayout, layeredImage, trickyLayers } fr
 import { type Registry, startRegistry } from "./support/registry.ts";
 import { makeTemp, tempDirectory } from "./support/temp.ts";
 import { compareTrees, listTree } from "./support/tree.ts";
-import { testUser, userKinds } from "./support/users.ts";
+import { everyKind, testUser } from "./support/users.ts";
 
 const amRoot = process.getuid?.() === 0;
 
-for (const kind of userKinds) {
+for (const kind of everyKind) {
   test(`a user of the kind ${kind} has a clean environment, a home and the ids of its kind`, async (t) => {
     const user = await testUser(t, kind);
     const outcome = await user.run(["sh", "-c", "id -u; pwd; env; grep CapEff /proc/self/status"]);

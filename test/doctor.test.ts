@@ -7,7 +7,7 @@ import { checks, type Entry } from "../src/commands/doctor-checks.ts";
 import { type Box, emptyBox } from "./support/boxes.ts";
 import { checkout, copyPackage, rootlingWords } from "./support/cli.ts";
 import { type CommandOptions, command, type Outcome, shellWord } from "./support/command.ts";
-import { type UserKind, userKinds } from "./support/users.ts";
+import { everyKind, type UserKind } from "./support/users.ts";
 
 interface Finding {
   id: string;
@@ -224,7 +224,7 @@ const findings = (outcome: Outcome): Finding[] => {
   return JSON.parse(text);
 };
 
-for (const kind of userKinds) {
+for (const kind of everyKind) {
   describe(`doctor as ${kind}`, () => {
     let box: Box;
     let healthy: Finding[];

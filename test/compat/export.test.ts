@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { type Box, busyboxBox, emptyBox } from "../support/boxes.ts";
 import { bytes, type Given, type ReadEntry, readTar, tarOf } from "../support/image-support.ts";
 import { startBeside } from "../support/running.ts";
-import { ordinaryKinds, userKinds } from "../support/users.ts";
+import { everyKind, ordinaryKinds, userKinds } from "../support/users.ts";
 
 const CHANGE = `set -e
   rm /etc/passwd; rm -r /home; mkdir /home; echo new >/home/new
@@ -105,7 +105,7 @@ for (const kind of userKinds.filter((one) => one !== "subids")) {
   });
 }
 
-for (const kind of ordinaryKinds) {
+for (const kind of everyKind.filter((one) => one !== "root")) {
   test(`owners come back, as ${kind}`, async (t) => {
     const box = await emptyBox(kind);
     t.after(() => box.remove());

@@ -21,13 +21,18 @@ import { needsRoot } from "../support/users.ts";
 
 const SHIFT = 1_000_000;
 
-/** The domain waits for a file before its init begins: what a guest says before somebody listens is lost. */
-const held = (xml: string): string =>
+/**
+ * The domain waits for a file before its init begins: what a guest says before somebody listens is lost. One that is to
+ * fail stays a moment longer, since libvirt drops what it has not passed on when a guest ends.
+ */
+const held = (xml: string, fails: boolean): string =>
   xml
     .replace("<init>/sbin/init</init>", "<init>/bin/sh</init><initarg>-c</initarg>")
     .replace(
       /<initarg>--config<\/initarg>\s*<initarg>(.*)<\/initarg>/,
-      "<initarg>while [ ! -e /mnt/config/go ]; do sleep 0.02; done; exec /sbin/init --config $1</initarg>",
+      `<initarg>while [ ! -e /mnt/config/go ]; do sleep 0.02; done; ${fails ? "" : "exec "}/sbin/init --config $1${
+        fails ? "; sleep 0.5" : ""
+      }</initarg>`,
     );
 
 describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
@@ -47,11 +52,7 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
   });
 
   /** Defines and starts a guest; its console goes to a file. */
-  async function start(
-    name: string,
-    init: string,
-    more: readonly string[] = [],
-  ): Promise<{ console: string; cache: string }> {
+  async function start(name: string, init: string, fails = false): Promise<{ console: string; cache: string }> {
     const own = join(scratch.path, name);
     const cache = join(own, "cache");
     const console = join(own, "console");
@@ -70,8 +71,8 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
       "--cache",
       cache,
     ];
-    const xml = await must(rootlingWords(...words, "--config", config, "--memory", "256M", ...more));
-    writeFileSync(join(own, "domain.xml"), held(xml));
+    const xml = await must(rootlingWords(...words, "--config", config, "--memory", "256M"));
+    writeFileSync(join(own, "domain.xml"), held(xml, fails));
     // It may change until the guest boots.
     writeInit(join(own, "config"), init);
     await libvirt.run("virsh", "-q", "-c", "lxc:///", "create", join(own, "domain.xml"));
@@ -150,7 +151,7 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
       ["roots: /mnt", /unknown key "roots"[\s\S]*from: init.yml:1:1/],
     ];
     for (const [i, [init, expected]] of wrong.entries()) {
-      const { console } = await start(`wrong${i}`, init);
+      const { console } = await start(`wrong${i}`, init, true);
       assert.match(await waitForText(console, expected), expected);
       await waitForEnd(`wrong${i}`);
     }

@@ -14,7 +14,7 @@ import { rootling } from "../support/cli.ts";
 import { must } from "../support/command.ts";
 import { failsWith } from "../support/image-support.ts";
 import { makeTemp } from "../support/temp.ts";
-import { testUser, userKinds } from "../support/users.ts";
+import { everyKind, testUser } from "../support/users.ts";
 
 test("texts of sources that are made", () => {
   const none = { kind: "debootstrap", variant: undefined, include: [], mirrors: [], components: [] };
@@ -88,7 +88,7 @@ describe("mmdebstrap", () => {
   const source = (include: string, from = mirror) =>
     `debootstrap:own?variant=extract&include=${include}&mirror=${encodeURIComponent(from)}`;
 
-  for (const kind of userKinds) {
+  for (const kind of everyKind) {
     test(`a root of packages, as ${kind}`, async (t) => {
       const user = await testUser(t, kind);
       const words = ["import", source("own-words"), "-o", "own.tar", "--format", "tar"];

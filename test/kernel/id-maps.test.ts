@@ -8,7 +8,7 @@ import { type Box, busyboxBox } from "../support/boxes.ts";
 import { rootlingWords } from "../support/cli.ts";
 import { background, command } from "../support/command.ts";
 import { busyboxImage, ImageLayout, writeTar } from "../support/images.ts";
-import { ordinaryKinds, type UserKind, userKinds } from "../support/users.ts";
+import { everyKind, type UserKind } from "../support/users.ts";
 
 /** A box with a further image `owners`, whose files belong to several users and groups. */
 async function ownersBox(kind: UserKind): Promise<Box> {
@@ -33,7 +33,7 @@ const LIST = "stat -c '%u:%g %a %n' /home/demo /home/demo/secret /srv /srv/link 
 const OWNERS =
   "4242:4242 700 /home/demo\n4242:4242 600 /home/demo/secret\n33:34 755 /srv\n33:34 777 /srv/link\n0:0 755 /bin\n0:0 755 /\ndemo's\n";
 
-for (const kind of userKinds.filter((each) => each !== "plain")) {
+for (const kind of everyKind.filter((each) => each !== "plain")) {
   describe(`maps of many ids, as ${kind}`, () => {
     let box: Box;
     before(async () => {
@@ -230,7 +230,7 @@ for (const kind of userKinds.filter((each) => each !== "plain")) {
   });
 }
 
-for (const kind of ordinaryKinds) {
+for (const kind of everyKind.filter((each) => each !== "root")) {
   describe(`the map of one id, as ${kind}`, () => {
     let box: Box;
     before(async () => {

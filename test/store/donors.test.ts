@@ -13,7 +13,7 @@ import { rootling } from "../support/cli.ts";
 import { generateStack } from "../support/image-stacks.ts";
 import { bytes, failsWith, type Given, scratch, tarOf, testContext, writeLayout } from "../support/image-support.ts";
 import { compareTrees, listTree, type TreeEntry } from "../support/tree.ts";
-import { testUser, userKinds } from "../support/users.ts";
+import { everyKind, testUser } from "../support/users.ts";
 
 /** Generated trees have names that are closed to their owner: only root compares them, and makes files of others. */
 const asRoot = process.getuid?.() === 0 ? test : () => {};
@@ -163,7 +163,7 @@ asRoot("two tags that share layers with a third are imported at once", async (t)
   assert.equal(listImages(layout).length, 4);
 });
 
-for (const kind of userKinds) {
+for (const kind of everyKind) {
   test(`trees of each map share their files, as ${kind}`, async (t) => {
     const user = await testUser(t, kind);
     const map = kind === "subids" ? ["--map", "subids"] : [];

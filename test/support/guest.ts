@@ -56,9 +56,8 @@ export interface Libvirt {
 
 export async function startLibvirt(): Promise<Libvirt> {
   const script = join(import.meta.dirname, "libvirt.sh");
-  const child = spawn("unshare", ["--mount", "--propagation", "private", "sh", script], {
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+  const [file = "", ...words] = ["unshare", "--mount", "--propagation", "private", "sh", script];
+  const child = spawn(file, words, { stdio: ["pipe", "pipe", "pipe"] });
   await ready(child);
   const enter = ["nsenter", "--target", String(child.pid), "--mount"];
   return {

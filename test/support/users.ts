@@ -35,8 +35,15 @@ export const needsRoot = (why: string): { skip: false | string } => ({ skip: amR
 /** There starting a process takes ten times as long. */
 export const oldestKernel = process.env.ROOTLING_TEST_BED === "uml";
 
-/** The kinds of users that tests can run as here: all three for root; on the oldest, slow kernel the ordinary one. */
-export const userKinds: readonly UserKind[] = amRoot && !oldestKernel ? ["root", "plain", "subids"] : ["plain"];
+/** The kinds of users that there can be here, for tests of maps and of files of many owners. */
+export const everyKind: readonly UserKind[] = amRoot && !oldestKernel ? ["root", "plain", "subids"] : ["plain"];
+
+/**
+ * The kinds that all other tests run as. Subordinate ids change nothing for who asks for no map of many ids, so that
+ * `subids` would run the code of `plain` once more: ROOTLING_TEST_USERS=all does it.
+ */
+export const userKinds: readonly UserKind[] =
+  process.env.ROOTLING_TEST_USERS === "all" ? everyKind : everyKind.filter((kind) => kind !== "subids");
 
 /** The ordinary ones of them. */
 export const ordinaryKinds: readonly UserKind[] = userKinds.filter((kind) => kind !== "root");

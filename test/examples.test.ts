@@ -20,18 +20,10 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/…/, "a digest of the moment"],
   [/--root-password/, "the images of the test have no /etc/shadow"],
   [/subids|debootstrap:/, "needs subordinate ids"],
-<<<<<<< HEAD
   [/guest\/|^rootling (guest|initctl|mount-idmapped|overlay|tolerant) /, "of guests and their boot file systems"],
   [/^rootling bootfs .*--module|--vm/, "needs modules of a kernel, or a virtual machine"],
-  [/^rootling (boot|diskfile|share|restore|snapshot) |--subhosts|--cable/, "of subhosts, as root"],
+  [/^rootling (boot|diskfile|share) |--subhosts|--cable/, "of subhosts, as root"],
   [/\| dot /, "needs Graphviz"],
-=======
-  [
-    /guest\/|^rootling (boot|bootfs|diskfile|guest|initctl|mount-idmapped|network|overlay|share|tolerant) /,
-    "of guests and subhosts, their disks and networks",
-  ],
-  [/--cable|--subhosts/, "for root only"],
->>>>>>> rest5
   [/^rootling push /, "needs a registry that takes it"],
   [/apt-get/, "needs a whole Debian: npm start boots one"],
   [/aarch64/, "the registry of the test has this machine's images only"],

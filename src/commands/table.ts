@@ -27,6 +27,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   unit: { about: "print a service file for a container", load: () => import("./unit.ts") },
   exec: { about: "run another command in a running container", load: () => import("./exec.ts") },
   network: { about: "show the cables of containers", load: () => import("./network.ts") },
+  web: { about: "show containers in a browser", load: () => import("./web.ts") },
   list: { about: "list containers and what runs", load: () => import("./list.ts") },
   diff: { about: "show what a container changed", load: () => import("./diff.ts") },
   copy: { about: "copy files out of a container or into it", load: () => import("./copy.ts") },

@@ -61,7 +61,7 @@ asRoot("subhosts", () => {
     assert.equal(await inside("tiny", "ls -A /proc/sys/net/ipv4/conf | grep -v -e all -e default"), "lo\n");
     assert.match(await host.sh("ip netns list"), /^tiny\b/);
     const again = await run(["boot", conf]);
-    assert.match(again.stderr, /runs detached already.*E_BUSY/);
+    assert.match(again.stderr, /tiny is running.*E_BUSY/);
     // With pid 1 all others end, also who wrote.
     await run(["exec", "tiny", "sh", "-c", "echo >/run/dummy_service"]);
     assert.equal(await host.ended("tiny"), 0);
@@ -282,6 +282,7 @@ asRoot("subhosts", () => {
     assert.ok(!existsSync(join(directory, "ran")), "no command runs");
     writeFileSync(conf, "BASE=.\nNAME=fine\n");
     assert.match(await must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
+    assert.match(await must(["plan", "boot", conf]), /services \/run\/dummy_service/);
     assert.match(await must(["boot", "--dry-run", conf]), /\d+ {2}services \/run\/dummy_service 120 15 networking ssh/);
   });
 });

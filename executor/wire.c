@@ -81,7 +81,7 @@ const char *wire_parse(char *buffer, size_t size, struct plan *plan) {
     const char *wrong = parse_op(&cursor, &plan->op[i]);
     if (wrong != NULL) return wrong;
   }
-  if (!has_word("exec,login,become,pack,unpack,services,end", plan->op[count - 1].verb->name))
+  if (!has_word("exec,login,become,machine,pack,unpack,services,end", plan->op[count - 1].verb->name))
     return "without exec at its end";
   return cursor.at == cursor.end ? NULL : "followed by more than its ops";
 }

@@ -46,6 +46,12 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- slurmd           slurmd           the same: the daemon of a node
 -t- slurm-client     srun             the same: jobs
 -t- libslurm-dev     /usr/include/slurm/spank.h  for a plugin that drives enroot
+-tb qemu-system-x86  qemu-system-x86_64  virtual machines
+-tb linux-image-cloud-amd64  /usr/share/doc/linux-image-cloud-amd64  their kernel
+-t- libvirt-daemon   libvirtd         guests of libvirt-LXC
+-t- libvirt-daemon-driver-lxc /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_lxc.so the same
+-t- libvirt-clients  virsh            the same
+-t- lxc              lxc-start        guests of LXC
 -t- user-mode-linux  linux.uml        the oldest kernel that is supported, 6.1
 --b podman           podman           peer: pull, run
 --b crun             crun             peer: an OCI runtime

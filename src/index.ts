@@ -26,6 +26,7 @@ import {
   importImage as doImport,
   importToFile as doImportToFile,
   type FileImportOptions,
+  formatOf,
   type ImportOptions,
   type LayerChoice,
   layersOf,
@@ -34,7 +35,7 @@ import {
 } from "./commands/import-image.ts";
 import { type ProgressStatus, Status } from "./commands/progress-status.ts";
 import { type PushedImage, pushedOf, withPush } from "./commands/push-image.ts";
-import type { RegistryOptions } from "./image/sources/environment.ts";
+import { type Login, registryAccess } from "./commands/registry-access.ts";
 import type { Digest, Platform, RunConfig, SourceImage } from "./image/types.ts";
 import { listImages as doList, type StoredImage } from "./store/images.ts";
 import { layoutOf } from "./store/layout.ts";
@@ -43,7 +44,6 @@ export { Failure, type FailureCode, type FailureDetails, failureCodes } from "./
 export type { Work } from "./base/work.ts";
 export type {
   AlterOptions,
-  AskPassword,
   BootstrapFormat,
   BootstrapOptions,
   BootstrapResult,
@@ -53,6 +53,7 @@ export type { CommitSource } from "./commands/commit-image.ts";
 export type { DiskWishes, LayerChoice, OutputFormat } from "./commands/import-image.ts";
 export type { ProgressStatus } from "./commands/progress-status.ts";
 export type { PushedImage } from "./commands/push-image.ts";
+export type { AskPassword, Login } from "./commands/registry-access.ts";
 export type { Digest, Platform, RunConfig } from "./image/types.ts";
 
 /** What all functions take. */
@@ -78,13 +79,9 @@ export interface ProgressOptions {
 }
 
 /** How an image is chosen and how registries are spoken to. */
-export interface SourceOptions {
+export interface SourceOptions extends Login {
   /** The image for another platform than this machine's. */
   platform?: Platform;
-  /** User at the registry. */
-  username?: string;
-  /** The user's password, or what gives it once the registry asks for it. */
-  password?: BootstrapOptions["password"];
   /** The certificate of the registry is not verified. */
   insecure?: boolean;
   /** No TLS. */
@@ -200,7 +197,8 @@ export function importToFile(
   return work(options, async (tell) => {
     const { resolve } = await import("node:path");
     const { context, status, chosen } = importOf(source, options, tell);
-    const { format = "squashfs", comp, disk, force, layers } = options;
+    const { comp, disk, force, layers } = options;
+    const format = formatOf(options.format);
     const file: FileImportOptions = {
       ...chosen,
       output: resolve(output),
@@ -227,8 +225,14 @@ export function pushImage(image: string, destination: string, options: PushImage
   return work(options, async (tell) => {
     const { context, env } = contextOf(options);
     const status = new BytesStatus("Looking for what is there", tell);
-    const { platform, registry } = sourceOf(options, env);
-    const wish = { layers: options.layers ?? "keep", comp: options.comp, platform, registry: plainly(env) };
+    const { platform, registry } = sourceOf(options, context, env);
+    // It is read without what was said of the registry that it is sent to.
+    const wish = {
+      layers: options.layers ?? "keep",
+      comp: options.comp,
+      platform,
+      registry: registryAccess({}, {}, context.settings, env),
+    };
     const at = atStore({ ...context, progress: status.progress });
     const pushed = await withPush(
       at,
@@ -257,7 +261,14 @@ export function commitImage(what: CommitSource, name: string, options: CommitIma
     const status = new BytesStatus("Packing the new layer", tell);
     const { comp = "gzip", changes = [], author, message } = options;
     const at = atStore({ ...context, progress: status.progress });
-    const wish = { source: what, comp, changes, author, message, registry: plainly(env) };
+    const wish = {
+      source: what,
+      comp,
+      changes,
+      author,
+      message,
+      registry: registryAccess({}, {}, context.settings, env),
+    };
     const { image } = await commitToStore(at, at.context(), name, wish);
     status.finished("Commit completed!");
     return imageOf(image);
@@ -266,13 +277,10 @@ export function commitImage(what: CommitSource, name: string, options: CommitIma
 
 const atStore = (context: Context): AtStore => ({ layout: layoutOf(context.settings), context: () => context });
 
-/** A registry that is read from, without what was said of the one that is written to. */
-const plainly = (env: NodeJS.ProcessEnv): RegistryOptions => ({ env, uid: process.geteuid?.() ?? 0 });
-
 /** The digest of the manifest that a source means now. No layer is fetched. */
 export async function imageDigest(source: string, options: SourceOptions & CommonOptions = {}): Promise<Digest> {
   const { context, env } = contextOf(options);
-  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, env));
+  return sourceDigest(context, layoutOf(context.settings), source, sourceOf(options, context, env));
 }
 
 /** All images of the store. */
@@ -326,23 +334,17 @@ function importOf(source: string, options: SourceOptions & CommonOptions, tell: 
   const { context, env } = contextOf(options);
   const status = new Status(source, "other", tell);
   const opened = ({ layers }: SourceImage) => status.opened(layers);
-  return { context: { ...context, progress: status.progress }, status, chosen: { ...sourceOf(options, env), opened } };
+  return {
+    context: { ...context, progress: status.progress },
+    status,
+    chosen: { ...sourceOf(options, context, env), opened },
+  };
 }
 
-function sourceOf(options: SourceOptions, env: NodeJS.ProcessEnv): { platform?: Platform; registry: RegistryOptions } {
-  const { platform, username, password, insecure, plainHttp } = options;
-  const ask = typeof password === "function" ? password : () => password;
-  return {
-    ...(platform === undefined ? {} : { platform }),
-    registry: {
-      env,
-      uid: process.geteuid?.() ?? 0,
-      ...(username === undefined ? {} : { username }),
-      ...(insecure ? { insecure } : {}),
-      ...(plainHttp ? { plainHttp } : {}),
-      askPassword: async (user, host) => ask(user, host),
-    },
-  };
+function sourceOf(options: SourceOptions, { settings }: Context, env: NodeJS.ProcessEnv) {
+  const { platform } = options;
+  const registry = registryAccess(options, options, settings, env);
+  return { registry, ...(platform === undefined ? {} : { platform }) };
 }
 
 function imageOf({ refs, digest, platform, size, created, tree, run }: StoredImage): Image {

@@ -13,6 +13,7 @@ import { checkout } from "./support/cli.ts";
 import { must } from "./support/command.ts";
 import { type Block, blocksOf, saidAs, sentencesOf, stepsOf } from "./support/documents.ts";
 import { FakeRegistry, PASSWORD, USER } from "./support/fake-registry.ts";
+import { startRegistry } from "./support/registry.ts";
 import { busyboxLayout, type Prepared, publicRegistry, typeSteps } from "./support/typing.ts";
 import { userKinds } from "./support/users.ts";
 
@@ -22,6 +23,8 @@ const reasons: Readonly<Record<string, string>> = {
   "of-demo": "it needs the image that `npm start` makes, and shows what that does",
   "each-apart": "examples of one command, each by itself, with names of no one document",
   "of-devices": "it needs devices, and programs of their vendor",
+  "of-host":
+    "it boots systems of the host's own, as root: test/compat/overlay.test.ts and test/kernel/subhost.test.ts do",
   "of-network": "it changes the machine's network",
   "two-machines": "it needs another machine",
   "of-cluster": "it changes the machines of a cluster",
@@ -40,6 +43,14 @@ const typed: Readonly<Record<string, (t: TestContext, box: Box) => Promise<Prepa
   },
   "docs/tutorials/first-sandbox.md": (t, box) => publicRegistry(t, box),
   "docs/how-to/from-enroot.md": (t, box) => publicRegistry(t, box),
+  "docs/how-to/own-images.md": async (t, box) => {
+    const registry = await startRegistry();
+    t.after(registry.stop);
+    const layout = await busyboxLayout(box);
+    await must(["chmod", "-R", "a+rX", layout]);
+    await box.must(["import", `oci:${layout}:latest`, "--name", "busybox"]);
+    return { stands: { "registry.example.com": registry.address } };
+  },
   "docs/how-to/private-registries.md": async (t, box) => {
     const { host } = await new FakeRegistry({ auth: "basic" }).start(t);
     for (const [name, text] of Object.entries({ "password.txt": `${PASSWORD}\n`, "ca.crt": "" })) {

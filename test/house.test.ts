@@ -20,6 +20,7 @@ const planted: Readonly<Record<string, readonly (readonly [file: string, text: s
     ["src/image/sources/d.ts", 'import type { X } from "../../store/e.ts";'],
     ["src/store/e.ts", 'import "../commands/f.ts";'],
     ["src/commands/f.ts", 'import { x } from "../main.ts";'],
+    ["src/web/h.ts", 'import { x } from "../boot/c.ts";'],
     ["src/attic/g.ts", ""],
   ],
   "imports have their endings": [["src/base/a.ts", 'import { x } from "./b";']],

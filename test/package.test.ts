@@ -143,7 +143,8 @@ test("it runs from its tarball, installed for all, with an old Node first on PAT
   const { version } = JSON.parse(readFileSync(join(checkout, "package.json"), "utf8"));
   const tarball = join(directory, `rootling-${version}.tgz`);
   const names = (await must(["tar", "--list", "--file", tarball])).split("\n");
-  for (const name of ["package/bin/rootling", "package/dist/entry.cjs", `package/dist/executor-${process.arch}`]) {
+  const programs = ["executor", "disk"].map((name) => `package/dist/${name}-${process.arch}`);
+  for (const name of ["package/bin/rootling", "package/dist/entry.cjs", ...programs]) {
     assert.ok(names.includes(name), name);
   }
   assert.deepEqual(

@@ -42,6 +42,10 @@ static const struct tool tools[] = {
      "[PID]\n"
      "Makes /dev/initctl and takes the requests of halt, reboot and telinit: run level 0 or 6 ends PID (its parent).\n"
      "Example: initctl 1 &"},
+    {"machine", tool_machine,
+     "raw|ROWSxCOLUMNS [system]\n"
+     "The first process of a virtual machine that `rootling start --vm` starts: carries out the plan beside it.\n"
+     "Example: machine 24x80"},
 };
 enum { TOOLS = sizeof tools / sizeof *tools, STATUS_USAGE = 2 };
 

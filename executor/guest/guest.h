@@ -22,6 +22,7 @@ int tool_tolerant(int argc, char **argv);
 int tool_overlay(int argc, char **argv);
 int tool_mount_idmapped(int argc, char **argv);
 int tool_initctl(int argc, char **argv);
+int tool_machine(int argc, char **argv);
 /* Prints "rootling: NAME: what failed" with the mend for it, where there is one; returns the status of a failure. */
 int tool_failure(const char *tool);
 int tool_usage(const char *tool, const char *wrong);

@@ -18,6 +18,10 @@ export function escapeText(text: string): string {
   });
 }
 
+/** The same for HTML and SVG: no character of it has a meaning there, within quotes or without. */
+export const escapeHtml = (text: string): string =>
+  escapeText(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+
 /** JSON with the same characters written as JSON's own escapes: it means the same, and a terminal may show it. */
 export const escapeJson = (json: string): string =>
   json.replace(UNSAFE, (character) =>

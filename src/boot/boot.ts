@@ -34,7 +34,7 @@ export function planExec(intent: ExecIntent, socket: string): Plan {
 
 /** The plan of `share`; nothing is changed. `hidden`: what no mount may show. */
 export const planShare = (target: ExecIntent["target"], path: string, hidden: Places["hidden"]): Plan =>
-  check(lowerShare(target, path, hidden));
+  check(lowerShare(target, gatherExecFacts(target), path, hidden));
 
 /** A detached plan's monitor: it waits for its plan, so that records can name it as their owner before it begins. */
 export const startMonitor = async ({ settings }: Context): Promise<Monitor> =>

@@ -63,7 +63,7 @@ interface Draft {
   readonly bridge: string;
   mac?: string;
   readonly vlans: number[];
-  readonly keys: Map<string, string[]>;
+  readonly keys: Map<string, Value<string>[]>;
 }
 
 const mistake = (what: string, where: string, mend: string): Failure => new Failure("E_USAGE", what, { where, mend });
@@ -93,6 +93,17 @@ const KEYS: Readonly<Record<string, "flag" | "one" | "many">> = {
 const FORM =
   "write [BRIDGE]=[MAC|.VLAN], and behind commas address=, gateway=, host=, resolver=, mtu=, bandwidth=, nat, antispoof";
 
+/** Runs it; a Failure is kept instead of thrown, so that all mistakes are named at once. */
+function collect<T>(mistakes: Failure[], read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    mistakes.push(error);
+    return undefined;
+  }
+}
+
 /** Reads `KEY` or `KEY=VALUE`. Throws E_USAGE. */
 function readKey(text: string, draft: Draft): void {
   const at = text.indexOf("=");
@@ -103,7 +114,7 @@ function readKey(text: string, draft: Draft): void {
   const known = draft.keys.get(key) ?? [];
   if (kind !== "many" && known.length > 0)
     throw mistake(`${key} is said twice of one cable`, draft.origin, "leave out one of the two");
-  draft.keys.set(key, [...known, value]);
+  draft.keys.set(key, [...known, { value, origin: draft.origin }]);
 }
 
 function readMac(text: string, origin: string): string {
@@ -122,8 +133,8 @@ function readVlan(text: string, origin: string): number {
   throw mistake(`${quote(text)} is no number of a VLAN`, origin, "write .N with N from 1 to 4094");
 }
 
-/** Adds what one word asks for. Throws E_USAGE. */
-function readWord(word: string, origin: string, drafts: Draft[]): void {
+/** Adds what one word asks for. Throws E_USAGE for a word that is no cable; mistakes within one are collected. */
+function readWord(word: string, origin: string, drafts: Draft[], mistakes: Failure[]): void {
   const at = word.indexOf("=");
   if (at === -1) throw mistake(`${quote(word)} is no cable: it has no =`, origin, FORM);
   const bridge = word.slice(0, at);
@@ -150,8 +161,9 @@ function readWord(word: string, origin: string, drafts: Draft[]): void {
   }
   const draft: Draft = { origin, bridge, vlans: [], keys: new Map() };
   drafts.push(draft);
-  if (end !== "") draft.mac = readMac(end, origin);
-  for (const key of keys) readKey(key, draft);
+  const mac = end === "" ? undefined : collect(mistakes, () => readMac(end, origin));
+  if (mac !== undefined) draft.mac = mac;
+  for (const key of keys) collect(mistakes, () => readKey(key, draft));
 }
 
 const net = () => process.getBuiltinModule("node:net");
@@ -215,14 +227,17 @@ const CONTRADICTIONS: readonly ((cable: Cable) => string | undefined)[] = [
   ({ mtu, addresses }) => (mtu && mtu < 1280 && addresses.some(isSix) ? "IPv6 needs an MTU of 1280" : undefined),
 ];
 
-/** Throws E_USAGE, E_CONFLICT. */
-function finish({ origin, bridge, mac, vlans, keys }: Draft): Cable {
-  const many = (key: string) => keys.get(key) ?? [];
-  const [mtu] = many("mtu");
-  const [bandwidth] = many("bandwidth");
-  const addresses = many("address").map((one) => readNetwork(one, origin));
-  const host = many("host").map((one) => readNetwork(one, origin));
-  const said = many("gateway").map((one) => (one === "none" ? one : readAddress(one, origin)));
+/** What can be read of a cable; the rest is among the mistakes. */
+function finish({ origin, bridge, mac, vlans, keys }: Draft, mistakes: Failure[]): Cable {
+  const read = <T>(key: string, reader: (text: string, origin: string) => T): T[] =>
+    (keys.get(key) ?? [])
+      .map((one) => collect(mistakes, () => reader(one.value, one.origin)))
+      .filter((one) => one !== undefined);
+  const addresses = read("address", readNetwork);
+  const host = read("host", readNetwork);
+  const said = read("gateway", (text, at) => (text === "none" ? text : readAddress(text, at)));
+  const [mtu] = read("mtu", readMtu);
+  const [bandwidth] = read("bandwidth", readBandwidth);
   const cable: Cable = {
     origin,
     ...(bridge === "" ? {} : { bridge }),
@@ -233,23 +248,17 @@ function finish({ origin, bridge, mac, vlans, keys }: Draft): Cable {
     host,
     ...(keys.has("nat") ? { nat: true } : {}),
     ...(keys.has("antispoof") ? { antispoof: true } : {}),
-    ...(mtu === undefined ? {} : { mtu: readMtu(mtu, origin) }),
-    ...(bandwidth === undefined ? {} : { bandwidth: readBandwidth(bandwidth, origin) }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(bandwidth === undefined ? {} : { bandwidth }),
   };
-  const wrong = CONTRADICTIONS.map((contradicts) => contradicts(cable)).find((one) => one !== undefined);
-  if (wrong !== undefined) throw new Failure("E_CONFLICT", wrong, { where: origin, mend: "see `man rootling-start`" });
-  return cable;
-}
-
-/** Runs it; a Failure is kept instead of thrown, so that all mistakes are named at once. */
-function collect<T>(mistakes: Failure[], read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    mistakes.push(error);
-    return undefined;
+  // What could not be read contradicts nothing.
+  if (mistakes.length > 0) return cable;
+  for (const contradicts of CONTRADICTIONS) {
+    const what = contradicts(cable);
+    if (what !== undefined)
+      mistakes.push(new Failure("E_CONFLICT", what, { where: origin, mend: "see docs/how-to/cables.md" }));
   }
+  return cable;
 }
 
 const wordsOf = (value: Value<string> | undefined): string[] => (value?.value ?? "").split(/\s+/).filter(Boolean);
@@ -274,7 +283,11 @@ function spread(key: string, value: Value<string> | undefined, drafts: readonly 
       mistakes.push(
         mistake(`${key} of this cable is said in CABLES as well`, value.origin, "leave out one of the two"),
       );
-    draft.keys.set(key, KEYS[key] === "many" ? word.split(",") : [word]);
+    const values = KEYS[key] === "many" ? word.split(",") : [word];
+    draft.keys.set(
+      key,
+      values.map((one) => ({ value: one, origin: value.origin })),
+    );
   });
 }
 
@@ -284,18 +297,27 @@ function switchOn(key: string, value: Value<string> | undefined, drafts: readonl
     mistakes.push(mistake(`${quote(value.value)} is neither yes nor no`, value.origin, "write yes or no"));
     return;
   }
-  for (const draft of drafts) if (key !== "nat" || draft.keys.has("host")) draft.keys.set(key, [""]);
+  const meant = drafts.filter((draft) => key !== "nat" || draft.keys.has("host"));
+  if (meant.length === 0)
+    mistakes.push(
+      mistake(`there is no cable for ${key}`, value.origin, "give one to CABLES, and for nat a host address"),
+    );
+  for (const draft of meant) draft.keys.set(key, [{ value: "", origin: value.origin }]);
 }
 
 function readResolver(words: CableWords, drafts: readonly Draft[], mistakes: Failure[]): Cables["resolver"] {
   const said = [
-    ...wordsOf(words.resolver).map((text) => ({ text, origin: words.resolver?.origin ?? "" })),
-    ...drafts.flatMap(({ keys, origin }) => (keys.get("resolver") ?? []).map((text) => ({ text, origin }))),
+    ...wordsOf(words.resolver).map((value) => ({ value, origin: words.resolver?.origin ?? "" })),
+    ...drafts.flatMap(({ keys }) => keys.get("resolver") ?? []),
   ];
-  const read = said.map(({ text, origin }) => collect(mistakes, () => readAddress(text, origin)));
+  const read = said.map(({ value, origin }) => collect(mistakes, () => readAddress(value, origin)));
   const [first] = said;
   return first === undefined ? undefined : { value: read.filter((one) => one !== undefined), origin: first.origin };
 }
+
+/** What is said once for all cables is mistaken once. */
+const isFirst = ({ what, where }: Failure, index: number, all: readonly Failure[]): boolean =>
+  all.findIndex((other) => other.what === what && other.where === where) === index;
 
 export interface ReadCables {
   readonly cables: Cables;
@@ -309,7 +331,7 @@ export function readCables(words: CableWords): ReadCables {
   const mistakes: Failure[] = [];
   const drafts: Draft[] = [];
   const origin = words.cables?.origin ?? "";
-  for (const word of wordsOf(words.cables)) collect(mistakes, () => readWord(word, origin, drafts));
+  for (const word of wordsOf(words.cables)) collect(mistakes, () => readWord(word, origin, drafts, mistakes));
   spread("address", words.address, drafts, mistakes);
   spread("gateway", words.gateway, drafts, mistakes);
   spread("host", words.hostAddress, drafts, mistakes);
@@ -317,13 +339,13 @@ export function readCables(words: CableWords): ReadCables {
   spread("bandwidth", words.bandwidth, drafts, mistakes);
   switchOn("nat", words.nat, drafts, mistakes);
   switchOn("antispoof", words.antispoof, drafts, mistakes);
-  const cables = drafts.map((draft) => collect(mistakes, () => finish(draft))).filter((one) => one !== undefined);
+  const cables = drafts.map((draft) => finish(draft, mistakes));
   const resolver = readResolver(words, drafts, mistakes);
   const { publish } = words;
   const ports = wordsOf(publish)
     .map((word) => collect(mistakes, () => readPublish(word, publish?.origin)))
     .filter((one) => one !== undefined);
-  return { cables: { cables, ...(resolver ? { resolver } : {}) }, publish: ports, mistakes };
+  return { cables: { cables, ...(resolver ? { resolver } : {}) }, publish: ports, mistakes: mistakes.filter(isFirst) };
 }
 
 /** Reads values of `--cable`, each of which is a word of CABLES. Throws the first mistake. */

@@ -104,6 +104,12 @@ const squashfs = ({ verb, fields, errno, call, detail }: StepFailure): Words => 
   };
 };
 
+const machine = ({ errno, call, detail }: StepFailure): Words => ({
+  code: "E_PROGRAM",
+  what: `the virtual machine cannot be started: ${reason(errno, call)}${detail ? ` (${escapeText(detail)})` : ""}`,
+  mend: "try again",
+});
+
 const files = ({ verb, fields, errno, call, detail }: StepFailure): Words => {
   const path = escapeText(detail || (fields[0] ?? ""));
   const doing = verb === "pack" ? "reading" : "writing";
@@ -434,6 +440,7 @@ const BY_VERB: Readonly<Record<string, (failure: StepFailure) => Words>> = {
   "subordinate-map": subordinateMap,
   lend,
   "lend-squashfs": squashfs,
+  machine,
   pack: files,
   unpack: files,
   fuse: squashfs,

@@ -174,7 +174,8 @@ function lxcConfig(guest: GuestDefinition): string {
     `lxc.rootfs.path = dir:${plain(guest.boot)}`,
     `lxc.init.cmd = ${["/sbin/init", ...initWords(guest)].map(plain).join(" ")}`,
     "lxc.environment = container=lxc",
-    "lxc.mount.auto = proc:mixed sys:mixed",
+    // Whole: below parts that are read-only the kernel lets nobody mount them anew in a user namespace (mount_namespaces(7)).
+    "lxc.mount.auto = proc:rw sys:rw",
     "lxc.autodev = 1",
     "lxc.pty.max = 64",
     ...(guest.idMap ?? []).flatMap(({ inside, outside, count }) =>

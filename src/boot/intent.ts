@@ -52,6 +52,8 @@ export interface Mount {
   readonly nofail: boolean;
   /** What is made where the target does not exist. */
   readonly create: "none" | "dir" | "file" | "auto";
+  /** Of a bind: its owners are those of the container's map. */
+  readonly owners?: boolean;
   /** Options for the file system itself. */
   readonly data: readonly string[];
   readonly origin: string;

@@ -186,7 +186,10 @@ function lowerMount(mount: Mount, facts: Facts, lent: Lender): Op {
     "bind",
     mount.origin,
     // The path that was checked against the store, not one that may lead elsewhere by now.
-    lent.source(mount.origin, facts.realPaths[mount.source] ?? mount.source, words),
+    lent.source(mount.origin, facts.realPaths[mount.source] ?? mount.source, [
+      ...words,
+      ...(mount.owners ? ["idmap"] : []),
+    ]),
     mount.target,
     mount.set.join(","),
     mount.clear.join(","),

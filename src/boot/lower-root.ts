@@ -84,8 +84,9 @@ function layered(
   const { value: root, origin } = work.intent.root;
   const reach = reacher(work);
   const packed = root.kind === "squashfs" ? lowerSquashfs(root, origin, work, place(work.facts, work.lent)) : undefined;
-  const hiding = hides(work, lowers);
-  const below = packed ? [packed.directory] : [...hiding.layers, ...lowers.map((path) => reach.directory(path))];
+  const mapped = packed ? [packed.directory] : lowers.map((path) => reach.directory(path));
+  const hiding = hides(work, mapped);
+  const below = [...hiding.layers, ...mapped];
   const above = reach.pair(upper);
   return [
     ...stage(work),

@@ -1,5 +1,6 @@
 /** What makes a root a subhost: programs of the host that finish it, and its pid 1. Pure, like lower.ts. */
 import { type Op, OURSELVES, op, type Plan } from "../plan/plan.ts";
+import type { ExecFacts } from "./exec-facts.ts";
 import type { Places } from "./facts.ts";
 import type { ExecIntent, Intent, Subhost, Value } from "./intent.ts";
 import { cover, refuseStore } from "./lower-mounts.ts";
@@ -59,14 +60,21 @@ export function lowerInit({ init: { value: init, origin }, patience }: Subhost):
  * The plan that binds a directory of the host at the same path in a container that runs: opened here, mounted there.
  * `path`: absolute, without symlinks. Throws E_CONFLICT for the store.
  */
-export function lowerShare({ pid, start, origin }: ExecIntent["target"], path: string, hidden: Places["hidden"]): Plan {
+export function lowerShare(
+  { pid, start, origin }: ExecIntent["target"],
+  { map }: Pick<ExecFacts, "map">,
+  path: string,
+  hidden: Places["hidden"],
+): Plan {
   refuseStore(path, "command line", { places: { hidden } });
   const below = hidden.filter((one) => one.startsWith(path === "/" ? "/" : `${path}/`));
+  const mapped = map.kind === "many";
   const ops = [
-    op("join", origin, String(pid), start, "mount"),
+    op("join", origin, String(pid), start, mapped ? "user,mount" : "mount"),
+    ...(mapped ? [op("take-ids", OURSELVES, "0", "0")] : []),
     op("root", OURSELVES, "/"),
-    op("lend", "command line", "0", path, "rec"),
-    op("bind", "command line", "lent:0", path, "", "", "rec", "auto", "755"),
+    op("lend", "command line", "1", path, mapped ? "rec,idmap" : "rec"),
+    op("bind", "command line", "lent:1", path, "", "", "rec", "auto", "755"),
     ...below.map((one) => cover("command line", one)),
     op("end", OURSELVES),
   ];

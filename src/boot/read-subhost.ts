@@ -3,7 +3,10 @@
  * is asked of `HostLook`. Defaults and meanings are those of overlay-boot(8).
  */
 import { basename, dirname, resolve } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { signalNumber } from "../base/signals.ts";
 import { type CableWords, readCables } from "./cables.ts";
+import { type MapWish, parseMap } from "./id-map.ts";
 import { from, type Hidden, type Intent, type Subhost, type SubhostInit, type Value } from "./intent.ts";
 import type { Assignment, Conf, Mistake, Variable } from "./subhost-conf.ts";
 
@@ -41,6 +44,10 @@ export interface SubhostConf {
   readonly init: Value<SubhostInit>;
   readonly patience: Subhost["patience"];
   readonly hide: readonly Hidden[];
+  /** What asks pid 1 to bring the subhost down. */
+  readonly stopSignal?: Value<string>;
+  /** The map of a user namespace of its own. */
+  readonly userns?: Value<MapWish>;
   readonly network: Pick<Intent, "cables" | "publish">;
 }
 
@@ -152,6 +159,8 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
       stop: reader.seconds("STOP_TIMEOUT", STOP_PATIENCE),
     },
     hide: readHide(reader, directories),
+    ...optional("stopSignal", readStopSignal(reader)),
+    ...optional("userns", readUserns(reader, directories)),
     network: readNetwork(reader, name),
   };
   return { subhost, mistakes: [...conf.mistakes, ...reader.mistakes] };
@@ -264,6 +273,41 @@ function readRamSize(reader: Reader): Pick<SubhostConf, "ramSize"> {
   if (reader.isKnown("RAM_SIZE") && !SIZE.test(size.value))
     reader.wrong(`RAM_SIZE is no size: ${size.value}`, size.origin, "write a number such as 50M, or none");
   return { ramSize: size };
+}
+
+/** Our own pid 1 knows SIGTERM. Of others systemd is asked like this, sysvinit by SIGPWR, busybox's by SIGUSR2. */
+const HALT = "SIGRTMIN+3";
+
+/** With a map real root is nobody to the host's files: command lines of the host would find none that they may change. */
+function readUserns(reader: Reader, { variant, upper, work }: Directories): Value<MapWish> | undefined {
+  const given = reader.text("USERNS");
+  if (given === undefined || given.value === "no" || !reader.isKnown("USERNS")) return undefined;
+  for (const name of ["PREMOUNT", "POSTMOUNT", "INIT"] as const) {
+    const hook = reader.command(name);
+    if (hook !== undefined)
+      reader.wrong(
+        `${name} cannot be run with USERNS`,
+        hook.origin,
+        `leave out one of the two: USERNS is ${given.origin}`,
+      );
+  }
+  if (variant === "overlay" && dirname(upper.value) !== dirname(work.value))
+    reader.wrong("with USERNS, UPPER and WORK have to lie in one directory", work.origin, "choose a WORK beside UPPER");
+  try {
+    return from(given.value === "yes" ? "subids" : parseMap(given.value, given.origin), given.origin);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    reader.wrong(error.what, given.origin, "write yes, no, or INSIDE:OUTSIDE:COUNT, such as 0:200000:65536");
+    return undefined;
+  }
+}
+
+function readStopSignal(reader: Reader): Value<string> | undefined {
+  const given = reader.text("STOP_SIGNAL");
+  if (given === undefined) return reader.given("INIT_SYSTEM") && from(HALT, byDefault("STOP_SIGNAL"));
+  if (reader.isKnown("STOP_SIGNAL") && signalNumber(given.value) === undefined)
+    reader.wrong(`${given.value} is no signal`, given.origin, "write a name such as SIGPWR or SIGRTMIN+3");
+  return given;
 }
 
 function readInit(reader: Reader): Value<SubhostInit> {

@@ -17,16 +17,16 @@ export interface Service {
 }
 
 /** A word of systemd.service(5): quoted, without specifiers and variables. */
-const unitWord = (word: string): string => {
+export const unitWord = (word: string): string => {
   const escaped = word.replace(/[\\"]/g, "\\$&").replaceAll("%", "%%").replaceAll("$", "$$$$");
   return /^[\w@+=:,./%-]+$/.test(escaped) ? escaped : `"${escaped.replaceAll("\n", "\\n").replaceAll("\t", "\\t")}"`;
 };
 
 /** An assignment of systemd.exec(5), where `$` means nothing. */
-const unitAssignment = ([name, value]: [string, string]): string =>
+export const unitAssignment = ([name, value]: [string, string]): string =>
   `Environment="${name}=${value.replace(/[\\"]/g, "\\$&").replaceAll("%", "%%").replaceAll("\n", "\\n")}"`;
 
-const shellWord = (word: string): string =>
+export const shellWord = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** In one line, for a comment. */
@@ -63,7 +63,7 @@ export function systemdUnit(service: Service): string {
   return lines.join("\n");
 }
 
-const exports = (environment: Service["environment"]): string[] =>
+export const exports = (environment: Service["environment"]): string[] =>
   Object.entries(environment).map(([name, value]) => `export ${name}=${shellWord(value)}`);
 
 /** OpenRC's own supervisor starts it again when it fails. */

@@ -7,7 +7,7 @@
 export const VARIABLES = [
   ...["NAME", "BASE", "CABLES", "INIT", "LIVE", "LOG", "LOWER", "POSTMOUNT", "PREMOUNT", "RAM_SIZE", "SHARE"],
   ...["START", "UPPER", "WORK"],
-  ...["INIT_SYSTEM", "START_TIMEOUT", "STOP_TIMEOUT", "USERNS", "HIDE"],
+  ...["INIT_SYSTEM", "START_TIMEOUT", "STOP_TIMEOUT", "STOP_SIGNAL", "USERNS", "HIDE"],
   // Of the network, beside CABLES: see cables.ts.
   ...["ADDRESS", "GATEWAY", "HOST_ADDRESS", "MTU", "BANDWIDTH", "NAT", "ANTISPOOF", "RESOLVER", "PUBLISH"],
 ] as const;

@@ -5,16 +5,16 @@ import { optional, type SubhostConf, sourceOf } from "./read-subhost.ts";
 
 /** The root; `tree`: where LOWER is an image, its directory. */
 function rootOf(subhost: SubhostConf, tree: string | undefined): Root {
-  const { variant, live, upper, work, lower } = subhost;
+  const { variant, live, upper, work, lower, userns } = subhost;
   if (variant === "overlay")
     return {
       kind: "layers",
       lowers: [tree ?? lower.value.name],
       kept: { upper: upper.value, work: work.value },
-      live: live.value,
-      marks: "trusted",
+      // Overlayfs's marks in a user namespace are others.
+      ...(userns ? {} : { live: live.value, marks: "trusted" as const }),
     };
-  return { kind: "directory", path: upper.value, live: live.value };
+  return { kind: "directory", path: upper.value, ...(userns ? {} : { live: live.value }) };
 }
 
 const mount = (type: string, source: string, target: string, origin: string, more: Partial<Mount> = {}): Mount => ({
@@ -36,20 +36,23 @@ export function subhostIntent(subhost: SubhostConf, variables: readonly string[]
   return {
     root: from(rootOf(subhost, tree), lower.origin),
     writes: from("kept", subhost.upper.origin),
-    idMap: from("caller", OURSELVES),
+    idMap: subhost.userns ?? from("caller", OURSELVES),
     namespaces: { pid: own, ipc: own, uts: own, net: own },
     hostname: name,
     devices: from("fresh", "boot"),
     mounts: [
       ...(run ? [run] : []),
       ...shares.map(({ value, origin }) =>
-        mount("bind", sourceOf(lower.value.name, value), value, origin, { recursive: true, create: "auto" }),
+        mount("bind", sourceOf(lower.value.name, value), value, origin, {
+          ...{ recursive: true, create: "auto", owners: true },
+        }),
       ),
     ],
     environment: init.value.kind === "system" ? [{ name: "container", value: "rootling", origin: init.origin }] : [],
     command: from(init.value.kind === "system" ? [init.value.path] : ["init", ...services], init.origin),
     workdir: from("/", OURSELVES),
     detached: from(true, "boot"),
+    ...optional("stopSignal", subhost.stopSignal),
     ...subhost.network,
     subhost: {
       ...optional("premount", premount),

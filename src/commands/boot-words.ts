@@ -16,6 +16,8 @@ export interface BootOptions extends BootFlags, StartupFlags {
   readonly progress?: ProgressMode;
   readonly detachKeys?: string;
   readonly entrypoint?: string;
+  readonly vm?: boolean;
+  readonly kernel?: string;
 }
 
 /** Adds the flags that say how a container is booted. */
@@ -65,6 +67,8 @@ export function withBootFlags(command: Command): Command {
     )
     .option("--cap-add <name>", "a further capability, or all (may repeat)", collect)
     .option("--cap-drop <name>", "a capability less, or all (may repeat)", collect)
+    .option("--vm", "boot a virtual machine with a kernel of its own: the image's, or --kernel")
+    .option("--kernel <file>", "the kernel of --vm")
     .option("-t, --tty", "a terminal and a session of its own, shown on ours")
     .option("--detach-keys <keys>", `what to type to leave it running (${DETACH_KEYS})`)
     .option("--stop-signal <signal>", "what `rootling stop` sends; the image's own, else SIGTERM");
@@ -87,7 +91,14 @@ export const withDryRun = (command: Command): Command =>
     .option("--json", "with --dry-run: print the plan as JSON");
 
 /** Refuses --json where no plan is printed, instead of passing it over. */
-export function refuseIdleFlags({ dryRun, json }: { dryRun?: boolean; json?: boolean }): void {
+export function refuseIdleFlags(flags: { dryRun?: boolean; json?: boolean; vm?: boolean; kernel?: string }): void {
+  const { dryRun, json, vm, kernel } = flags;
+  if (kernel !== undefined && !vm) {
+    throw new Failure("E_USAGE", "only a virtual machine has a kernel of its own", {
+      where: "--kernel",
+      mend: "add --vm, or leave it out",
+    });
+  }
   if (!json || dryRun) return;
   throw new Failure("E_USAGE", "only a plan is shown as JSON", {
     where: "--json",

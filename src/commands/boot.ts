@@ -1,15 +1,18 @@
 /** `rootling boot`: a subhost, as its configuration file has it. */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { throwIfAborted } from "../base/context.ts";
 import { Failure } from "../base/errors.ts";
 import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
+import { from } from "../boot/intent.ts";
 import { readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { subhostIntent } from "../boot/subhost-intent.ts";
-import { lockDetached, lockDirectory, lockWriter } from "../store/containers.ts";
+import { findContainer, lockDetached, lockDirectory, lockWriter, refuseRunning } from "../store/containers.ts";
 import { diskFilesOf, releaseDiskFile } from "../store/disk-files.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
+import { namesIn } from "../store/leavings.ts";
 import { holderOf, nameTaken, recordSubhost } from "../store/subhosts.ts";
 import { refuseIdleFlags, withDryRun } from "./boot-words.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
@@ -19,6 +22,8 @@ import { commandVariables, hostLook, readConf, runCommands } from "./subhost-hos
 
 interface Options {
   check?: boolean;
+  foreground?: boolean;
+  timeline?: string;
   dryRun?: boolean;
   json?: boolean;
   progress?: never;
@@ -35,6 +40,8 @@ export const define = (cli: Cli) =>
     ),
   )
     .argument("<conf>", "its configuration file")
+    .option("--foreground", "stay until it ends, as its monitor; what services say goes to standard output and error")
+    .option("--timeline <file>", "draw where the time of the boot goes, as SVG")
     .option("--check", "name every mistake of the file, and boot nothing")
     .action(async (file: string, options: Options) => {
       if (!options.check) refuseIdleFlags(options);
@@ -68,10 +75,24 @@ type Reading = ReturnType<typeof readSubhost>;
 function withNames(layout: Layout, reading: Reading): Reading {
   const { subhost } = reading;
   if (subhost === undefined || !/^[A-Za-z0-9_]/.test(subhost.name.value)) return reading;
+  const mistake = changedMarks(layout, subhost);
   const holder = holderOf(layout, subhost.name.value, subhost.path);
-  if (holder === undefined) return reading;
+  if (holder === undefined)
+    return mistake === undefined ? reading : { subhost, mistakes: [...reading.mistakes, mistake] };
   const { what, mend = "" } = nameTaken(subhost.name.value, holder);
   return { subhost, mistakes: [...reading.mistakes, { what, where: subhost.name.origin, mend }] };
+}
+
+/** What was deleted with the marks of one kind comes back with those of the other. */
+function changedMarks(layout: Layout, { name, variant, userns, upper }: SubhostConf): Mistake | undefined {
+  const known = findContainer(layout, name.value)?.subhost;
+  if (known?.variant !== "overlay" || variant !== "overlay" || known.upper !== upper.value) return undefined;
+  if ((known.userns === true) === (userns !== undefined) || namesIn(upper.value).length === 0) return undefined;
+  return {
+    what: `what ${name.value} has of its own was made ${known.userns ? "with" : "without"} USERNS`,
+    where: userns?.origin ?? upper.origin,
+    mend: `leave that as it was, or begin anew: rootling reset ${name.value}`,
+  };
 }
 
 function refuseOthers(): void {
@@ -100,22 +121,31 @@ function summaryOf({ name, variant, upper, lower, init }: SubhostConf): string {
   return escapeText(`${name.value}: root ${root}; starts ${begins}`);
 }
 
-/** Milliseconds between two looks at what became of the services. */
+/** Milliseconds at most between two looks at what became of the services. */
 const PAUSE = 50;
 
 async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<void> {
   const { layout } = cli;
   const { name, path, upper, work, lower, log, variant } = subhost;
   const image = lower.value.kind === "image" ? storedImage(cli, lower.value.name) : undefined;
-  const intent = subhostIntent(subhost, commandVariables(path), image?.tree);
+  const whole = {
+    ...subhostIntent(subhost, commandVariables(path), image?.tree),
+    ...(options.timeline === undefined ? {} : { timeline: from(resolve(options.timeline), "--timeline") }),
+  };
+  const { detached: _, ...attached } = whole;
+  const intent = options.foreground ? attached : whole;
   const paths = containerPaths(layout, name.value);
   const shown = `${image ? "image:" : ""}${lower.value.name}`;
   if (!options.dryRun) {
+    // Its record is that of what runs.
+    const known = findContainer(layout, name.value);
+    if (known !== undefined) refuseRunning(known);
     await recordSubhost(
       layout,
       name.value,
       {
         ...{ conf: path, variant, lower: shown, upper: upper.value, work: work.value },
+        ...(subhost.userns === undefined ? {} : { userns: true }),
         ...(log === undefined ? {} : { log: log.value }),
       },
       { digest: image?.digest ?? "", name: shown },
@@ -142,7 +172,7 @@ async function start(cli: Cli, subhost: SubhostConf, options: Options): Promise<
 async function sayServices(cli: Cli, { name, init }: SubhostConf, file: string, owner: Owner): Promise<void> {
   const { signal, warn } = cli.context("none");
   if (init.value.kind === "system") return;
-  for (let said = 0, over = false; !over; ) {
+  for (let said = 0, pause = 1, over = false; !over; pause = Math.min(pause * 2, PAUSE)) {
     throwIfAborted(signal);
     // Looked at first: what was written before the end is there afterwards.
     over = stateOf(owner) !== "alive";
@@ -152,7 +182,7 @@ async function sayServices(cli: Cli, { name, init }: SubhostConf, file: string, 
       const complaint = complaintOf(lines[said] ?? "");
       if (complaint !== undefined) warn(`${name.value}: ${complaint} (${init.origin})`);
     }
-    if (!over) await process.getBuiltinModule("node:timers/promises").setTimeout(PAUSE);
+    if (!over) await process.getBuiltinModule("node:timers/promises").setTimeout(pause);
   }
 }
 

@@ -7,15 +7,13 @@ import { clearTemporaries, removeTree, temporaryName } from "../base/files.ts";
 import type { Alterations } from "../image/alter.ts";
 import { checkedRanges } from "../image/alter-ids.ts";
 import { hashPassword } from "../image/alter-password.ts";
-import type { Environment, RegistryOptions } from "../image/sources/environment.ts";
+import type { Environment } from "../image/sources/environment.ts";
 import type { Digest, Platform } from "../image/types.ts";
 import { layoutOf } from "../store/layout.ts";
 import { firstLineOf } from "./alter-words.ts";
 import { checkPlace, type DiskWishes, importToFile } from "./import-image.ts";
 import { type ProgressStatus, Status } from "./progress-status.ts";
-
-/** Gives the password of `user` at the registry `host`; undefined where there is nobody who knows it. */
-export type AskPassword = (user: string, host: string) => Promise<string | undefined> | string | undefined;
+import { type Login, registryAccess } from "./registry-access.ts";
 
 /** The ids `start`, `start + 1`, … become `target`, `target + 1`, …: `count` of them. */
 export type IdMapping = readonly [start: number, target: number, count: number];
@@ -37,7 +35,7 @@ export interface AlterOptions {
 }
 
 /** What `bootstrap` is to do. */
-export interface BootstrapOptions extends AlterOptions {
+export interface BootstrapOptions extends AlterOptions, Login {
   /**
    * Where the root file system comes from: `docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]` (docker.io where no host is
    * named), the path of a tarball, `file:///path/to/one`, or any other SOURCE that `rootling import` takes.
@@ -47,10 +45,6 @@ export interface BootstrapOptions extends AlterOptions {
   dest: string;
   /** `dir`, the default: the files themselves. `qcow2`: a disk a layer, `layer-0.qcow2` and so on; start the last. */
   format?: BootstrapFormat;
-  /** User at the registry. */
-  username?: string;
-  /** The user's password, or what gives it once the registry asks for it. */
-  password?: string | AskPassword;
   /** The certificate of the registry is not verified, and without TLS it is plain HTTP. */
   notSecure?: boolean;
   /** What is downloaded is thrown away afterwards. */
@@ -84,6 +78,12 @@ export async function bootstrap(
   tell: (status: ProgressStatus) => void,
 ): Promise<BootstrapResult> {
   const { format = "dir", platform } = options;
+  if (format !== "dir" && format !== "qcow2") {
+    throw new Failure("E_USAGE", `there is no format ${JSON.stringify(format)}`, {
+      where: "format",
+      mend: "use dir or qcow2",
+    });
+  }
   const source = sourceOf(options.uri);
   const dest = await destinationOf(options.dest);
   await checkPlace(dest, format, options.force);
@@ -98,7 +98,7 @@ export async function bootstrap(
       alterations,
       ...(options.disk === undefined ? {} : { disk: options.disk }),
       ...(options.force ? { force: true } : {}),
-      registry: registryOf(context, env, options),
+      registry: registryAccess(options, { notSecure: options.notSecure }, context.settings, env),
       opened: ({ layers }) => status.opened(layers),
       ...(platform === undefined ? {} : { platform }),
     });
@@ -116,19 +116,6 @@ export async function bootstrap(
 function sourceOf(uri: string): string {
   const [, scheme, name] = /^(docker|virt-builder):\/{1,3}(.*?)\/?$/s.exec(uri) ?? [];
   return name === undefined ? uri : `${scheme}://${name}`;
-}
-
-function registryOf(context: Context, env: Environment, options: BootstrapOptions): RegistryOptions {
-  const { username, password, notSecure } = options;
-  const ask = typeof password === "function" ? password : () => password;
-  return {
-    env,
-    uid: process.geteuid?.() ?? 0,
-    netrc: join(context.settings.CONFIG_PATH, ".credentials"),
-    ...(username === undefined ? {} : { username }),
-    ...(notSecure ? { notSecure } : {}),
-    askPassword: async (user, host) => ask(user, host),
-  };
 }
 
 /** The directory that is meant: absolute, and through symlinks. Throws E_USAGE. */

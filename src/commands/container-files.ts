@@ -72,7 +72,7 @@ export async function planOnDisk(cli: AtStore, container: Container, work: Op): 
         kind: "layers",
         lowers: [await treeBelow(cli, container)],
         kept: { upper, work: workdir },
-        ...(subhost ? { marks: "trusted" } : {}),
+        ...(subhost && !subhost.userns ? { marks: "trusted" } : {}),
       }
     : subhost
       ? { kind: "directory", path: upper }

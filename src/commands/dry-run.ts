@@ -20,7 +20,7 @@ export const withSteps = (command: Command): Command =>
   command.option("--dry-run", "print the steps, and change nothing");
 
 /** Prints the steps: a line each with who asked for it, or as JSON. */
-export function showSteps(cli: Cli, steps: readonly Step[], json: boolean | undefined): void {
+export function showSteps(cli: Pick<Cli, "print">, steps: readonly Step[], json: boolean | undefined): void {
   const digits = String(steps.length - 1).length;
   const line = ({ verb, object, origin }: Step, index: number) =>
     `${String(index).padStart(digits)}  ${verb} ${escapeText(object)}  # ${escapeText(origin)}`;

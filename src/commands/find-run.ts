@@ -13,7 +13,8 @@ export interface Found {
 /** All runs of a container's name, or the one of a pid. */
 export function findRuns(layout: Layout, name: string): Found {
   const containers = listContainers(layout);
-  const named = containers.find((container) => container.name === name);
+  // A subhost is also found by its configuration, which is all that service files know of it.
+  const named = containers.find((container) => container.name === name || container.subhost?.conf === name);
   if (named !== undefined) return { container: true, runs: named.runs };
   return { container: false, runs: runsOf(layout, containers, name) };
 }

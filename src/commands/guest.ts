@@ -9,6 +9,7 @@ import { readInit } from "../boot/read-init.ts";
 import { checkedRanges, parseIdRange } from "../image/alter-ids.ts";
 import { checkContainerName } from "../store/containers.ts";
 import { type Cli, newCommand } from "./cli.ts";
+import { showSteps, step, withSteps } from "./dry-run.ts";
 import { textOf } from "./init.ts";
 
 interface Options {
@@ -25,16 +26,19 @@ interface Options {
   kernel?: string;
   translated?: boolean;
   define?: boolean;
+  dryRun?: boolean;
 }
 
 const several = (value: string, before: string[]): string[] => [...before, value];
 
 export const define = (cli: Cli) =>
-  newCommand("guest", "Print a guest as a domain of libvirt or a configuration of LXC; or define it there.", [
-    "rootling guest define web --driver libvirt-lxc --boot /srv/boot --root /srv/debian --cache /srv/web/cache --config /srv/web/init.yml",
-    "rootling guest define web --driver lxc --boot /srv/boot --root /srv/debian --bridge br0 --define",
-    "rootling guest define vm --driver qemu --boot boot.img --kernel /boot/vmlinuz --root debian.qcow2 >vm.xml",
-  ])
+  withSteps(
+    newCommand("guest", "Print a guest as a domain of libvirt or a configuration of LXC; or define it there.", [
+      "rootling guest define web --driver libvirt-lxc --boot /srv/boot --root /srv/debian --cache /srv/web/cache --config /srv/web/init.yml",
+      "rootling guest define web --driver lxc --boot /srv/boot --root /srv/debian --bridge br0 --define",
+      "rootling guest define vm --driver qemu --boot boot.img --kernel /boot/vmlinuz --root debian.qcow2 >vm.xml",
+    ]),
+  )
     .argument("<operation>", "define")
     .argument("<name>", "the guest's name")
     .requiredOption("--driver <driver>", `what starts it: ${GUEST_DRIVERS.join(", ")}`)
@@ -59,6 +63,9 @@ export const define = (cli: Cli) =>
       }
       const driver = driverOf(options.driver);
       const text = defineGuest(definitionOf(name, options), driver);
+      if (options.define && options.dryRun) {
+        return showSteps(cli, [step("write", `guest ${name} of ${driver}`, "--define")], false);
+      }
       cli.print(options.define ? await keep(name, driver, text) : text);
     });
 

@@ -1,8 +1,8 @@
 /** The page of `inspect --html`: one file without anything from elsewhere, to be looked at rather than read. */
-import { formatBytes } from "../base/text.ts";
+import { escapeHtml, formatBytes } from "../base/text.ts";
 import type { LayerReport, SizedFile } from "../image/inspect.ts";
 import type { ImageReport } from "./inspect.ts";
-import { colourOf, drawTreemap, escapeHtml } from "./inspect-treemap.ts";
+import { colourOf, drawTreemap } from "./inspect-treemap.ts";
 
 const LONGEST_STEP = 400;
 const FILES_SHOWN = 25;

@@ -1,6 +1,6 @@
 /** The picture of `inspect --html`: rectangles within rectangles, their areas by bytes, their colours by layer. */
 import { type HierarchyRectangularNode, hierarchy, treemap, treemapSquarify } from "d3-hierarchy";
-import { escapeText, formatBytes } from "../base/text.ts";
+import { escapeHtml, formatBytes } from "../base/text.ts";
 import type { DirectoryReport, Inspection, SizedFile } from "../image/inspect.ts";
 
 /** A rectangle: a directory, a large file, or the other files of one layer directly in a directory. */
@@ -25,9 +25,6 @@ const LETTER = 6.2;
 /** Colours that keep apart, also for the colour-blind (Okabe and Ito's eight, lightened for text on them). */
 const COLOURS = ["#56b4e9", "#e69f00", "#2fb58d", "#f0e442", "#d793b8", "#e8803c", "#95a1da", "#b8b8b8"];
 export const colourOf = (layer: number): string => COLOURS[layer % COLOURS.length] ?? "#b8b8b8";
-
-export const escapeHtml = (text: string): string =>
-  escapeText(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 
 /** The picture as SVG. Names of the image are untrusted: every one is escaped. */
 export function drawTreemap(inspection: Inspection): string {

@@ -50,6 +50,7 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
   mark("plan");
   const context = cli.context(options.progress);
   const keys = readDetachKeys(options.detachKeys ?? DETACH_KEYS);
+  if (options.vm) return launchMachine(cli, intent, options, how);
   if (options.dryRun) return showPlan(cli, planStart(intent, placesOf(cli, intent, ourselves(), how)), options.json);
   if (intent.terminal && !intent.detached) refuseWithoutTerminal();
   // Records and locks name whoever lives as long as the container: this process, or a monitor that waits for its plan.
@@ -66,6 +67,21 @@ export async function launch(cli: Cli, asked: Intent, options: BootOptions, how:
   await how.begun?.(owner);
   if (intent.detached) return cli.print(how.container ?? String(owner.pid));
   return showTerminal(context, places.socket, keys, "starter");
+}
+
+/** The same with a virtual machine, whose files lie beside its plan. */
+async function launchMachine(cli: Cli, intent: Intent, options: BootOptions, how: Launch): Promise<void> {
+  const { planMachine } = await import("./machine.ts");
+  const context = cli.context("none");
+  const { wires, trials } = runtimePaths(cli.layout);
+  const wire = join(wires, ownerName(ourselves()));
+  const places = placesOf(cli, intent, ourselves(), how);
+  const dry = options.dryRun === true;
+  if (!dry) makePrivateDirectory(wires);
+  const plan = await planMachine(context, intent, options, places, { directory: `${wire}.vm`, trials, dry });
+  if (dry) return showPlan(cli, plan, options.json);
+  await record(cli, intent, plan, ourselves(), how);
+  return carryOut(context, plan, wire);
 }
 
 /** What reads specs is loaded where a device is asked for. */

@@ -2,12 +2,12 @@
 
 import { formatBytes, formatTable } from "../base/text.ts";
 import { type Container, lastEnd, listContainers, partsOf } from "../store/containers.ts";
-import { runtimePaths } from "../store/layout.ts";
+import { type Layout, runtimePaths } from "../store/layout.ts";
 import { listRuns, type Run } from "../store/runs.ts";
 import { bytesOn } from "../store/trees.ts";
 import { type Cli, newCommand, showJson } from "./cli.ts";
 
-interface Row {
+export interface Row {
   name: string | null;
   state: "running" | "exited" | "stopped";
   /** Of the last detached start, once that has ended. */
@@ -35,7 +35,7 @@ export const define = (cli: Cli) =>
     .option("-s, --size", "show the space that their changes take")
     .option("--json", "as JSON")
     .action(async ({ json, size }: Options) => {
-      const rows = await readRows(cli, size ?? false);
+      const rows = (await listAll(cli.layout, size ?? false)).map(({ row }) => row);
       if (json) return cli.print(showJson(rows));
       const head = ["NAME", "STATE", "PID", "STARTED (UTC)", ...(size ? ["SIZE"] : []), "IMAGE", "COMMAND"];
       cli.print(formatTable([head, ...rows.map((row) => cellsOf(row, size ?? false))]));
@@ -62,20 +62,30 @@ const rowOfRun = (name: string | null, { pid, started, image, command }: Run): R
   command,
 });
 
-async function rowsOf(cli: Cli, container: Container, withSize: boolean): Promise<Row[]> {
-  const { name, image, form, runs } = container;
-  const { upper, root } = partsOf(cli.layout, container);
-  const size = withSize ? { size: await bytesOn(cli.layout, form === "copied" ? root : upper) } : {};
-  if (runs.length > 0) return runs.map((run) => ({ ...rowOfRun(name, run), image: image.name, ...size }));
-  const end = lastEnd(cli.layout, name);
-  const state = end === undefined ? "stopped" : "exited";
-  const [status, ended] = [end?.status ?? null, end?.ended ?? null];
-  return [{ name, state, status, pid: null, started: null, ended, image: image.name, ...size, command: [] }];
+/** A row, and what it stands for. */
+export interface Listed {
+  readonly row: Row;
+  readonly run?: Run;
+  readonly container?: Container;
 }
 
-async function readRows(cli: Cli, withSize: boolean): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const container of listContainers(cli.layout)) rows.push(...(await rowsOf(cli, container, withSize)));
-  for (const run of listRuns(runtimePaths(cli.layout).runs)) rows.push(rowOfRun(null, run));
+async function rowsOf(layout: Layout, container: Container, withSize: boolean): Promise<Listed[]> {
+  const { name, image, form, runs } = container;
+  const { upper, root } = partsOf(layout, container);
+  const size = withSize ? { size: await bytesOn(layout, form === "copied" ? root : upper) } : {};
+  if (runs.length > 0)
+    return runs.map((run) => ({ run, container, row: { ...rowOfRun(name, run), image: image.name, ...size } }));
+  const end = lastEnd(layout, name);
+  const state = end === undefined ? "stopped" : "exited";
+  const [status, ended] = [end?.status ?? null, end?.ended ?? null];
+  const row: Row = { name, state, status, pid: null, started: null, ended, image: image.name, ...size, command: [] };
+  return [{ container, row }];
+}
+
+/** All containers, a row for each start of them that runs, and all that runs without one. */
+export async function listAll(layout: Layout, withSize: boolean): Promise<Listed[]> {
+  const rows: Listed[] = [];
+  for (const container of listContainers(layout)) rows.push(...(await rowsOf(layout, container, withSize)));
+  for (const run of listRuns(runtimePaths(layout).runs)) rows.push({ run, row: rowOfRun(null, run) });
   return rows;
 }

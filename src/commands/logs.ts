@@ -6,6 +6,7 @@ import { InvalidArgumentError } from "commander";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { stateOfName } from "../base/owner.ts";
 import { getContainer, partsOf } from "../store/containers.ts";
+import type { Layout } from "../store/layout.ts";
 import { type Cli, newCommand } from "./cli.ts";
 
 interface Options {
@@ -32,26 +33,47 @@ export const define = (cli: Cli) =>
     .option("-f, --follow", "go on until it ends")
     .option("-n, --tail <lines>", "only the last lines", readCount)
     .option("--older", "of the run before the last")
-    .action(async (name: string, { follow, tail, older }: Options) => {
-      const container = getContainer(cli.layout, name);
-      const { runs } = container;
-      const paths = partsOf(cli.layout, container);
-      const fd = openLog(older ? paths.olderLog : paths.log, name);
-      const run = older ? undefined : runs.find(({ detached }) => detached);
+    .action(async (name: string, { follow = false, tail, older = false }: Options) => {
       const { signal } = cli.context("none");
-      try {
-        let at = tail === undefined ? 0 : startOfLines(fd, tail);
-        for (;;) {
-          // Looked at first: what was written before the end is there afterwards.
-          const over = !follow || run === undefined || stateOfName(run.owner) !== "alive" || signal.aborted;
-          at = await show(cli, fd, at);
-          if (over) return;
-          await sleep(PAUSE, undefined, { signal }).catch(() => {});
-        }
-      } finally {
-        closeSync(fd);
-      }
+      const from = tail === undefined ? 0 : (fd: number) => startOfLines(fd, tail);
+      await readLog(cli.layout, name, { follow, older, from, signal }, (bytes) => cli.write(bytes));
     });
+
+export interface LogReading {
+  /** Go on until its run ends. */
+  readonly follow: boolean;
+  /** Of the run before the last. */
+  readonly older: boolean;
+  /** The byte that it begins with, or how that is found. */
+  readonly from: number | ((fd: number) => number);
+  readonly signal: AbortSignal;
+}
+
+/** Gives what a container's log holds to `write`, with the byte that follows. Throws E_NOT_FOUND where there is none. */
+export async function readLog(
+  layout: Layout,
+  name: string,
+  { follow, older, from, signal }: LogReading,
+  write: (bytes: Uint8Array, next: number) => Promise<void>,
+): Promise<void> {
+  const container = getContainer(layout, name);
+  const { runs } = container;
+  const paths = partsOf(layout, container);
+  const fd = openLog(older ? paths.olderLog : paths.log, name);
+  const run = older ? undefined : runs.find(({ detached }) => detached);
+  try {
+    let at = typeof from === "number" ? from : from(fd);
+    for (;;) {
+      // Looked at first: what was written before the end is there afterwards.
+      const over = !follow || run === undefined || stateOfName(run.owner) !== "alive" || signal.aborted;
+      at = await show(fd, at, write);
+      if (over) return;
+      await sleep(PAUSE, undefined, { signal }).catch(() => {});
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
 
 function openLog(path: string, name: string): number {
   try {
@@ -65,14 +87,18 @@ function openLog(path: string, name: string): number {
 }
 
 /** Writes what is there from byte `at` on; resolves to where it ended. A log that was cut short begins anew. */
-async function show(cli: Cli, fd: number, at: number): Promise<number> {
+async function show(
+  fd: number,
+  at: number,
+  write: (bytes: Uint8Array, next: number) => Promise<void>,
+): Promise<number> {
   const buffer = Buffer.allocUnsafe(CHUNK);
   let from = fstatSync(fd).size < at ? 0 : at;
   for (;;) {
     const count = readSync(fd, buffer, 0, CHUNK, from);
     if (count === 0) return from;
-    await cli.write(buffer.subarray(0, count));
     from += count;
+    await write(buffer.subarray(0, count), from);
   }
 }
 

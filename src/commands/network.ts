@@ -36,7 +36,7 @@ async function readLinks(ip: string, ...words: string[]): Promise<IpLink[]> {
 }
 
 /** Throws E_PROGRAM without ip(8). */
-async function readMap(): Promise<CableMap> {
+export async function readMap(): Promise<CableMap> {
   const ip = requireProgram("ip", "iproute2");
   const links = await readLinks(ip);
   const inside = new Map<string, IpLink[]>();
@@ -50,7 +50,8 @@ async function readMap(): Promise<CableMap> {
 
 const HEAD = ["NAME", "HOST END", "STATE", "BRIDGE", "INSIDE", "ADDRESSES", "MAC", "MTU", "RECEIVED", "SENT"];
 
-const rowsOf = (map: CableMap): string[][] => [HEAD, ...map.cables.map((cable) => cellsOf(cable, map))];
+/** A heading, and a row for each cable. */
+export const rowsOf = (map: CableMap): string[][] => [HEAD, ...map.cables.map((cable) => cellsOf(cable, map))];
 
 function cellsOf({ name, host, inside, bridge, vlans, mtu, received, sent }: ShownCable, { bridges }: CableMap) {
   const hub = bridges.find((one) => one.interface === bridge);

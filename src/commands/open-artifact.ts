@@ -9,8 +9,10 @@ import { buildImage } from "../image/build.ts";
 import { ociSink } from "../image/sinks/oci.ts";
 import type { RegistryOptions } from "../image/sources/environment.ts";
 import { temporaryPath } from "../image/sources/files.ts";
+import { openLayout } from "../image/sources/layout.ts";
 import { parseSource } from "../image/sources/reference.ts";
 import type { Platform, SourceImage } from "../image/types.ts";
+import { Blobs } from "../store/blobs.ts";
 import { findImage, type StoredImage } from "../store/images.ts";
 import type { AtStore } from "./cli.ts";
 import { openStored } from "./export-container.ts";
@@ -131,5 +133,7 @@ async function flattened(
   } finally {
     await image.close();
   }
-  return openAt(cli, context, `oci:${output}`, { platform: image.platform, registry: { env: {}, uid: 0 } }, output);
+  // Our own layout: no policy of images has a say in it.
+  const opening = { ...context, platform: image.platform, cache: new Blobs(cli.layout), once: true, output };
+  return openLayout(output, undefined, { ...opening, registry: { env: {}, uid: 0 } });
 }

@@ -16,6 +16,11 @@ const PLANNED: Readonly<Record<string, () => Promise<CommandFile>>> = {
   bundle: () => import("./bundle.ts"),
   reset: () => import("./reset.ts"),
   prune: () => import("./prune.ts"),
+  boot: () => import("./boot.ts"),
+  share: () => import("./share.ts"),
+  diskfile: () => import("./diskfile.ts"),
+  snapshot: () => import("./snapshot.ts"),
+  restore: () => import("./restore.ts"),
 };
 
 export const define = (cli: Cli) =>

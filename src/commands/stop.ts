@@ -3,7 +3,7 @@ import { InvalidArgumentError } from "commander";
 import { signalName, signalNumber } from "../base/signals.ts";
 import type { Run } from "../store/runs.ts";
 import { refuseIdleFlags } from "./boot-words.ts";
-import { type Cli, newCommand } from "./cli.ts";
+import { type AtStore, type Cli, newCommand } from "./cli.ts";
 import { type Step, showSteps, step, withSteps } from "./dry-run.ts";
 import { findRuns, nothingRuns } from "./find-run.ts";
 import { endRun, stopSignalOf } from "./stopping.ts";
@@ -56,7 +56,11 @@ export const define = (cli: Cli) =>
     });
 
 /** Ends what runs under these names, or shows the steps. Throws E_NOT_FOUND before anything is ended. */
-export async function stopContainers(cli: Cli, names: readonly string[], options: Options): Promise<void> {
+export async function stopContainers(
+  cli: AtStore & Pick<Cli, "print">,
+  names: readonly string[],
+  options: Options,
+): Promise<void> {
   const { signal, timeout, dryRun, json } = options;
   const context = cli.context("none");
   const found = names.map((name) => ({ name, found: findRuns(cli.layout, name) }));

@@ -30,7 +30,7 @@ const UNDONE: ReadonlySet<string> = new Set([
 ]);
 
 /** What the inside ends with. */
-const LAST: ReadonlySet<string> = new Set(["exec", "login", "pack", "unpack", "services", "end"]);
+const LAST: ReadonlySet<string> = new Set(["exec", "login", "machine", "pack", "unpack", "services", "end"]);
 
 /** Throws E_PLAN for a plan that is not well formed; returns it otherwise. */
 export function check(plan: Plan): Plan {

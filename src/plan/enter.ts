@@ -89,6 +89,12 @@ export async function enterOwn(places: EnterPlaces): Promise<Enter | undefined> 
   return enterBy(op("subordinate-map", OURSELVES, newuidmap, newgidmap, linesOf(uids), linesOf(gids)), places);
 }
 
+/** The same for a user of one id, whose own files may be closed to them: mount points have no permission at all. */
+export async function enterAlone(places: EnterPlaces): Promise<Enter | undefined> {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
+  return uid === 0 ? undefined : enterBy(op("id-map", OURSELVES, `0 ${uid} 1`, `0 ${gid} 1`, "deny"), places);
+}
+
 /** Runs a program of the host with power over the user's own files and those of their subordinate ids. */
 export async function captureOwn(words: readonly string[], places: EnterPlaces): Promise<string> {
   const enter = await enterOwn(places);

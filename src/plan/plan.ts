@@ -206,6 +206,12 @@ const verbs = {
     about: "run a command line of the host in the container's namespaces",
   },
   reaper: { side: "inside", fields: [], about: "stay as pid 1; go on in a child" },
+  machine: {
+    side: "inside",
+    fields: ["directory", "end", "server", "word"],
+    repeats: "at-least-one",
+    about: "run a file server (SERVER words) and the emulator of a virtual machine, and end as that does",
+  },
   pack: { side: "inside", fields: ["path", "words"], about: "write files of the root to standard output, and end" },
   unpack: { side: "inside", fields: ["path", "name", "words"], about: "make files from standard input, and end" },
   services: {

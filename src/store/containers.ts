@@ -47,6 +47,8 @@ export interface SubhostRecord {
   lower: string;
   upper: string;
   work: string;
+  /** It has a user namespace: overlayfs's marks in UPPER are those of one. */
+  userns?: true;
   /** Where its log lies, if not in the store. */
   log?: string;
 }

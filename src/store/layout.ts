@@ -87,6 +87,8 @@ export const containerPaths = (layout: Layout, name: string) => {
     exit: `${directory}/exit`,
     /** Of a subhost: what became of its services. */
     services: `${directory}/services`,
+    /** Where the time of its last start went that `rootling web` was asked for: SVG. */
+    timeline: `${directory}/timeline.svg`,
   };
 };
 

@@ -1,5 +1,5 @@
 /** Subhosts among the containers: a name, a record of where its directories are, and its log. */
-import { mkdirSync, renameSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { makePrivateDirectory, syncDirectory, writeFileSafely } from "../base/files.ts";
@@ -40,6 +40,8 @@ export async function recordSubhost(
     created: findContainer(layout, name)?.created ?? new Date().toISOString(),
   };
   const paths = containerPaths(layout, name);
+  // A renewed record is forced to disk, which takes longer than the boot.
+  if (existsSync(paths.record) && readFileSync(paths.record, "utf8") === JSON.stringify(record)) return;
   for (const directory of [layout.containers, layout.temporary]) makePrivateDirectory(directory);
   await clearLeavings(layout);
   const temporary = join(layout.temporary, `${ownerName(ourselves())}.subhost`);

@@ -3,7 +3,7 @@ import { lstatSync, statSync } from "node:fs";
 import { Failure } from "../base/errors.ts";
 import { removeTree } from "../base/files.ts";
 import { capture, requireProgram } from "../base/process.ts";
-import { captureOwn, type EnterPlaces } from "../plan/enter.ts";
+import { captureOwn, type EnterPlaces, enterAlone, enterOwn } from "../plan/enter.ts";
 import { type Layout, runtimePaths } from "./layout.ts";
 
 /** Where the store's own programs find the executor. */
@@ -29,10 +29,15 @@ const isOwn = (path: string): boolean => statSync(path).uid === process.geteuid?
 
 /** A full copy, with all that the file system can keep. */
 export async function copyTree(layout: Layout, tree: string, target: string): Promise<void> {
-  const cp = requireProgram("cp", "coreutils");
-  const words = [cp, "--archive", "--reflink=auto", "--no-target-directory", "--", tree, target];
-  await captureOwn(words, enterPlaces(layout)).catch((cause: unknown) => {
-    throw new Failure("E_IO", "the image's tree cannot be copied", {
+  const places = enterPlaces(layout);
+  const words = [
+    requireProgram("cp", "coreutils"),
+    ...["--archive", "--reflink=auto", "--no-target-directory", "--", tree, target],
+  ];
+  const enter = (await enterOwn(places)) ?? (await enterAlone(places));
+  const [file = "", ...args] = enter === undefined ? words : enter(words);
+  await capture(file, args).catch((cause: unknown) => {
+    throw new Failure("E_IO", "the tree cannot be copied", {
       where: target,
       mend: "check the space of the file system",
       cause,

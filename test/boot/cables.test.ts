@@ -68,7 +68,10 @@ test("every mistake is named at once, with its line", () => {
     antispoof: "perhaps",
     resolver: "example.org",
     publish: "80",
+    bandwidth: "x",
+    nat: "yes",
   });
+  assert.equal(new Set(said).size, said.length, said.join("\n"));
   const expected = [
     '1: "=.3" has no cable',
     '1: "x" is no cable',
@@ -82,7 +85,10 @@ test("every mistake is named at once, with its line", () => {
     '4: "perhaps" is neither',
     '5: "example.org" is no address',
     '6: "80" publishes nothing',
-    '1: "10.0.0.1" is no address with a prefix',
+    '2: "10.0.0.1" is no address with a prefix',
+    '3: "9" is no MTU',
+    '7: "x" is no bandwidth',
+    "8: there is no cable for nat",
   ];
   for (const one of expected)
     assert.ok(

@@ -114,6 +114,17 @@ test("the host's secrets are hidden below LOWER=/, others where HIDE names them"
   assert.match(read("BASE=.\nLOWER=root\nHIDE=/a\n").mistakes[0]?.what ?? "", /needs an overlay/);
 });
 
+test("USERNS is a map, and has no hooks", () => {
+  const userns = (text: string) => read(`BASE=.\n${text}`).subhost?.userns?.value;
+  assert.deepEqual([userns(""), userns("USERNS=no\n"), userns("USERNS=yes\n")], [undefined, undefined, "subids"]);
+  assert.deepEqual(userns("USERNS=0:200000:65536\n"), {
+    uids: [{ inside: 0, outside: 200000, count: 65536 }],
+    gids: [{ inside: 0, outside: 200000, count: 65536 }],
+  });
+  const wrong = read("BASE=.\nUSERNS=maybe\nPOSTMOUNT=x\nWORK=/elsewhere\n").mistakes;
+  assert.deepEqual(wrong.map(({ where }) => Number(where.slice(PATH.length + 1))).sort(), [2, 3, 4]);
+});
+
 test("words about the network are read with the rest, and their mistakes are among the others", () => {
   const { subhost, mistakes } = read(
     "BASE=.\nCABLES= = br0=02:00:00:00:00:07 =.302\nADDRESS=10.9.0.2/24 -\nMTU=1400\n",

@@ -47,7 +47,8 @@ const MEMORY = 600;
 
 /** The sources and a Node where every user may read them, and no edit changes them. */
 export function copySources(directory: string): { worker: string; node: string } {
-  for (const name of ["src", "test/support", "test/hostile", "package.json"]) {
+  const disk = `dist/disk-${process.arch}`;
+  for (const name of ["src", "test/support", "test/hostile", "package.json", disk]) {
     cpSync(join(checkout, name), join(directory, name), { recursive: true });
   }
   const node = join(directory, "node");

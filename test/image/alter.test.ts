@@ -14,6 +14,7 @@ import { filesOfChain, withMounted } from "../support/disks.ts";
 import { preparedImage } from "../support/image-cases.ts";
 import { bytes, failsWith, type Given, scratch } from "../support/image-support.ts";
 import { compareTrees, listTree, type TreeEntry } from "../support/tree.ts";
+import { needsRoot } from "../support/users.ts";
 
 const ranges = (...texts: string[]) =>
   checkedRanges(
@@ -89,31 +90,35 @@ async function treeOf(output: string, format: OutputFormat, directory: string): 
   return listTree(tree);
 }
 
-test("id maps: each format has the owners of the original ids, once, and all else as it was", async (t) => {
-  const { directory, source, context, layout, warnings } = preparedImage(t, [lower, upper]);
-  const plain = join(directory, "plain");
-  await importToFile(context, layout, source, { output: plain, format: "dir" });
-  const expected = (await listTree(plain)).map((entry): TreeEntry => {
-    const [name, value] = xattrsAfter[entry.name] ?? [];
-    const xattrs = name === undefined ? {} : { xattrs: { [name]: value?.toString("latin1") ?? "" } };
-    return { ...entry, ...moved(entry.uid, entry.gid), ...xattrs };
-  });
-  for (const format of ["dir", "tar", "oci", "squashfs", "qcow2", "raw"] as const) {
-    const output = join(directory, `out-${format}`);
-    await importToFile(context, layout, source, { output, format, alterations: { ids: MAPS } });
-    const differences = compareTrees(await treeOf(output, format, directory), expected, {
-      // squashfs has no access control lists.
-      ignore: ({ name }, field) =>
-        field === "mtime" || (format === "squashfs" && name === "listed" && field === "xattrs"),
-      leaveOut: (name) => name.startsWith(".rootling"),
+test(
+  "id maps: each format has the owners of the original ids, once, and all else as it was",
+  needsRoot("owners"),
+  async (t) => {
+    const { directory, source, context, layout, warnings } = preparedImage(t, [lower, upper]);
+    const plain = join(directory, "plain");
+    await importToFile(context, layout, source, { output: plain, format: "dir" });
+    const expected = (await listTree(plain)).map((entry): TreeEntry => {
+      const [name, value] = xattrsAfter[entry.name] ?? [];
+      const xattrs = name === undefined ? {} : { xattrs: { [name]: value?.toString("latin1") ?? "" } };
+      return { ...entry, ...moved(entry.uid, entry.gid), ...xattrs };
     });
-    assert.deepEqual(differences, [], format);
-  }
-  assert.deepEqual(
-    [...new Set(warnings)],
-    ["squashfs cannot keep the extended attribute system.posix_acl_access of listed"],
-  );
-});
+    for (const format of ["dir", "tar", "oci", "squashfs", "qcow2", "raw"] as const) {
+      const output = join(directory, `out-${format}`);
+      await importToFile(context, layout, source, { output, format, alterations: { ids: MAPS } });
+      const differences = compareTrees(await treeOf(output, format, directory), expected, {
+        // squashfs has no access control lists.
+        ignore: ({ name }, field) =>
+          field === "mtime" || (format === "squashfs" && name === "listed" && field === "xattrs"),
+        leaveOut: (name) => name.startsWith(".rootling"),
+      });
+      assert.deepEqual(differences, [], format);
+    }
+    assert.deepEqual(
+      [...new Set(warnings)],
+      ["squashfs cannot keep the extended attribute system.posix_acl_access of listed"],
+    );
+  },
+);
 
 test("id maps: an attempt that begins anew maps the root's own owner", async () => {
   const roots: (Entry | undefined)[] = [];
@@ -174,44 +179,55 @@ test("id maps that contradict themselves, or that no id fits, are refused", () =
 
 const HASH = `$6$saltsalt$${"h".repeat(86)}` as PasswordHash;
 
-test("root's password: its field and nothing else, in each format, under each name of the file", async (t) => {
-  const before = "\xff:x:\nroot:!:19000:0:99999:7:::\nrooter:*:1\nroot:second:1\nlast:*";
-  const { directory, source, context, layout } = preparedImage(t, [
-    [
-      {
-        path: "etc/shadow",
-        content: Buffer.from(before, "latin1"),
-        mode: 0o640,
-        gid: 42,
-        uid: 3,
-        mtime: 1_600_000_000,
-      },
-      { path: "etc/shadow-", kind: "link", target: "etc/shadow" },
-      { path: "opt/etc/shadow", content: before },
-      { path: "after", content: "a" },
-    ],
-  ]);
-  const alterations = { rootPassword: HASH, ids: { uids: ranges("3:4:1"), gids: [] } };
-  for (const format of ["dir", "tar", "oci", "squashfs", "qcow2", "raw"] as const) {
-    const output = join(directory, `out-${format}`);
-    await importToFile(context, layout, source, { output, format, alterations });
-    const tree = await treeOf(output, format, directory);
-    const at = (name: string) => tree.find((entry) => entry.name === name);
-    const { mode, uid, gid, mtime, size, link } = at("etc/shadow") ?? {};
-    assert.deepEqual(
-      { mode, uid, gid, mtime, size, link },
-      { mode: 0o640, uid: 4, gid: 42, mtime: 1_600_000_000, size: before.length + HASH.length - 1, link: "etc/shadow" },
+test(
+  "root's password: its field and nothing else, in each format, under each name of the file",
+  needsRoot("owners"),
+  async (t) => {
+    const before = "\xff:x:\nroot:!:19000:0:99999:7:::\nrooter:*:1\nroot:second:1\nlast:*";
+    const { directory, source, context, layout } = preparedImage(t, [
+      [
+        {
+          path: "etc/shadow",
+          content: Buffer.from(before, "latin1"),
+          mode: 0o640,
+          gid: 42,
+          uid: 3,
+          mtime: 1_600_000_000,
+        },
+        { path: "etc/shadow-", kind: "link", target: "etc/shadow" },
+        { path: "opt/etc/shadow", content: before },
+        { path: "after", content: "a" },
+      ],
+    ]);
+    const alterations = { rootPassword: HASH, ids: { uids: ranges("3:4:1"), gids: [] } };
+    for (const format of ["dir", "tar", "oci", "squashfs", "qcow2", "raw"] as const) {
+      const output = join(directory, `out-${format}`);
+      await importToFile(context, layout, source, { output, format, alterations });
+      const tree = await treeOf(output, format, directory);
+      const at = (name: string) => tree.find((entry) => entry.name === name);
+      const { mode, uid, gid, mtime, size, link } = at("etc/shadow") ?? {};
+      assert.deepEqual(
+        { mode, uid, gid, mtime, size, link },
+        {
+          mode: 0o640,
+          uid: 4,
+          gid: 42,
+          mtime: 1_600_000_000,
+          size: before.length + HASH.length - 1,
+          link: "etc/shadow",
+        },
+      );
+      assert.equal(at("etc/shadow-")?.link, "etc/shadow");
+      assert.equal(at("opt/etc/shadow")?.size, Buffer.from(before).length);
+      assert.equal(at("after")?.size, 1);
+    }
+    const written = readFileSync(join(directory, "out-dir/etc/shadow"), "latin1");
+    assert.equal(
+      written,
+      before.replace("root:!:", () => `root:${HASH}:`),
     );
-    assert.equal(at("etc/shadow-")?.link, "etc/shadow");
-    assert.equal(at("opt/etc/shadow")?.size, Buffer.from(before).length);
-    assert.equal(at("after")?.size, 1);
-  }
-  const written = readFileSync(join(directory, "out-dir/etc/shadow"), "latin1");
-  assert.equal(
-    written,
-    before.replace("root:!:", () => `root:${HASH}:`),
-  );
-});
+  },
+);
 
 const shadow = (content: string | Buffer): Given[] => [{ path: "etc/shadow", content }];
 const refusals: Record<string, (canary: string) => Given[]> = {

@@ -9,6 +9,7 @@ import { capture } from "../../src/base/process.ts";
 import { importToFile } from "../../src/commands/import-image.ts";
 import { preparedImage } from "../support/image-cases.ts";
 import { describeTree, failsWith, scratch } from "../support/image-support.ts";
+import { needsRoot } from "../support/users.ts";
 
 const FORMATS = ["dir", "oci", "tar", "squashfs", "qcow2", "raw"] as const;
 const KINDS: readonly OutputKind[] = ["file", "directory", "tree"];
@@ -31,34 +32,38 @@ test("no output takes the place of /, of where one is, or of one's home", async 
   assert.equal(await checkOutput(join(directory, "peo"), "tree", false), "beside");
 });
 
-test("only a file replaces a file, and only a directory a directory, whatever was asked for", async (t) => {
-  const { directory, source, context, layout } = preparedImage(t, [[{ path: "a", content: "a" }]]);
-  const at = (name: string) => join(directory, name);
-  writeFileSync(at("file"), "precious");
-  mkdirSync(at("full"));
-  writeFileSync(at("full/file"), "precious");
-  symlinkSync("full", at("to-full"));
-  symlinkSync("/dev/null", at("to-device"));
-  await capture("mkfifo", [at("pipe")]);
-  await capture("mknod", [at("device"), "c", "1", "3"]);
-  const before = await describeTree(directory);
-  const wrong: Record<(typeof FORMATS)[number], readonly string[]> = {
-    dir: ["file", "to-full", "to-device", "pipe", "device"],
-    oci: ["file", "to-full", "pipe"],
-    tar: ["full", "to-full", "to-device", "pipe", "device"],
-    squashfs: ["full", "to-full", "to-device", "pipe", "device"],
-    qcow2: ["file", "to-full", "pipe"],
-    raw: ["full", "to-full", "to-device", "pipe", "device"],
-  };
-  for (const format of FORMATS) {
-    for (const name of wrong[format]) {
-      const how = { output: at(name), format, force: true };
-      await assert.rejects(importToFile(context, layout, source, how), failsWith("E_EXISTS"), `${format} ${name}`);
+test(
+  "only a file replaces a file, and only a directory a directory, whatever was asked for",
+  needsRoot("a device"),
+  async (t) => {
+    const { directory, source, context, layout } = preparedImage(t, [[{ path: "a", content: "a" }]]);
+    const at = (name: string) => join(directory, name);
+    writeFileSync(at("file"), "precious");
+    mkdirSync(at("full"));
+    writeFileSync(at("full/file"), "precious");
+    symlinkSync("full", at("to-full"));
+    symlinkSync("/dev/null", at("to-device"));
+    await capture("mkfifo", [at("pipe")]);
+    await capture("mknod", [at("device"), "c", "1", "3"]);
+    const before = await describeTree(directory);
+    const wrong: Record<(typeof FORMATS)[number], readonly string[]> = {
+      dir: ["file", "to-full", "to-device", "pipe", "device"],
+      oci: ["file", "to-full", "pipe"],
+      tar: ["full", "to-full", "to-device", "pipe", "device"],
+      squashfs: ["full", "to-full", "to-device", "pipe", "device"],
+      qcow2: ["file", "to-full", "pipe"],
+      raw: ["full", "to-full", "to-device", "pipe", "device"],
+    };
+    for (const format of FORMATS) {
+      for (const name of wrong[format]) {
+        const how = { output: at(name), format, force: true };
+        await assert.rejects(importToFile(context, layout, source, how), failsWith("E_EXISTS"), `${format} ${name}`);
+      }
     }
-  }
-  const after = (await describeTree(directory)).filter((line) => !/^(cache|data|runtime)\b/.test(line));
-  assert.deepEqual(after, before);
-});
+    const after = (await describeTree(directory)).filter((line) => !/^(cache|data|runtime)\b/.test(line));
+    assert.deepEqual(after, before);
+  },
+);
 
 for (const format of ["dir", "oci", "qcow2"] as const) {
   test(`${format}: an empty directory is as good as none, and stays one after a failure`, async (t) => {
@@ -82,7 +87,7 @@ test("what came into an empty directory meanwhile is left alone", async (t) => {
   assert.equal(readFileSync(join(output, "file"), "utf8"), "precious");
 });
 
-test("a directory in which something is mounted is not replaced", async (t) => {
+test("a directory in which something is mounted is not replaced", needsRoot("a mount"), async (t) => {
   const { directory, source, context, layout } = preparedImage(t, [[{ path: "a" }]]);
   const output = join(directory, "out");
   const mounted = join(output, "in it");
@@ -100,7 +105,7 @@ test("a directory in which something is mounted is not replaced", async (t) => {
   }
 });
 
-test("a read-only file system is told of, and the old output stays", async (t) => {
+test("a read-only file system is told of, and the old output stays", needsRoot("a mount"), async (t) => {
   const { directory, source, context, layout } = preparedImage(t, [[{ path: "a" }]]);
   const mounted = join(directory, "mounted");
   mkdirSync(mounted);

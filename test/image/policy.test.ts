@@ -116,6 +116,9 @@ async function under(t: TestContext, policy: object, registriesD?: string) {
     join(containers, "registries.d/default.yaml"),
     registriesD ?? "default-docker:\n  use-sigstore-attachments: true\n",
   );
+  // Nobody's logins: without a session skopeo looks into /run/containers, which may be root's.
+  writeFileSync(join(containers, "auth.json"), "{}");
+  const logins = ["--authfile", join(containers, "auth.json")];
   let stores = 0;
   return {
     home,
@@ -127,7 +130,15 @@ async function under(t: TestContext, policy: object, registriesD?: string) {
     skopeo: async (source: string): Promise<string> => {
       const copy = ["skopeo", "--policy", join(containers, "policy.json"), "--registries.d"].concat(
         join(containers, "registries.d"),
-        ...["copy", "-q", "--src-tls-verify=false", "--remove-signatures", source, `dir:${home}/copy-${stores++}`],
+        ...[
+          "copy",
+          "-q",
+          ...logins,
+          "--src-tls-verify=false",
+          "--remove-signatures",
+          source,
+          `dir:${home}/copy-${stores++}`,
+        ],
       );
       const { status, stderr } = await command(copy);
       return status === 0 ? "" : stderr;
@@ -296,7 +307,17 @@ describe("signatures of GnuPG, made by skopeo and read alike", () => {
     const signer = await under(t, { default: [{ type: "insecureAcceptAnything" }] }, served);
     const target = `docker://${registry.address}/gpg/app:1`;
     const flags = ["--registries.d", join(signer.home, ".config/containers/registries.d"), "--dest-tls-verify=false"];
-    const copy = ["skopeo", "--insecure-policy", "copy", "-q", ...flags, "--format", "oci"];
+    const copy = [
+      "skopeo",
+      "--insecure-policy",
+      "copy",
+      "-q",
+      "--authfile",
+      registry.logins,
+      ...flags,
+      "--format",
+      "oci",
+    ];
     await must([...copy, "--sign-by", "maker@t.example", `oci:${temp.path}/layout:latest`, target], { env });
     const image = `${target.slice(0, -2)}@${manifest}`;
     const [maker, armoured, stranger] = [ring("maker"), `${ring("maker")}.asc`, ring("stranger")];

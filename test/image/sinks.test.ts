@@ -282,40 +282,44 @@ test(
   },
 );
 
-test("oci: the layers of the source are kept as they are, in a directory and in an archive", async (t) => {
-  const directory = scratch(t);
-  const layers = [
-    tarOf([{ path: "deep", kind: "directory" }, { path: "deep/er", kind: "directory" }, ...entries]),
-    tarOf([{ path: "deep/er/.wh.file" }, { path: "deep/er", kind: "directory" }, { path: "x" }]),
-  ];
-  const config = { Env: ["A=b"] };
-  const digest = writeLayout(join(directory, "layout"), layers, { config });
-  const { context, layout } = testContext(directory);
-  const source = `oci:${directory}/layout`;
-  const write = async (name: string, format: OutputFormat, comp?: string, from = source) => {
-    const output = join(directory, name);
-    const how = { output, format, layers: "keep" as const, ...(comp === undefined ? {} : { comp }) };
-    return { output, digest: (await importToFile(context, layout, from, how)).digest };
-  };
-  const kept = await write("kept", "oci");
-  const archive = await write("archive.tar", "oci-archive");
-  assert.deepEqual([kept.digest, archive.digest], [digest, digest]);
-  const inspect = ["inspect", "--format", "{{.Digest}}", `oci-archive:${archive.output}:latest`];
-  assert.equal((await capture("skopeo", inspect)).trim(), digest);
-  const expected = await treeOf(join(directory, "layout"), "oci", directory);
-  assert.deepEqual(await treeOf(kept.output, "oci", directory), expected);
-  assert.deepEqual(await treeOf(archive.output, "oci-archive", directory), expected);
-  // Compressed anew they are others, of the same content; Docker's archives and manifests get OCI's words.
-  const anew = await write("anew", "oci", "gzip:9");
-  assert.notEqual(anew.digest, digest);
-  assert.deepEqual(await treeOf(anew.output, "oci", directory), expected);
-  const saved = join(directory, "saved.tar");
-  await capture("skopeo", ["copy", "--insecure-policy", `${source}:latest`, `docker-archive:${saved}:a/b:latest`]);
-  const converted = await write("converted", "oci", undefined, `docker-archive:${saved}`);
-  assert.deepEqual(await treeOf(converted.output, "oci", directory), expected);
-  const again = await importImage(context, layout, `oci-archive:${archive.output}:latest`);
-  assert.deepEqual([again.digest, again.layers.length, again.run], [digest, 2, config]);
-});
+test(
+  "oci: the layers of the source are kept as they are, in a directory and in an archive",
+  needsRoot("owners and devices"),
+  async (t) => {
+    const directory = scratch(t);
+    const layers = [
+      tarOf([{ path: "deep", kind: "directory" }, { path: "deep/er", kind: "directory" }, ...entries]),
+      tarOf([{ path: "deep/er/.wh.file" }, { path: "deep/er", kind: "directory" }, { path: "x" }]),
+    ];
+    const config = { Env: ["A=b"] };
+    const digest = writeLayout(join(directory, "layout"), layers, { config });
+    const { context, layout } = testContext(directory);
+    const source = `oci:${directory}/layout`;
+    const write = async (name: string, format: OutputFormat, comp?: string, from = source) => {
+      const output = join(directory, name);
+      const how = { output, format, layers: "keep" as const, ...(comp === undefined ? {} : { comp }) };
+      return { output, digest: (await importToFile(context, layout, from, how)).digest };
+    };
+    const kept = await write("kept", "oci");
+    const archive = await write("archive.tar", "oci-archive");
+    assert.deepEqual([kept.digest, archive.digest], [digest, digest]);
+    const inspect = ["inspect", "--format", "{{.Digest}}", `oci-archive:${archive.output}:latest`];
+    assert.equal((await capture("skopeo", inspect)).trim(), digest);
+    const expected = await treeOf(join(directory, "layout"), "oci", directory);
+    assert.deepEqual(await treeOf(kept.output, "oci", directory), expected);
+    assert.deepEqual(await treeOf(archive.output, "oci-archive", directory), expected);
+    // Compressed anew they are others, of the same content; Docker's archives and manifests get OCI's words.
+    const anew = await write("anew", "oci", "gzip:9");
+    assert.notEqual(anew.digest, digest);
+    assert.deepEqual(await treeOf(anew.output, "oci", directory), expected);
+    const saved = join(directory, "saved.tar");
+    await capture("skopeo", ["copy", "--insecure-policy", `${source}:latest`, `docker-archive:${saved}:a/b:latest`]);
+    const converted = await write("converted", "oci", undefined, `docker-archive:${saved}`);
+    assert.deepEqual(await treeOf(converted.output, "oci", directory), expected);
+    const again = await importImage(context, layout, `oci-archive:${archive.output}:latest`);
+    assert.deepEqual([again.digest, again.layers.length, again.run], [digest, 2, config]);
+  },
+);
 
 test("oci: nothing is left of a copy whose source is damaged", async (t) => {
   const directory = scratch(t);

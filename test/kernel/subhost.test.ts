@@ -1,12 +1,14 @@
 /** Subhosts: the three roots, hooks, services and their end. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Box, emptyBox } from "../support/boxes.ts";
 import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { busyboxRoot } from "../support/images.ts";
 import { makeSubhost, place } from "../support/subhosts.ts";
+import { oldestKernel } from "../support/users.ts";
 
 const asRoot = process.getuid?.() === 0 ? describe : () => {};
 
@@ -59,12 +61,16 @@ asRoot("subhosts", () => {
     assert.equal(await inside("tiny", "ls -A /proc/sys/net/ipv4/conf | grep -v -e all -e default"), "lo\n");
     assert.match(await host.sh("ip netns list"), /^tiny\b/);
     const again = await run(["boot", conf]);
-    assert.match(again.stderr, /runs detached already.*E_BUSY/);
-    await inside("tiny", "echo >/run/dummy_service");
+    assert.match(again.stderr, /tiny is running.*E_BUSY/);
+    // With pid 1 all others end, also who wrote.
+    await run(["exec", "tiny", "sh", "-c", "echo >/run/dummy_service"]);
     assert.equal(await host.ended("tiny"), 0);
     assert.match(await must(["list"]), /^tiny +exited \(0\)/m);
     assert.ok(await host.isClean());
   });
+
+  // There, each command takes a second.
+  if (oldestKernel) return;
 
   test("services are started and stopped by their scripts; what fails, hangs or is missing keeps none from starting", async () => {
     const { conf, upper } = makeSubhost(box, "mixed", [
@@ -173,6 +179,95 @@ asRoot("subhosts", () => {
     await must(["stop", "hiding"]);
   });
 
+  test("INIT_SYSTEM is pid 1 itself, and is asked by its own signal", async () => {
+    const lines = ["INIT_SYSTEM=/sbin/init", "STOP_SIGNAL=SIGUSR2", `LOWER=${base}`];
+    const { conf, upper } = makeSubhost(box, "whole", lines);
+    place(
+      upper,
+      "sbin/init",
+      "#!/bin/sh\ntrap 'echo down >/srv/end; exit 3' USR2\necho $$ $container >/srv/pid\nwhile :; do sleep 0.1; done\n",
+    );
+    mkdirSync(join(upper, "srv"), { recursive: true });
+    await must(["boot", conf]);
+    for (let tries = 0; !existsSync(join(upper, "srv/pid")) && tries < 100; tries++) await sleep(50);
+    assert.equal(readFileSync(join(upper, "srv/pid"), "utf8"), "1 rootling\n");
+    await must(["stop", "whole"]);
+    assert.equal(readFileSync(join(upper, "srv/end"), "utf8"), "down\n");
+    assert.match(await must(["list"]), /^whole +exited \(3\)/m);
+  });
+
+  test("USERNS: root inside is not the host's, and its files have their owners all the same", async () => {
+    const shared = join(base, "srv/mapped");
+    mkdirSync(shared);
+    const { conf, upper } = makeSubhost(box, "mapped", [
+      ...[
+        "USERNS=0:700000:65536",
+        "START=one",
+        "SHARE=/srv/mapped",
+        `LOWER=${base}`,
+        "CABLES= =",
+        "ADDRESS=10.7.0.2/24",
+      ],
+    ]);
+    place(upper, "etc/init.d/one", DAEMON);
+    await must(["boot", conf]);
+    const seen = await inside("mapped", "id -u; cat /proc/self/uid_map; stat -c %u /etc/passwd /srv/mapped /bin");
+    assert.match(seen, /^0\n +0 +700000 +65536\n0\n0\n0\n$/);
+    await inside("mapped", "echo x >/srv/mapped/f; rm /etc/os-release; rm -r /home; echo x >/tmp/f; chown 5 /tmp/f");
+    assert.equal(statSync(join(shared, "f")).uid, 0, "as the host sees it");
+    assert.equal(statSync(join(upper, "tmp/f")).uid, 5);
+    const later = join(box.scratch, "later");
+    mkdirSync(later);
+    await must(["share", later, "mapped"]);
+    await inside("mapped", `echo x >${later}/f`);
+    assert.equal(statSync(join(later, "f")).uid, 0);
+    await must(["stop", "mapped"]);
+    assert.match(await must(["diff", "mapped"]), /^D \/etc\/os-release$/m);
+    writeFileSync(conf, readFileSync(conf, "utf8").replace(/^USERNS.*$/m, ""));
+    assert.match((await run(["boot", conf])).stderr, /was made with USERNS/);
+    await must(["reset", "mapped"]);
+    assert.match(await must(["boot", "--check", conf]), /^mapped: /);
+  });
+
+  test("two boots of one name at once: one subhost; what was killed whole is cleared by the next command", async () => {
+    const { conf } = makeSubhost(box, "twice", ["START=none", `LOWER=${base}`, "CABLES= ="]);
+    const both = await Promise.all([run(["boot", conf]), run(["boot", conf])]);
+    assert.deepEqual(both.map(({ status }) => status).sort(), [0, 125], both.map(({ stderr }) => stderr).join());
+    assert.match(both.map(({ stderr }) => stderr).join(), /E_BUSY/);
+    const pid = async () =>
+      (JSON.parse(await must(["list", "--json"])) as { name: string; pid: number }[]).find(
+        ({ name }) => name === "twice",
+      )?.pid;
+    assert.match(await host.sh("ip -o link"), /twice0/);
+    process.kill((await pid()) ?? 0, "SIGKILL");
+    for (let tries = 0; (await pid()) && tries < 100; tries++) await sleep(50);
+    assert.equal((await run(["boot", conf])).status, 0);
+    await must(["stop", "twice"]);
+    assert.ok(await host.isClean());
+  });
+
+  test("a full file system stops a boot without a trace, and is no matter to a stop", async () => {
+    const { conf, upper, directory } = makeSubhost(box, "full", [
+      "START=none",
+      `LOWER=${base}`,
+      "UPPER=small/root",
+      "WORK=small/work",
+    ]);
+    mkdirSync(join(directory, "small"));
+    await host.sh(
+      `mount -t tmpfs -o size=64k tmpfs ${directory}/small; mkdir ${directory}/small/root ${directory}/small/work`,
+    );
+    await must(["boot", conf]);
+    await run(["exec", "full", "sh", "-c", "cat /dev/zero >/srv/zero"]);
+    await must(["stop", "full"]);
+    await host.sh(`cat /dev/zero >${directory}/small/root/more 2>/dev/null || true`);
+    const { status, stderr } = await run(["boot", conf]);
+    if (status !== 0) assert.match(stderr, /ENOSPC|no space/);
+    else await must(["stop", "full"]);
+    await host.sh(`umount ${directory}/small`);
+    assert.ok(existsSync(upper) && (await host.isClean()));
+  });
+
   test("--check names every mistake and boots nothing; a name is taken by what has it", async () => {
     const { conf, directory } = makeSubhost(box, "wrong", [
       "STRAT=x",
@@ -187,6 +282,7 @@ asRoot("subhosts", () => {
     assert.ok(!existsSync(join(directory, "ran")), "no command runs");
     writeFileSync(conf, "BASE=.\nNAME=fine\n");
     assert.match(await must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
+    assert.match(await must(["plan", "boot", conf]), /services \/run\/dummy_service/);
     assert.match(await must(["boot", "--dry-run", conf]), /\d+ {2}services \/run\/dummy_service 120 15 networking ssh/);
   });
 });

@@ -3,12 +3,16 @@ import assert from "node:assert/strict";
 import { chmodSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { findProgram } from "../../src/base/process.ts";
 import { systemdUnit } from "../../src/boot/service-files.ts";
-import { busyboxBox } from "../support/boxes.ts";
-import { packageDirectory } from "../support/cli.ts";
-import { command } from "../support/command.ts";
-import { userKinds } from "../support/users.ts";
+import { busyboxBox, emptyBox } from "../support/boxes.ts";
+import { cabledHost } from "../support/cabled-host.ts";
+import { packageDirectory, rootlingWords } from "../support/cli.ts";
+import { background, command } from "../support/command.ts";
+import { busyboxRoot } from "../support/images.ts";
+import { makeSubhost } from "../support/subhosts.ts";
+import { oldestKernel, userKinds } from "../support/users.ts";
 
 for (const kind of userKinds) {
   test(`unit prints what the init system takes, as ${kind}`, async (t) => {
@@ -71,4 +75,46 @@ test("words of unit files stay words", () => {
   assert.match(unit, /^Description=n, a container of evil\?\[Service\]\?ExecStart=\/bin\/false "x" %%h$/m);
   assert.match(unit, /^ExecStart="\/opt\/a b\/\$\$x\/%%n\/rootling" start --pid --env "Q=\\"a\\\\b\\"\\n\$\$HOME" n$/m);
   assert.match(unit, /^Environment="ROOTLING_DATA_PATH=\/d%%d\\n"$/m);
+});
+
+const asRoot = process.getuid?.() === 0 && !oldestKernel ? test : () => {};
+
+asRoot("subhosts boot with the host: by scripts from /etc/subhosts.conf, by systemd each for itself", async (t) => {
+  const box = await emptyBox("root");
+  t.after(box.remove);
+  const host = await cabledHost(box);
+  t.after(() => host.end());
+  const unit = await box.must(["unit", "--subhosts"]);
+  assert.match(unit, /^ExecStart=\/.*\/rootling boot --foreground %f$/m);
+  const file = join(box.scratch, "overlay-boot@.service");
+  writeFileSync(file, unit);
+  if (findProgram("systemd-analyze") !== undefined) {
+    const verified = await command(["systemd-analyze", "verify", file]);
+    assert.deepEqual([verified.status, verified.stderr], [0, ""]);
+  }
+  const base = join(box.scratch, "base");
+  await busyboxRoot(base);
+  const [one, two] = ["one", "two"].map((name) => makeSubhost(box, name, [`LOWER=${base}`, "START=none"]).conf);
+  // The file is one of a mount namespace of the host's own.
+  const list = join(box.scratch, "subhosts.conf");
+  writeFileSync(list, `# Subhosts\n${one}\n\n${two}\n`);
+  for (const init of ["sysvinit", "openrc"]) {
+    const text = (await box.must(["unit", "--subhosts", "--init", init])).replaceAll("/etc/subhosts.conf", list);
+    const script = join(box.scratch, init);
+    writeFileSync(script, text, { mode: 0o755 });
+    const words =
+      init === "sysvinit" ? [script] : ["sh", "-c", `ebegin() { :; }; eend() { return $1; }; . ${script}; "$1"`, "x"];
+    const names = async () =>
+      (await host.command([...rootlingWords("list")])).stdout.match(/^\w+(?= +running)/gm) ?? [];
+    assert.equal((await host.command([...words, "start"])).status, 0);
+    assert.deepEqual(await names(), ["one", "two"], init);
+    assert.equal((await host.command([...words, "stop"])).status, 0);
+    assert.deepEqual(await names(), [], init);
+  }
+  const shown = background(host.there(rootlingWords("boot", "--foreground", one ?? "")), { env: box.user.env });
+  while (!(await host.rootling("list")).stdout.includes("running")) await sleep(50);
+  shown.kill("SIGTERM");
+  const ended = await shown.ended;
+  assert.deepEqual([ended.status, ended.stderr], [0, ""], "ends as the service manager asks it to");
+  assert.ok(await host.isClean());
 });

@@ -27,7 +27,7 @@ import {
 import { emptyBox } from "../support/boxes.ts";
 import { packageDirectory } from "../support/cli.ts";
 import { command } from "../support/command.ts";
-import { FakeRegistry } from "../support/fake-registry.ts";
+import { FakeRegistry, PASSWORD, USER } from "../support/fake-registry.ts";
 import { failsWith, scratch, tarOf, writeLayout } from "../support/image-support.ts";
 import { ubuntuLayers } from "../support/public-images.ts";
 import { startRegistry } from "../support/registry.ts";
@@ -78,6 +78,9 @@ test("importImage, listImages, imageDigest, importToFile and removeImage", async
   assert.deepEqual([written.output, written.digest], [output, digest]);
   await assert.rejects(importToFile(source, output, { env, format: "tar" }), failsWith("E_EXISTS"));
   await importToFile(source, output, { env, format: "tar", force: true });
+  await assert.rejects(importToFile(source, output, { env, format: "zip" as never }), failsWith("E_USAGE"));
+  await assert.rejects(importImage(source, { env, insecure: true, plainHttp: true }), failsWith("E_USAGE"));
+  await assert.rejects(importImage(source, { env, username: "a:b" }), failsWith("E_USAGE"));
   await assert.rejects(importImage("nothing:", { env }), failsWith("E_SOURCE"));
   await removeImage("mine:1", { env });
   assert.deepEqual([listImages({ env }), existsSync(image.tree)], [[], false]);
@@ -116,6 +119,7 @@ describe("a destination", () => {
     await assert.rejects(make({ dest: at("file"), force: true }), failsWith("E_EXISTS"));
     await assert.rejects(make({ dest: at("file/below") }), failsWith("E_IO"));
     await assert.rejects(make({ dest: "" }), failsWith("E_USAGE"));
+    await assert.rejects(make({ format: "zip" as never }), failsWith("E_USAGE", /dir or qcow2/));
     assert.deepEqual(
       readdirSync(directory).filter((name) => name.endsWith(".tmp")),
       [],
@@ -225,6 +229,26 @@ test("what is downloaded stays for the next time, unless it is not wanted", asyn
   registry.stop();
   await make("offline", { uri: `docker://${host}/team/app@${digest}` });
   assert.equal(readFileSync(join(directory, "offline/file"), "utf8"), "right");
+});
+
+test("logins: asked for once, or as files have them", async (t) => {
+  const { directory, env, dest } = program(t);
+  const registry = await new FakeRegistry({ auth: "bearer" }).start(t);
+  const uri = `docker://${registry.host}/team/app:1`;
+  const asked: string[] = [];
+  const password = async (user: string, host: string) => {
+    asked.push(`${user} ${host}`);
+    return PASSWORD;
+  };
+  await bootstrap({ uri, dest, env, username: USER, password });
+  assert.deepEqual(asked, [`${USER} ${registry.host}`]);
+  await assert.rejects(importImage(uri, { env, username: USER }), failsWith("E_USAGE", /wants the password of/));
+  await assert.rejects(imageDigest(uri, { env }), failsWith("E_DENIED"));
+  const place = join(directory, "config");
+  mkdirSync(place);
+  writeFileSync(join(place, ".credentials"), `machine 127.0.0.1 login ${USER} password ${PASSWORD}\n`);
+  const { digest } = await importImage(uri, { env: { ...env, ROOTLING_CONFIG_PATH: place } });
+  assert.equal(await imageDigest(uri, { env, username: USER, password: PASSWORD }), digest);
 });
 
 test("notSecure takes plain HTTP where there is no TLS; the value never goes back, whatever is tried again", async (t) => {

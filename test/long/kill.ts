@@ -6,6 +6,8 @@ import { tryAllPoints } from "../crash/points.ts";
 import { type Box, busyboxBox } from "../support/boxes.ts";
 import { type CabledHost, cabledHost } from "../support/cabled-host.ts";
 import { rootlingWords } from "../support/cli.ts";
+import { busyboxRoot } from "../support/images.ts";
+import { makeSubhost } from "../support/subhosts.ts";
 import type { UserKind } from "../support/users.ts";
 import type { Counts } from "./main.ts";
 import { differences, namesOf } from "./store.ts";
@@ -22,6 +24,8 @@ interface Scenario {
   readonly running?: boolean;
   /** On a host of its own, of whose network nothing may stay: as root only. */
   readonly cabled?: boolean;
+  /** Lines of a subhost's configuration; CONF among the words is its path. */
+  readonly subhost?: readonly string[];
 }
 
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
@@ -42,6 +46,14 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     words: ["start", "--cable", "br7=,address=10.9.0.2/24,host=10.9.0.1/24,nat", "--cable", "=", "box", "/bin/true"],
     cabled: true,
   },
+  "kill boot": {
+    words: ["boot", "CONF"],
+    after: ["stop", "--timeout", "0.1", "sub"],
+    running: true,
+    cabled: true,
+    // It ends by itself, so that one which was not killed comes to its end.
+    subhost: ["INIT= echo sleep 2", "CABLES= br7= =", "ADDRESS= 10.9.0.2/24", "HOST_ADDRESS= 10.9.0.1/24"],
+  },
   "kill run": { words: ["run", "--root", "busybox", "/bin/true"] },
 };
 
@@ -49,13 +61,17 @@ interface Place {
   readonly box: Box;
   /** What is there after the commands were left alone. */
   readonly whole: readonly string[];
+  readonly scenario: Scenario;
   readonly host?: CabledHost;
   /** The words that run others there. */
   there(words: readonly string[]): string[];
 }
 
 /** Runs the scenario's commands to their end, and one that looks. What went wrong. */
-async function runWhole({ box, host, there }: Omit<Place, "whole">, scenario: Scenario): Promise<string[]> {
+async function runWhole(
+  { box, host, there }: Omit<Place, "whole" | "scenario">,
+  scenario: Scenario,
+): Promise<string[]> {
   const { before, words, after } = scenario;
   for (const one of [before, words, after]) {
     if (one === undefined) continue;
@@ -71,8 +87,18 @@ async function runWhole({ box, host, there }: Omit<Place, "whole">, scenario: Sc
   return [...running.map(({ name }) => `${name} is said to run`), ...stays];
 }
 
-async function makePlace(kind: UserKind, scenario: Scenario): Promise<Place> {
+/** Makes the subhost, and puts its configuration among the words. */
+async function withSubhost(box: Box, scenario: Scenario): Promise<Scenario> {
+  if (scenario.subhost === undefined) return scenario;
+  const base = join(box.scratch, "base");
+  await busyboxRoot(base);
+  const { conf } = makeSubhost(box, "sub", [`LOWER= ${base}`, ...scenario.subhost]);
+  return { ...scenario, words: scenario.words.map((word) => (word === "CONF" ? conf : word)) };
+}
+
+async function makePlace(kind: UserKind, asked: Scenario): Promise<Place> {
   const box = await busyboxBox(kind);
+  const scenario = await withSubhost(box, asked);
   const host = scenario.cabled ? await cabledHost(box) : undefined;
   const place = {
     box,
@@ -81,17 +107,17 @@ async function makePlace(kind: UserKind, scenario: Scenario): Promise<Place> {
   };
   const problems = [...(await runWhole(place, scenario)), ...(await runWhole(place, scenario))];
   if (problems.length > 0) throw new Error(problems.join("; "));
-  return { ...place, whole: namesOf(box) };
+  return { ...place, scenario, whole: namesOf(box) };
 }
 
-async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Scenario): Promise<Counts> {
-  const places = await Promise.all(Array.from({ length: jobs }, () => makePlace(kind, scenario)));
+async function sweep(kind: UserKind, stepper: string, jobs: number, asked: Scenario): Promise<Counts> {
+  const places = await Promise.all(Array.from({ length: jobs }, () => makePlace(kind, asked)));
   const idle = [...places];
   let bad = 0;
   const attempt = async (n: number): Promise<boolean> => {
     const place = idle.pop();
     if (place === undefined) throw new Error("more attempts than places");
-    const { box, whole, there } = place;
+    const { box, whole, there, scenario } = place;
     const words = scenario.killed ?? scenario.words;
     const result = join(box.user.home, "result");
     try {
@@ -100,7 +126,8 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, scenario: Sc
       if (killed.status !== 0) throw new Error(`the stepper failed: ${killed.stderr}`);
       const [what, , call] = readFileSync(result, "utf8").trim().split(" ");
       // A monitor whose starter was killed may have got on, and what a killed stop was to end may still run.
-      if (scenario.running || scenario.before !== undefined) await box.run(["stop", "--timeout", "0.1", "box"]);
+      const end = scenario.after ?? ["stop", "--timeout", "0.1", "box"];
+      if (scenario.running || scenario.before !== undefined) await box.user.run(there(rootlingWords(...end)));
       const problems = await runWhole(place, scenario);
       problems.push(...differences(whole, namesOf(box)));
       for (const problem of problems) say(`  point ${n} (${what === "killed" ? call : "not reached"}): ${problem}`);

@@ -2,13 +2,14 @@
  * npm run test:long: what takes too long for npm test. Starts killed at every point, crowds of starts, thousands of
  * cycles that leave nothing.
  *
- * usage: test/long/main.ts [--only PART] [--user KIND] [--jobs N] [--cycles N] [--starts N]
+ * usage: test/long/main.ts [--only PART] [--user KIND] [--jobs N] [--cycles N] [--starts N] [--subhosts N]
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { compile, type Sweep, sayAll, saySweep, stop } from "../crash/bed.ts";
 import { makeTemp } from "../support/temp.ts";
 import { type UserKind, userKinds } from "../support/users.ts";
+import { oneBridge } from "./bridge.ts";
 import { manyStarts, oneName } from "./crowd.ts";
 import { cycles } from "./cycles.ts";
 import { killSweeps } from "./kill.ts";
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     jobs: { type: "string", default: "2" },
     cycles: { type: "string", default: "2500" },
     starts: { type: "string", default: "1000" },
+    subhosts: { type: "string", default: "50" },
   },
 });
 
@@ -31,6 +33,7 @@ const partsOf = (kind: UserKind, stepper: string): Record<string, () => Promise<
   ...killSweeps(kind, stepper, Number(values.jobs)),
   "many starts": () => manyStarts(kind, Number(values.starts)),
   "one name": () => oneName(kind),
+  ...(kind === "root" ? { bridge: () => oneBridge(Number(values.subhosts)) } : {}),
   cycles: () => cycles(kind, Number(values.cycles)),
   ...races(kind),
 });

@@ -13,7 +13,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   boot: ["plan", "base"],
   image: ["plan", "base"],
   store: ["plan", "base"],
-  commands: ["boot", "image", "store", "plan", "base"],
+  web: ["base"],
+  commands: ["boot", "image", "store", "web", "plan", "base"],
   compat: ["commands", "boot", "image", "store", "plan", "base"],
 };
 

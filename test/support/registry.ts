@@ -15,6 +15,8 @@ export interface Registry {
   readonly data: string;
   /** Pushes an image of a local layout (`LAYOUT:REF`) as `name`; returns its docker:// source. */
   push(layout: string, name: string, kind?: "v2s2" | "oci"): Promise<string>;
+  /** A file without any login, for skopeo's --authfile. */
+  readonly logins: string;
   /** The file of a blob. */
   blobFile(digest: string): string;
   stop(): Promise<void>;
@@ -77,6 +79,7 @@ export async function startRegistry(directory?: string): Promise<Registry> {
         port,
         address,
         data,
+        logins,
         blobFile: (digest) => {
           const hex = digest.replace(/^sha256:/, "");
           return join(data, "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex, "data");

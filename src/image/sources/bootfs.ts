@@ -13,8 +13,8 @@ import type { KernelModule } from "./kernel-modules.ts";
 export interface BootfsParts {
   /** The program of guests: a static executable of this path. */
   readonly guest: string;
-  /** A static busybox, and what it answers to. */
-  readonly busybox: string;
+  /** A static busybox, and what it answers to; without, there is no shell. */
+  readonly busybox?: string;
   readonly applets: readonly string[];
   readonly platform: Platform;
   /** Seconds since 1970: the time of every file. */
@@ -23,10 +23,12 @@ export interface BootfsParts {
   readonly modules: readonly KernelModule[];
   /** What becomes /mnt/init.yml. */
   readonly config?: string;
+  /** Further files, which only root may read, by their paths below the root. */
+  readonly files?: ReadonlyMap<string, Buffer>;
 }
 
 /** Of the program of guests: each is a link. lcboot's own names are links, too. */
-const TOOLS = ["init", "tolerant", "overlay", "mount-idmapped", "initctl"];
+const TOOLS = ["init", "tolerant", "overlay", "mount-idmapped", "initctl", "machine"];
 const DIRECTORIES = [
   ...["bin", "dev", "etc", "mnt", "mnt/cache", "mnt/layers", "mnt/root", "proc", "root", "run", "sbin", "sys"],
   ...["tmp", "usr", "usr/bin", "usr/sbin", "var", "var/tmp"],
@@ -68,7 +70,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
-function archive({ guest, busybox, applets, time, modules, config }: BootfsParts): Buffer {
+function archive({ guest, busybox, applets, time, modules, config, files }: BootfsParts): Buffer {
   const parts: Buffer[] = [];
   const add = (path: string, about: Partial<Entry> & Pick<Entry, "kind">, content: Buffer = Buffer.alloc(0)) => {
     const entry: Entry = {
@@ -89,10 +91,11 @@ function archive({ guest, busybox, applets, time, modules, config }: BootfsParts
   add("dev/null", { kind: "character", mode: 0o666, major: 1, minor: 3 });
   add("sbin/rootling-guest", { kind: "file" }, content(guest));
   for (const name of TOOLS) link(`sbin/${name}`, "rootling-guest");
-  for (const name of TOOLS) link(`bin/p5.lcboot.${name}`, "../sbin/rootling-guest");
+  for (const name of TOOLS.filter((each) => each !== "machine"))
+    link(`bin/p5.lcboot.${name}`, "../sbin/rootling-guest");
   // What a kernel starts in an initial RAM file system.
   link("init", "sbin/init");
-  add("bin/busybox", { kind: "file" }, content(busybox));
+  if (busybox !== undefined) add("bin/busybox", { kind: "file" }, content(busybox));
   for (const name of applets) if (!TOOLS.includes(name) && name !== "busybox") link(`bin/${name}`, "busybox");
   const text = (path: string, lines: string) => add(path, { kind: "file", mode: 0o644 }, Buffer.from(lines));
   text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
@@ -101,6 +104,7 @@ function archive({ guest, busybox, applets, time, modules, config }: BootfsParts
   for (const { path, content } of modules) add(path, { kind: "file", mode: 0o644 }, content);
   if (modules.length > 0) text("etc/rootling-modules", modules.map(({ path }) => `/${path}\n`).join(""));
   if (config !== undefined) text("mnt/init.yml", config);
+  for (const [path, bytes] of files ?? []) add(path, { kind: "file", mode: 0o600 }, bytes);
   return Buffer.concat([...parts, END_OF_ARCHIVE]);
 }
 

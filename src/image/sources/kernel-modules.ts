@@ -9,10 +9,13 @@ export interface KernelModule {
   readonly content: Buffer;
 }
 
-/** In the order in which they are loaded. Throws E_NOT_FOUND for a module that the kernel does not have. */
-export function modulesOf(kernel: string, names: readonly string[]): readonly KernelModule[] {
+/**
+ * In the order in which they are loaded. `directory`: where the kernels' modules lie. Throws E_NOT_FOUND for a module that
+ * the kernel does not have.
+ */
+export function modulesOf(kernel: string, names: readonly string[], modules = "/lib/modules"): readonly KernelModule[] {
   if (names.length === 0) return [];
-  const directory = join("/lib/modules", kernel);
+  const directory = join(modules, kernel);
   // modules.dep: "PATH: PATH…", what is needed in the order opposite to loading.
   const needs = new Map<string, { path: string; needed: string[] }>();
   for (const line of textOf(join(directory, "modules.dep")).split("\n")) {

@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh test
+sh scripts/setup.sh vm
 sh scripts/build.sh
 . scripts/node.sh
 if [ "${1:-qemu}" = qemu ]; then

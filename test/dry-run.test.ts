@@ -11,6 +11,7 @@ import { userKinds } from "./support/users.ts";
 const CHANGE_NOTHING = new Set([
   "list",
   "network",
+  "web",
   "digest",
   "diff",
   "logs",

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { type Box, busyboxBox, removeWith } from "../support/boxes.ts";
-import { rootlingWords } from "../support/cli.ts";
-import { type Background, background } from "../support/command.ts";
-import { oldestKernel, userKinds } from "../support/users.ts";
+import { type Box, busyboxBox, removeWith } from "./support/boxes.ts";
+import { rootlingWords } from "./support/cli.ts";
+import { type Background, background } from "./support/command.ts";
+import { userKinds } from "./support/users.ts";
 
 const MARKUP = "<img src=x onerror=document.title='owned'>";
 
@@ -54,7 +54,7 @@ const ask = (
     asked.on("error", reject).end();
   });
 
-describe("rootling web", { skip: oldestKernel ? "a browser takes minutes there" : false }, () => {
+describe("rootling web", () => {
   let box: Box;
   let browser: Browser;
   const served: Served[] = [];

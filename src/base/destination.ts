@@ -3,7 +3,7 @@ import { access, constants, lstat, open, readdir, readFile, realpath, stat } fro
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { unescapeOctal } from "./bytes.ts";
-import { Failure, fileFailure } from "./errors.ts";
+import { errnoOf, Failure, fileFailure } from "./errors.ts";
 import { clearTemporaries, existing, temporaryName } from "./files.ts";
 
 /** A tree is a directory that can be filled where it is, an image layout one that is moved into place. */
@@ -24,7 +24,9 @@ export async function checkOutput(path: string, kind: OutputKind, force: boolean
     if ((await contentOf(path)).length === 0) return "in place";
     throw refused("E_EXISTS", "the output is a mount point with files in it", path);
   }
-  const present = await lstat(path).catch(() => undefined);
+  const present = await lstat(path).catch((error: unknown) => {
+    if (errnoOf(error) === "ENAMETOOLONG") throw fileFailure(error, "making the output", path);
+  });
   if (present !== undefined) {
     if (kind === "file") await checkFile(path, force);
     else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);

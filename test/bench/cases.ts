@@ -9,6 +9,7 @@ import { diskCase } from "./disk-cases.ts";
 import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
+import { bootCase } from "./subhost-cases.ts";
 
 const importCases = (bed: Bed, image: string, about: string, repetitions: number): Case[] => {
   const source = `docker://${bed.registry}/${image}:1`;
@@ -198,6 +199,7 @@ export const casesOf = (bed: Bed): Case[] => [
   startCase(bed),
   execCase(bed),
   detachedCase(bed),
+  bootCase(bed),
   createCase(bed),
   bundleCase(bed),
   executorCase(bed),

@@ -10,6 +10,7 @@ import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts"
 import { initCase, machineCase } from "./guest-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
+import { bootCase } from "./subhost-cases.ts";
 
 const importCases = (bed: Bed, image: string, about: string, repetitions: number): Case[] => {
   const source = `docker://${bed.registry}/${image}:1`;
@@ -199,6 +200,7 @@ export const casesOf = (bed: Bed): Case[] => [
   startCase(bed),
   execCase(bed),
   detachedCase(bed),
+  bootCase(bed),
   createCase(bed),
   bundleCase(bed),
   executorCase(bed),

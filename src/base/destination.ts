@@ -3,7 +3,7 @@ import { access, constants, lstat, readdir, readFile, realpath, stat } from "nod
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { unescapeOctal } from "./bytes.ts";
-import { Failure } from "./errors.ts";
+import { Failure, fileFailure } from "./errors.ts";
 import { existing } from "./files.ts";
 
 /** A tree is a directory that can be filled where it is, an image layout one that is moved into place. */
@@ -13,7 +13,8 @@ export type OutputKind = "file" | "directory" | "tree";
 export type OutputWay = "beside" | "in place";
 
 /**
- * Throws E_EXISTS or E_NAME for a place that an output of this kind must not take. An empty directory is as good as
+ * Throws E_EXISTS or E_NAME for a place that an output of this kind must not take, E_NOT_FOUND or E_READ_ONLY for one
+ * whose directory is missing or cannot be written to. An empty directory is as good as
  * none. With `force` a file replaces a file and a directory a directory, but never one that holds `/`, the current
  * directory, the home directory or a mount: what was meant is another one, and it could not be put back.
  */
@@ -24,11 +25,23 @@ export async function checkOutput(path: string, kind: OutputKind, force: boolean
     throw refused("E_EXISTS", "the output is a mount point with files in it", path);
   }
   const present = await lstat(path).catch(() => undefined);
-  if (present === undefined) return "beside";
-  if (kind === "file") await checkFile(path, force);
-  else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
-  else await checkDirectory(path, force);
-  return kind === "tree" && (await isAlone(path)) ? "in place" : "beside";
+  if (present !== undefined) {
+    if (kind === "file") await checkFile(path, force);
+    else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
+    else await checkDirectory(path, force);
+    if (kind === "tree" && (await isAlone(path))) return "in place";
+  }
+  await checkAbove(path);
+  return "beside";
+}
+
+/** Told here, so that it is said of the output, in the same words by all sinks and before any work. */
+async function checkAbove(path: string): Promise<void> {
+  try {
+    await access(`${dirname(path)}/`, constants.W_OK);
+  } catch (error) {
+    throw fileFailure(error, "making the output", path);
+  }
 }
 
 /** Whether the caller may fill this empty directory, but make nothing beside it. */

@@ -7,6 +7,7 @@ import { type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./ca
 import { mappedDirCase } from "./dir-cases.ts";
 import { diskCase } from "./disk-cases.ts";
 import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
+import { initCase, machineCase } from "./guest-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
 import { bootCase } from "./subhost-cases.ts";
@@ -206,4 +207,6 @@ export const casesOf = (bed: Bed): Case[] => [
   enrootStartCase(bed),
   enrootCreateCase(bed),
   crowdCase(bed),
+  initCase(bed),
+  machineCase(bed),
 ];

@@ -105,7 +105,7 @@ export function hostLook(): HostLook {
   let mounts: MountPoint[] | undefined;
   const real = (path: string): string => {
     try {
-      return realpathSync(path);
+      return realpathSync.native(path);
     } catch {
       return path;
     }
@@ -120,8 +120,9 @@ export function hostLook(): HostLook {
     hasInterface: (name) => interfaces().includes(name),
     mountOf: (path) => {
       mounts ??= mountPoints();
+      const place = real(path);
       // Of those on one mount point the last one is seen.
-      const found = mounts.filter((mount) => isBelow(real(path), mount.path));
+      const found = mounts.filter((mount) => isBelow(place, mount.path));
       const longest = Math.max(...found.map((mount) => mount.path.length));
       return found.findLast((mount) => mount.path.length === longest)?.id ?? "";
     },

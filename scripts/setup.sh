@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing: Debian packages (as root; an ordinary user is told their names) and npm packages.
-# usage: scripts/setup.sh start|test|bench|fuzz|guestfs     what `npm start`, `npm test`, `npm run bench` and so on need
+# usage: scripts/setup.sh start|test|bench|fuzz|guestfs|vm     what `npm start`, `npm test`, `npm run bench` and so on need
 set -eu
 cd "$(dirname "$0")/.."
 level=${1:-start}
@@ -46,8 +46,8 @@ st- mmdebstrap       mmdebstrap       makes a Debian root file system
 -t- slurmd           slurmd           the same: the daemon of a node
 -t- slurm-client     srun             the same: jobs
 -t- libslurm-dev     /usr/include/slurm/spank.h  for a plugin that drives enroot
--tb qemu-system-x86  qemu-system-x86_64  virtual machines
--tb linux-image-cloud-amd64  /usr/share/doc/linux-image-cloud-amd64  their kernel
+--bv qemu-system-x86 qemu-system-x86_64  virtual machines
+--bv linux-image-cloud-amd64 /usr/share/doc/linux-image-cloud-amd64  their kernel
 -t- libvirt-daemon   libvirtd         guests of libvirt-LXC
 -t- libvirt-daemon-driver-lxc /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_lxc.so the same
 -t- libvirt-clients  virsh            the same
@@ -70,8 +70,9 @@ case $level in
   bench) column='??b*' ;;
   fuzz) column='*f' ;;
   guestfs) column='*g' ;;
+  vm) column='*v' ;;
   *)
-    echo "setup.sh: unknown level '$level': start, test, bench, fuzz or guestfs" >&2
+    echo "setup.sh: unknown level '$level': start, test, bench, fuzz, guestfs or vm" >&2
     exit 2
     ;;
 esac

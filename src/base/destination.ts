@@ -1,10 +1,10 @@
 /** What an output may replace, and what is never replaced, whatever was asked for. */
-import { access, constants, lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { access, constants, lstat, open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { unescapeOctal } from "./bytes.ts";
-import { Failure } from "./errors.ts";
-import { existing } from "./files.ts";
+import { errnoOf, Failure, fileFailure } from "./errors.ts";
+import { clearTemporaries, existing, temporaryName } from "./files.ts";
 
 /** A tree is a directory that can be filled where it is, an image layout one that is moved into place. */
 export type OutputKind = "file" | "directory" | "tree";
@@ -13,7 +13,8 @@ export type OutputKind = "file" | "directory" | "tree";
 export type OutputWay = "beside" | "in place";
 
 /**
- * Throws E_EXISTS or E_NAME for a place that an output of this kind must not take. An empty directory is as good as
+ * Throws E_EXISTS or E_NAME for a place that an output of this kind must not take, E_NOT_FOUND or E_READ_ONLY for one
+ * whose directory is missing or cannot be written to. An empty directory is as good as
  * none. With `force` a file replaces a file and a directory a directory, but never one that holds `/`, the current
  * directory, the home directory or a mount: what was meant is another one, and it could not be put back.
  */
@@ -23,12 +24,47 @@ export async function checkOutput(path: string, kind: OutputKind, force: boolean
     if ((await contentOf(path)).length === 0) return "in place";
     throw refused("E_EXISTS", "the output is a mount point with files in it", path);
   }
-  const present = await lstat(path).catch(() => undefined);
-  if (present === undefined) return "beside";
-  if (kind === "file") await checkFile(path, force);
-  else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
-  else await checkDirectory(path, force);
-  return kind === "tree" && (await isAlone(path)) ? "in place" : "beside";
+  const present = await lstat(path).catch((error: unknown) => {
+    if (errnoOf(error) === "ENAMETOOLONG") throw fileFailure(error, "making the output", path);
+  });
+  if (present !== undefined) {
+    if (kind === "file") await checkFile(path, force);
+    else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
+    else await checkDirectory(path, force);
+    if (kind === "tree" && (await isAlone(path))) return "in place";
+  }
+  await checkAbove(path);
+  return "beside";
+}
+
+/** Told here, so that it is said of the output, in the same words by all sinks and before any work. */
+async function checkAbove(path: string): Promise<void> {
+  try {
+    await access(`${dirname(path)}/`, constants.W_OK);
+  } catch (error) {
+    throw fileFailure(error, "making the output", path);
+  }
+}
+
+/**
+ * checkOutput for what is made beside its place: the name that it is made under. What commands that were killed left
+ * there is removed.
+ */
+export async function nameBeside(output: string, kind: "file" | "directory", force: boolean): Promise<string> {
+  await checkOutput(output, kind, force);
+  await clearTemporaries(output);
+  return temporaryName(output);
+}
+
+/** The same for a file, which is there, and empty: a place that cannot be written to is told before any work. */
+export async function fileBeside(output: string, force: boolean): Promise<string> {
+  const temporary = await nameBeside(output, "file", force);
+  try {
+    await (await open(temporary, "wx", 0o644)).close();
+  } catch (error) {
+    throw fileFailure(error, "making the output", output);
+  }
+  return temporary;
 }
 
 /** Whether the caller may fill this empty directory, but make nothing beside it. */

@@ -100,7 +100,7 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
     case "EDQUOT":
       return new Failure("E_SPACE", `${doing}: no space is left on the file system`, {
         ...details,
-        mend: "free some space, or choose another file system with ROOTLING_DATA_PATH or ROOTLING_CACHE_PATH",
+        mend: "free some space, or choose another file system: for the store with ROOTLING_DATA_PATH and ROOTLING_CACHE_PATH",
       });
     case "EROFS":
     case "EACCES":
@@ -115,6 +115,13 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
       );
     case "ENOENT":
       return new Failure("E_NOT_FOUND", `${doing}: no such file or directory`, { ...details, mend: "check the path" });
+    case "ENOTDIR":
+      return new Failure("E_NOT_FOUND", `${doing}: a part of the path is no directory`, {
+        ...details,
+        mend: "check the path",
+      });
+    case "ENAMETOOLONG":
+      return new Failure("E_NAME", `${doing}: the name is too long`, { ...details, mend: "choose a shorter one" });
     default:
       return new Failure("E_IO", `${doing}: ${errno ?? (error as Error)?.message ?? String(error)}`, {
         ...details,

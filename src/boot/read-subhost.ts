@@ -115,11 +115,12 @@ class Reader {
     return found === undefined || BUILT_IN[name]?.test(found.value) ? undefined : found;
   }
 
-  /** A path relative to `base`; what is not there is a mistake. */
+  /** A path relative to `base`; what is not there is a mistake. A command that was not run is shown as it is. */
   directory(name: Variable, base: string, fallback: string): Value<string> {
     const found = this.text(name) ?? from(fallback, byDefault(name));
+    if (!this.isKnown(name)) return found;
     const path = resolve(base, found.value);
-    if (this.isKnown(name) && this.host.kind(path) !== "directory")
+    if (this.host.kind(path) !== "directory")
       this.wrong(`${name} is no directory: ${path}`, found.origin, `make it: mkdir -p ${path}`);
     return from(path, found.origin);
   }
@@ -139,7 +140,8 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
   const reader = new Reader(conf, host);
   const name = readName(reader, conf.path);
   const base = readBase(reader, conf.path);
-  if (base === undefined) return { mistakes: [...conf.mistakes, ...reader.mistakes] };
+  const mistakes = () => inOrder([...conf.mistakes, ...reader.mistakes], conf.path);
+  if (base === undefined) return { mistakes: mistakes() };
   const directories = readDirectories(reader, base);
   const shares = reader.all("SHARE").map((share) => readShare(reader, share, directories.lower));
   const log = reader.text("LOG");
@@ -163,7 +165,13 @@ export function readSubhost(conf: Conf, host: HostLook): Reading {
     ...optional("userns", readUserns(reader, directories)),
     network: readNetwork(reader, name),
   };
-  return { subhost, mistakes: [...conf.mistakes, ...reader.mistakes] };
+  return { subhost, mistakes: mistakes() };
+}
+
+/** As the lines of the file are; first what is missing in it. */
+export function inOrder(mistakes: readonly Mistake[], path: string): readonly Mistake[] {
+  const lineOf = ({ where }: Mistake) => (where.startsWith(`${path}:`) ? Number(where.slice(path.length + 1)) : 0);
+  return [...mistakes].sort((a, b) => lineOf(a) - lineOf(b));
 }
 
 export const optional = <K extends string, T>(key: K, value: T | undefined): { readonly [P in K]?: T } =>
@@ -222,7 +230,13 @@ function readDirectories(reader: Reader, base: string): Directories {
     if (host.real(value) === "/")
       reader.wrong("the host's own root would be changed", where, "choose a directory of its own");
   const work = overlay ? readWork(reader, base, upper) : (reader.text("WORK") ?? from("work", byDefault("WORK")));
-  return { live, upper, lower, work: from(resolve(base, work.value), work.origin), variant };
+  return {
+    live,
+    upper,
+    lower,
+    work: reader.isKnown("WORK") ? from(resolve(base, work.value), work.origin) : work,
+    variant,
+  };
 }
 
 /** Overlayfs wants both on one mount, and neither in the other (Documentation/filesystems/overlayfs.rst). */
@@ -291,7 +305,8 @@ function readUserns(reader: Reader, { variant, upper, work }: Directories): Valu
         `leave out one of the two: USERNS is ${given.origin}`,
       );
   }
-  if (variant === "overlay" && dirname(upper.value) !== dirname(work.value))
+  const known = reader.isKnown("UPPER") && reader.isKnown("WORK");
+  if (variant === "overlay" && known && dirname(upper.value) !== dirname(work.value))
     reader.wrong("with USERNS, UPPER and WORK have to lie in one directory", work.origin, "choose a WORK beside UPPER");
   try {
     return from(given.value === "yes" ? "subids" : parseMap(given.value, given.origin), given.origin);

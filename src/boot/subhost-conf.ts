@@ -84,7 +84,10 @@ export function parseConf(text: string, path: string): Conf {
 }
 
 function unknown(name: string, origin: string): Mistake {
-  const near = VARIABLES.find((one) => distance(one, name) <= Math.max(1, Math.floor(one.length / 3)));
+  const [near] = VARIABLES.map((one) => ({ one, far: distance(one, name) }))
+    .filter(({ one, far }) => far <= Math.floor((one.length + 1) / 3))
+    .sort((a, b) => a.far - b.far)
+    .map(({ one }) => one);
   return {
     what: `there is no variable ${name}`,
     where: origin,

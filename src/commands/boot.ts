@@ -6,11 +6,12 @@ import { Failure } from "../base/errors.ts";
 import { type Owner, ourselves, stateOf } from "../base/owner.ts";
 import { escapeText } from "../base/text.ts";
 import { from } from "../boot/intent.ts";
-import { readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
+import { inOrder, readSubhost, type SubhostConf } from "../boot/read-subhost.ts";
 import type { Mistake } from "../boot/subhost-conf.ts";
 import { subhostIntent } from "../boot/subhost-intent.ts";
 import { findContainer, lockDetached, lockDirectory, lockWriter, refuseRunning } from "../store/containers.ts";
 import { diskFilesOf, releaseDiskFile } from "../store/disk-files.ts";
+import { findImage } from "../store/images.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
 import { namesIn } from "../store/leavings.ts";
 import { holderOf, nameTaken, recordSubhost } from "../store/subhosts.ts";
@@ -75,12 +76,27 @@ type Reading = ReturnType<typeof readSubhost>;
 function withNames(layout: Layout, reading: Reading): Reading {
   const { subhost } = reading;
   if (subhost === undefined || !/^[A-Za-z0-9_]/.test(subhost.name.value)) return reading;
-  const mistake = changedMarks(layout, subhost);
-  const holder = holderOf(layout, subhost.name.value, subhost.path);
-  if (holder === undefined)
-    return mistake === undefined ? reading : { subhost, mistakes: [...reading.mistakes, mistake] };
-  const { what, mend = "" } = nameTaken(subhost.name.value, holder);
-  return { subhost, mistakes: [...reading.mistakes, { what, where: subhost.name.origin, mend }] };
+  const known = [takenName(layout, subhost), unknownImage(layout, subhost), changedMarks(layout, subhost)];
+  const mistakes = known.filter((mistake) => mistake !== undefined);
+  if (mistakes.length === 0) return reading;
+  return { subhost, mistakes: inOrder([...reading.mistakes, ...mistakes], subhost.path) };
+}
+
+function takenName(layout: Layout, { name, path }: SubhostConf): Mistake | undefined {
+  const holder = holderOf(layout, name.value, path);
+  if (holder === undefined) return undefined;
+  const { what, mend = "" } = nameTaken(name.value, holder);
+  return { what, where: name.origin, mend };
+}
+
+function unknownImage(layout: Layout, { lower }: SubhostConf): Mistake | undefined {
+  const { kind, name } = lower.value;
+  if (kind !== "image" || findImage(layout, name) !== undefined) return undefined;
+  return {
+    what: `there is no stored image ${name}`,
+    where: lower.origin,
+    mend: "import it, such as `rootling import docker://debian:12`; see `rootling images`",
+  };
 }
 
 /** What was deleted with the marks of one kind comes back with those of the other. */

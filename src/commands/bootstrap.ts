@@ -1,15 +1,15 @@
 /** What virt-bootstrap does: the root file system of a URI, in a directory. The library and the name call it. */
-import { mkdir, realpath, rmdir } from "node:fs/promises";
+import { mkdir, realpath, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Context } from "../base/context.ts";
-import { Failure, fileFailure } from "../base/errors.ts";
+import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { clearTemporaries, removeTree, temporaryName } from "../base/files.ts";
 import type { Alterations } from "../image/alter.ts";
-import { checkedRanges } from "../image/alter-ids.ts";
+import { checkedRanges, type IdRange } from "../image/alter-ids.ts";
 import { hashPassword } from "../image/alter-password.ts";
 import type { Environment } from "../image/sources/environment.ts";
 import type { Digest, Platform } from "../image/types.ts";
-import { layoutOf } from "../store/layout.ts";
+import { type Layout, layoutOf } from "../store/layout.ts";
 import { firstLineOf } from "./alter-words.ts";
 import { checkPlace, type DiskWishes, importToFile } from "./import-image.ts";
 import { type ProgressStatus, Status } from "./progress-status.ts";
@@ -86,12 +86,13 @@ export async function bootstrap(
   }
   const source = sourceOf(options.uri);
   const dest = await destinationOf(options.dest);
-  await checkPlace(dest, format, options.force);
   const alterations = await alterationsOf(context, options);
   const status = new Status(source, format, tell);
-  const cache = await cacheOf(context, options.noCache === true);
   const made = await makeParents(dest);
+  let cache: Cache | undefined;
   try {
+    await checkPlace(dest, format, options.force);
+    cache = await cacheOf(context, options.noCache === true);
     const { digest, size } = await importToFile({ ...context, progress: status.progress }, cache.layout, source, {
       output: dest,
       format,
@@ -105,22 +106,26 @@ export async function bootstrap(
     status.finished();
     return { dest, digest: digest as Digest, size };
   } catch (error) {
-    await removeParents(dest, made);
+    await removeParents(made);
     throw error;
   } finally {
-    await cache.close();
+    await cache?.close();
   }
 }
 
-/** A URI as virt-bootstrap reads it, as a SOURCE: `docker:///NAME` and `docker://NAME/` are `docker://NAME`. */
+/** Programs without types call this, too. */
+const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
+
+/** A URI as virt-bootstrap reads it, as a SOURCE: `docker:///NAME` and `docker://NAME/` are `docker://NAME`. Throws E_USAGE. */
 function sourceOf(uri: string): string {
+  if (!isText(uri)) throw new Failure("E_USAGE", "no source is given", { where: "uri" });
   const [, scheme, name] = /^(docker|virt-builder):\/{1,3}(.*?)\/?$/s.exec(uri) ?? [];
   return name === undefined ? uri : `${scheme}://${name}`;
 }
 
 /** The directory that is meant: absolute, and through symlinks. Throws E_USAGE. */
 async function destinationOf(text: string): Promise<string> {
-  if (text === "" || text.includes("\0")) throw new Failure("E_USAGE", "no destination is given", { where: "dest" });
+  if (!isText(text) || text.includes("\0")) throw new Failure("E_USAGE", "no destination is given", { where: "dest" });
   const path = resolve(text);
   return realpath(path).catch(() => path);
 }
@@ -137,34 +142,64 @@ export async function alterationsOf(context: Context, options: AlterOptions): Pr
   return { ...(mapped ? { ids } : {}), rootPassword: hash };
 }
 
-const rangesOf = (map: readonly IdMapping[], where: string) =>
-  checkedRanges(
+function rangesOf(map: readonly IdMapping[], where: string): readonly IdRange[] {
+  if (!Array.isArray(map) || !map.every(Array.isArray)) {
+    throw new Failure("E_USAGE", "not a list of ranges", { where, mend: "give [[start, target, count], …]" });
+  }
+  return checkedRanges(
     map.map(([start, target, count]) => ({ start, target, count })),
     where,
   );
+}
 
-/** Makes the directories above `path`; the topmost that was missing, if one was. */
-const makeParents = (path: string): Promise<string | undefined> =>
-  mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+/**
+ * Makes the directories above `path` that are missing. Returns them, the lowest first. One by one: with `recursive`, Node
+ * calls a read-only file system ENOENT, and a file that is in the way EEXIST.
+ */
+async function makeParents(path: string): Promise<string[]> {
+  const missing: string[] = [];
+  for (let at = dirname(path); !(await isThere(at)); at = dirname(at)) missing.unshift(at);
+  const made: string[] = [];
+  try {
+    for (const directory of missing) {
+      if (await makeDirectory(directory)) made.unshift(directory);
+    }
+    return made;
+  } catch (error) {
+    await removeParents(made);
     throw fileFailure(error, "making the directory of the destination", dirname(path));
-  });
-
-/** Removes them, as far as nobody has put anything there. */
-async function removeParents(path: string, topmost: string | undefined): Promise<void> {
-  if (topmost === undefined) return;
-  for (let at = dirname(path); at.length >= topmost.length; at = dirname(at)) {
-    if (
-      !(await rmdir(at).then(
-        () => true,
-        () => false,
-      ))
-    )
-      return;
   }
 }
 
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** False where somebody else made it meanwhile. */
+async function makeDirectory(path: string): Promise<boolean> {
+  try {
+    await mkdir(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Removes them, as far as nobody has put anything there. */
+async function removeParents(made: readonly string[]): Promise<void> {
+  for (const directory of made) await rmdir(directory).catch(() => {});
+}
+
+interface Cache {
+  readonly layout: Layout;
+  close(): Promise<void>;
+}
+
 /** The store, or one with a cache that goes. */
-async function cacheOf({ settings }: Context, passing: boolean) {
+async function cacheOf({ settings }: Context, passing: boolean): Promise<Cache> {
   if (!passing) return { layout: layoutOf(settings), close: async () => {} };
   const place = join(settings.TEMP_PATH, "rootling-cache");
   await clearTemporaries(place);

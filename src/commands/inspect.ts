@@ -1,4 +1,4 @@
-/** `rootling inspect`: an image's configuration, its layers, and what of them is wasted. */
+/** `rootling inspect`: an image's configuration, its layers, and what of them is wasted; a container's parts. */
 import { writeFile } from "node:fs/promises";
 import { Failure, fileFailure } from "../base/errors.ts";
 import type { ProgressMode } from "../base/progress-render.ts";
@@ -6,6 +6,7 @@ import { escapeText, formatBytes, formatTable } from "../base/text.ts";
 import type { DirectoryReport, Inspection, SizedFile } from "../image/inspect.ts";
 import { formatPlatform } from "../image/sources/reference.ts";
 import type { SourceImage } from "../image/types.ts";
+import { type Container, findContainer } from "../store/containers.ts";
 import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
@@ -29,22 +30,36 @@ export interface ImageReport {
 export const define = (cli: Cli) =>
   withProgress(
     withSourceFlags(
-      newCommand("inspect", "Show an image's configuration, its layers, and what of them is overwritten or deleted.", [
+      newCommand("inspect", "Show an image's configuration, layers and waste, or where the parts of a container lie.", [
         "rootling inspect debian:12",
+        "rootling inspect web      # a container or a subhost; an image of the same name goes first",
         "rootling inspect docker://busybox:1.36 --json",
         "rootling inspect debian:12 --html debian.html     # sizes by layer and directory, as a picture",
       ]),
     ),
   )
-    .argument("<image>", "the name of a stored image, or SOURCE")
+    .argument("<name>", "a stored image, a container, or SOURCE")
     .option("--html <file>", "write one self-contained page with a treemap")
     .option("--json", "as JSON")
     .action(async (name: string, options: Options) => {
+      const container = findImage(cli.layout, name) === undefined ? findContainer(cli.layout, name) : undefined;
+      if (container !== undefined) return showContainer(cli, container, options);
       const report = await examine(cli, name, options);
       if (options.html !== undefined) await writePage(options.html, report);
       if (options.json) cli.print(showJson(asJson(report)));
       else cli.print(options.html === undefined ? asText(report) : options.html);
     });
+
+async function showContainer(cli: Cli, container: Container, { html, json }: Options): Promise<void> {
+  if (html !== undefined)
+    throw new Failure("E_USAGE", `--html draws an image, and ${container.name} is a container`, {
+      where: "--html",
+      mend: `inspect the image that it is made of: ${container.image.name}`,
+    });
+  const { containerReport, containerText } = await import("./inspect-container.ts");
+  const report = containerReport(cli.layout, container);
+  cli.print(json ? showJson(report) : containerText(report));
+}
 
 async function examine(cli: Cli, name: string, options: Options): Promise<ImageReport> {
   const stored = findImage(cli.layout, name);

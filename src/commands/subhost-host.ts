@@ -1,6 +1,6 @@
 /** The edge of subhosts: their configuration's file and commands, and what of the host it is checked against. */
 import { readFileSync, realpathSync, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { unescapeOctal } from "../base/bytes.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
 import { ourselves, ownerName } from "../base/owner.ts";
@@ -20,7 +20,13 @@ const CONF_MAX = 1 << 20;
 export function readConf(given: string): Conf {
   try {
     const path = resolve(given);
-    if ((statSync(path).size ?? 0) > CONF_MAX)
+    const status = statSync(path);
+    if (status.isDirectory())
+      throw new Failure("E_SUBHOST", "a configuration of a subhost is a file, and this is a directory", {
+        where: path,
+        mend: `name the file, such as ${join(path, `${basename(path)}.conf`)}`,
+      });
+    if (status.size > CONF_MAX)
       throw new Failure("E_SUBHOST", "this is no configuration of a subhost: it is too large", { where: path });
     return parseConf(readFileSync(path, "utf8"), path);
   } catch (error) {
@@ -99,7 +105,7 @@ export function hostLook(): HostLook {
   let mounts: MountPoint[] | undefined;
   const real = (path: string): string => {
     try {
-      return realpathSync(path);
+      return realpathSync.native(path);
     } catch {
       return path;
     }
@@ -114,8 +120,9 @@ export function hostLook(): HostLook {
     hasInterface: (name) => interfaces().includes(name),
     mountOf: (path) => {
       mounts ??= mountPoints();
+      const place = real(path);
       // Of those on one mount point the last one is seen.
-      const found = mounts.filter((mount) => isBelow(real(path), mount.path));
+      const found = mounts.filter((mount) => isBelow(place, mount.path));
       const longest = Math.max(...found.map((mount) => mount.path.length));
       return found.findLast((mount) => mount.path.length === longest)?.id ?? "";
     },

@@ -1,5 +1,5 @@
 /** What `rootling web` shows: by the functions of list, logs and network. */
-import { readFileSync } from "node:fs";
+import { fstatSync, readFileSync } from "node:fs";
 import { errnoOf, Failure, fileFailure } from "../base/errors.ts";
 import { drawCables } from "../boot/cable-picture.ts";
 import { containerPaths, type Layout } from "../store/layout.ts";
@@ -64,7 +64,8 @@ export function houseOf(layout: Layout): House {
       if (container === undefined) throw new Failure("E_NOT_FOUND", "what runs without a container has no log");
       // Characters may be split between two reads.
       const decoder = new TextDecoder();
-      await readLog(layout, id, { follow, older: false, from, signal }, (bytes, next) =>
+      const begin = from < 0 ? (fd: number) => Math.max(0, fstatSync(fd).size + from) : from;
+      await readLog(layout, id, { follow, older: false, from: begin, signal }, (bytes, next) =>
         sink(decoder.decode(bytes, { stream: true }), next),
       );
     },

@@ -56,9 +56,26 @@ export async function virtBootstrap(cli: Cli, words: readonly string[]): Promise
     await run(cli, read, format);
   } catch (error) {
     if (error instanceof Failure && error.code === "E_INTERRUPTED") throw error;
-    cli.report(error);
+    cli.report(inItsWords(error));
     cli.setStatus(1);
   }
+}
+
+/** What the function's options are called here. */
+const WORDS: Readonly<Record<string, string>> = {
+  uidMap: "--uidmap",
+  gidMap: "--gidmap",
+  rootPassword: "--root-password",
+  dest: "DEST",
+  uri: "URI",
+};
+
+/** The failure with the word that was given, in place of the option that it became. */
+function inItsWords(error: unknown): unknown {
+  if (!(error instanceof Failure)) return error;
+  const { code, what, where, mend, cause } = error;
+  const word = WORDS[where ?? ""];
+  return word === undefined ? error : new Failure(code, what, { where: word, ...(mend && { mend }), cause });
 }
 
 function formatOf(text = "dir"): BootstrapFormat {
@@ -86,7 +103,8 @@ async function run(cli: Cli, read: ArgparseWords, format: BootstrapFormat): Prom
   };
   const username = read.values("username").at(-1);
   const password = read.values("password").at(-1) ?? (await typedPassword(uri, username, signal));
-  log("DEBUG", `downloads are kept in ${context.settings.CACHE_PATH}`);
+  const noCache = read.values("no-cache").length > 0;
+  if (!noCache) log("DEBUG", `downloads are kept in ${context.settings.CACHE_PATH}`);
   let said = "";
   const tell = ({ status, value }: ProgressStatus) => {
     if (statusOnly) void cli.write(statusLine({ status, value }));
@@ -104,7 +122,7 @@ async function run(cli: Cli, read: ArgparseWords, format: BootstrapFormat): Prom
       ...(username === undefined ? {} : { username }),
       ...(password === undefined ? {} : { password }),
       notSecure: read.values("not-secure").length > 0,
-      noCache: read.values("no-cache").length > 0,
+      noCache,
       ...mapsOf(read),
       ...rootPasswordOf(read, log),
       force: read.values("force").length > 0,

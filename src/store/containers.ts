@@ -208,13 +208,22 @@ export function lockDetached(layout: Layout, name: string, owner: Owner): void {
 /** The right to change a directory as a root, among the starts of this store. Throws E_BUSY. */
 export function lockDirectory(layout: Layout, path: string, owner: Owner = ourselves()): void {
   makePrivateDirectory(layout.locks);
-  const name = process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
-  const taken = tryLock(join(layout.locks, `directory-${name}`), owner);
+  const taken = tryLock(join(layout.locks, `directory-${lockNameOf(path)}`), owner);
   if ("release" in taken) return;
   throw new Failure("E_BUSY", `the directory runs writable already (pid ${taken.pid})`, {
     where: path,
     mend: "end it first, or start it without --rw",
   });
+}
+
+/** Bytes of a file's name, less those that a lock puts behind it. */
+const LOCK_NAME_MAX = 150;
+
+/** One name for each path, without a dot; of a long path a digest, whose module takes longer to load than all else here. */
+function lockNameOf(path: string): string {
+  const name = encodeURIComponent(path).replaceAll(".", "%2E");
+  if (name.length <= LOCK_NAME_MAX) return name;
+  return process.getBuiltinModule("node:crypto").hash("sha256", path).slice(0, 32);
 }
 
 /** Throws E_BUSY while something runs in it. */

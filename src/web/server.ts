@@ -31,6 +31,9 @@ const LOG_SHOWN = 128 * 1024;
 /** More than a few browsers need. */
 const CONNECTIONS = 100;
 
+const ICON =
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#2f7d6b"/></svg>';
+
 interface Asked {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -100,6 +103,8 @@ export class Page {
     "/": async ({ response }) => answer(response, "html", listPage(await this.#house.list(), this.#frame())),
     "/page.css": ({ response }) => answer(response, "css", shared("page.css")),
     "/page.js": ({ response }) => answer(response, "js", shared("page.js")),
+    // Browsers ask for one.
+    "/favicon.ico": ({ response }) => answer(response, "svg", ICON),
     "/events": ({ response }) => this.#sendTable(response),
     "/cables": async ({ response }) => answer(response, "html", cablesPage(await this.#house.cables(), this.#frame())),
     "/cables.svg": async ({ response }) => answer(response, "svg", (await this.#house.cables()).picture),

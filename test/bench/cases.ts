@@ -7,8 +7,10 @@ import { type Bed, type Case, OURS, RUNROOT, ratioBar, type Subject } from "./ca
 import { mappedDirCase } from "./dir-cases.ts";
 import { diskCase } from "./disk-cases.ts";
 import { crowdCase, enrootCreateCase, enrootStartCase } from "./enroot-cases.ts";
+import { initCase, machineCase } from "./guest-cases.ts";
 import type { Sample } from "./measure.ts";
 import { SCALES, scaleTag } from "./scale.ts";
+import { bootCase } from "./subhost-cases.ts";
 
 const importCases = (bed: Bed, image: string, about: string, repetitions: number): Case[] => {
   const source = `docker://${bed.registry}/${image}:1`;
@@ -198,10 +200,13 @@ export const casesOf = (bed: Bed): Case[] => [
   startCase(bed),
   execCase(bed),
   detachedCase(bed),
+  bootCase(bed),
   createCase(bed),
   bundleCase(bed),
   executorCase(bed),
   enrootStartCase(bed),
   enrootCreateCase(bed),
   crowdCase(bed),
+  initCase(bed),
+  machineCase(bed),
 ];

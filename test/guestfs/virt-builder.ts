@@ -53,10 +53,25 @@ before(async () => {
     ...[`checksum[sha512]=${"0".repeat(128)}`, `size=${statSync(disk).size}`],
   ];
   writeFileSync(join(temp.path, "index"), `${index.join("\n")}\n`);
+  await sign(join(temp.path, "index"));
   const repositories = join(config, "virt-builder/repos.d");
   mkdirSync(repositories, { recursive: true });
-  writeFileSync(join(repositories, "own.conf"), `[own]\nuri=file://${temp.path}/index\n`);
+  writeFileSync(
+    join(repositories, "own.conf"),
+    `[own]\nuri=file://${temp.path}/index.asc\ngpgkey=file://${temp.path}/key.asc\n`,
+  );
 });
+
+/** As indexes are that everybody may use: virt-builder gets the key into a directory of its own, with an agent for it. */
+async function sign(file: string): Promise<void> {
+  const keys = join(temp.path, "keys");
+  mkdirSync(keys, { mode: 0o700 });
+  const gpg = ["gpg", "--homedir", keys, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""];
+  await must([...gpg, "--quick-generate-key", "templates@example.org", "ed25519", "sign"]);
+  await must([...gpg, "--clearsign", file]);
+  await must([...gpg, "--armor", "--output", join(temp.path, "key.asc"), "--export"]);
+  await must(["gpgconf", "--homedir", keys, "--kill", "gpg-agent"]);
+}
 after(() => temp.remove());
 
 for (const kind of userKinds.filter((one) => one !== "subids")) {

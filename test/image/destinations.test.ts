@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeF
 import { join } from "node:path";
 import { test } from "node:test";
 import { checkOutput, type OutputKind } from "../../src/base/destination.ts";
+import { Failure } from "../../src/base/errors.ts";
 import { moveIntoPlace } from "../../src/base/files.ts";
 import { capture } from "../../src/base/process.ts";
 import { importToFile } from "../../src/commands/import-image.ts";
@@ -85,6 +86,26 @@ test("what came into an empty directory meanwhile is left alone", async (t) => {
   writeFileSync(join(output, "file"), "precious");
   await assert.rejects(moveIntoPlace(made, output, false), failsWith("E_EXISTS"));
   assert.equal(readFileSync(join(output, "file"), "utf8"), "precious");
+});
+
+test("that cannot be made is said of the output, in the same words by all", async (t) => {
+  const { directory, source, context, layout } = preparedImage(t, [[{ path: "a" }]]);
+  writeFileSync(join(directory, "file"), "precious");
+  for (const format of FORMATS) {
+    for (const [name, code, said] of [
+      ["missing/new", "E_NOT_FOUND", /no such file or directory/],
+      ["file/new", "E_NOT_FOUND", /a part of the path is no directory/],
+      ["n".repeat(256), "E_NAME", /too long/],
+    ] as const) {
+      const output = join(directory, name);
+      await assert.rejects(importToFile(context, layout, source, { output, format }), (error) => {
+        assert.ok(error instanceof Failure);
+        assert.deepEqual([error.code, error.where], [code, output], format);
+        assert.match(error.what, said);
+        return true;
+      });
+    }
+  }
 });
 
 test("a directory in which something is mounted is not replaced", needsRoot("a mount"), async (t) => {

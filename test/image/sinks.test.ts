@@ -1,7 +1,7 @@
 /** What every sink has to keep: the same tree, nothing half done, nothing replaced unasked. */
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createCipheriv, createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -69,8 +69,22 @@ async function treeOf(output: string, format: OutputFormat, directory: string): 
   return lines;
 }
 
+/** Does not become smaller, and is more than the small file system of a test holds. */
+const NOISE = createCipheriv("aes-128-ctr", Buffer.alloc(16), Buffer.alloc(16)).update(Buffer.alloc(300_000));
+
+/** An import into `work` that has begun to write, and waits for the end of its image. */
+async function startedImport(directory: string, format: OutputFormat) {
+  const work = join(directory, "work");
+  mkdirSync(work);
+  const started = startImport(directory, importWords("-", join(work, "out"), format), "pipe");
+  const archive = tarOf([{ path: "large", content: NOISE }]);
+  started.child.stdin?.on("error", () => {}).write(archive.subarray(0, -600));
+  while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  return { work, ...started };
+}
+
 test("all sinks write the same tree", needsRoot("owners and devices"), async (t) => {
-  for (const layers of [[entries], generateStack(3, 4), generateStack(8, 4)]) {
+  for (const layers of [[entries], generateStack(3, 4)]) {
     const { directory, source, context, layout } = preparedImage(t, layers);
     const trees: string[][] = [];
     for (const format of FORMATS) {
@@ -156,12 +170,8 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: what a killed import left goes with the next, and nothing else`, async (t) => {
-    const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
-    const { directory, source, context, layout } = preparedImage(t, [[{ path: "large", content }]]);
-    const work = join(directory, "work");
-    mkdirSync(work);
-    const { child, ended } = startImport(directory, importWords(source, join(work, "out"), format));
-    while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const { directory, source, context, layout } = preparedImage(t, [[{ path: "small" }]]);
+    const { work, child, ended } = await startedImport(directory, format);
     child.kill("SIGKILL");
     await ended;
     const left = readdirSync(work);
@@ -174,14 +184,7 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: a full disk is told and leaves nothing behind`, needsRoot("a small file system"), async (t) => {
-    const { directory, source, context, layout } = preparedImage(t, [
-      [
-        {
-          path: "noise",
-          content: Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => (i * i * 2654435761) >>> 24)),
-        },
-      ],
-    ]);
+    const { directory, source, context, layout } = preparedImage(t, [[{ path: "noise", content: NOISE }]]);
     const small = join(directory, "small");
     mkdirSync(small);
     await capture("mount", ["-t", "tmpfs", "-o", "size=64k", "none", small]);
@@ -198,12 +201,7 @@ for (const format of FORMATS) {
   });
 
   test(`${format}: Ctrl-C ends it and leaves nothing behind`, async (t) => {
-    const content = Buffer.alloc(200 << 20, "not all the same ".repeat(99));
-    const { directory, source } = preparedImage(t, [[{ path: "large", content }]]);
-    const work = join(directory, "work");
-    mkdirSync(work);
-    const { child, ended } = startImport(directory, importWords(source, join(work, "out"), format));
-    while (readdirSync(work).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const { work, child, ended } = await startedImport(scratch(t), format);
     child.kill("SIGINT");
     const { status, said } = await ended;
     assert.equal(status, 125);
@@ -258,7 +256,7 @@ test(
         path,
       ])) as string;
     let expected: string[] | undefined;
-    for (const comp of ["none", "gzip", "gzip:9", "zstd:5"]) {
+    for (const comp of ["none", "gzip", "zstd:5"]) {
       for (const format of comp === "gzip" ? (["tar", "oci", "oci-archive"] as const) : (["tar", "oci"] as const)) {
         const outputs = ["a", "b"].map((name) => join(directory, `${name}-${comp.replace(":", "")}-${format}`));
         for (const output of outputs) await importToFile(context, layout, source, { output, format, comp });
@@ -268,8 +266,8 @@ test(
         await importToFile(context, layout, from, { output: again, format: "dir" });
         expected ??= await describeTree(again);
         assert.deepEqual(await describeTree(again), expected, `${format} ${comp}`);
-        // umoci 0.4.7 knows no zstd, GNU tar tells it by itself.
-        if (format === "tar" || comp !== "zstd:5")
+        // By others too, once for each compression that they know: umoci 0.4.7 knows no zstd, GNU tar tells it by itself.
+        if (comp === "gzip" || (format === "tar" && comp === "zstd:5"))
           assert.deepEqual(await treeOf(outputs[0] ?? "", format, directory), expected);
       }
     }

@@ -92,9 +92,26 @@ asRoot("subhosts", () => {
     ])
       assert.ok(stderr.includes(`the service ${said}`), stderr);
     assert.equal(await inside("mixed", "ps | grep -c '[s]leep 1000'; cat /srv/calls"), "2\nstart\nstart\n");
+    const shown = JSON.parse(await must(["inspect", "mixed", "--json"]));
+    assert.deepEqual(
+      [shown.kind, shown.state, shown.subhost, shown.paths.upper, shown.runs.length],
+      ["subhost", "running", { conf, variant: "overlay", lower: base, userns: false }, upper, 1],
+    );
+    assert.deepEqual(
+      shown.services.map(({ name, status }: { name: string; status: unknown }) => [name, status]),
+      [
+        ["first", 0],
+        ["bad", 7],
+        ["slow", "late"],
+        ["only-unit", "unit"],
+        ["nothing", "missing"],
+        ["last", 0],
+      ],
+    );
     await must(["stop", "mixed"]);
     assert.equal(readFileSync(join(upper, "srv/calls"), "utf8"), "start\nstart\nstop\nstop\n");
     assert.match(await must(["logs", "mixed"]), /service bad: 7/);
+    assert.match(await must(["inspect", "mixed"]), /^state: +exited \(0\), (.*\n)+service: +bad: 7$/m);
   });
 
   test("hooks run in its mount namespace before and after the root is there, INIT gives the script of its shell", async () => {
@@ -268,6 +285,24 @@ asRoot("subhosts", () => {
     assert.ok(existsSync(upper) && (await host.isClean()));
   });
 
+  test("LOWER=image:NAME is a stored image, and one that is none is a mistake of the line", async () => {
+    const { conf, upper } = makeSubhost(box, "imaged", ["START=none", "LOWER=image:bare", "SHARE=/srv"]);
+    const first = await run(["boot", "--check", conf]);
+    assert.match(first.stderr, new RegExp(`no stored image bare .*\n +from: ${conf}:3\n +mend: import`));
+    await must(["import", `dir:${base}`, "--name", "bare", "--progress", "none"]);
+    const { stderr } = await run(["boot", conf]);
+    assert.match(stderr, new RegExp(`nothing of an image can be shared .*\n +from: ${conf}:4\n`));
+    writeFileSync(conf, "BASE=.\nSTART=none\nLOWER=image:bare\n");
+    await must(["boot", conf]);
+    await inside("imaged", "echo own >/etc/passwd; test -e /srv");
+    assert.equal(readFileSync(join(upper, "etc/passwd"), "utf8"), "own\n");
+    assert.match(await must(["inspect", "imaged"]), /^root: +overlay over image:bare$/m);
+    assert.match(await must(["diff", "imaged"]), /^C \/etc\/passwd$/m);
+    // Of a name that both have, the image is shown.
+    assert.match(await must(["inspect", "bare"]), /^digest: /m);
+    await must(["stop", "imaged"]);
+  });
+
   test("--check names every mistake and boots nothing; a name is taken by what has it", async () => {
     const { conf, directory } = makeSubhost(box, "wrong", [
       "STRAT=x",
@@ -280,6 +315,7 @@ asRoot("subhosts", () => {
     for (const line of [2, 3, 4]) assert.match(stderr, new RegExp(`from: ${conf}:${line}\n +mend: `), stderr);
     assert.equal((await run(["boot", conf])).stderr, stderr);
     assert.ok(!existsSync(join(directory, "ran")), "no command runs");
+    assert.match((await run(["boot", "--check", directory])).stderr, /this is a directory \[E_SUBHOST\]/);
     writeFileSync(conf, "BASE=.\nNAME=fine\n");
     assert.match(await must(["boot", "--check", conf]), /^fine: root .* over \/; starts networking ssh\n$/);
     assert.match(await must(["plan", "boot", conf]), /services \/run\/dummy_service/);

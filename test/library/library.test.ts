@@ -117,8 +117,19 @@ describe("a destination", () => {
       await assert.rejects(make({ dest: place, force: true }), failsWith("E_NAME", /\//), place);
     }
     await assert.rejects(make({ dest: at("file"), force: true }), failsWith("E_EXISTS"));
-    await assert.rejects(make({ dest: at("file/below") }), failsWith("E_IO"));
-    await assert.rejects(make({ dest: "" }), failsWith("E_USAGE"));
+    for (const place of ["file/below", "file/far/below"]) {
+      await assert.rejects(make({ dest: at(place) }), failsWith("E_NOT_FOUND", /no directory/), place);
+    }
+    // What no type prevents in JavaScript.
+    for (const [wrong, said] of [
+      [{ dest: "" }, /no destination/],
+      [{ dest: undefined }, /no destination/],
+      [{ uri: undefined }, /no source/],
+      [{ uidMap: [0, 1000, 10] }, /not a list of ranges/],
+      [{ gidMap: "0:1000:10" }, /not a list of ranges/],
+    ] as const) {
+      await assert.rejects(make(wrong as never), failsWith("E_USAGE", said));
+    }
     await assert.rejects(make({ format: "zip" as never }), failsWith("E_USAGE", /dir or qcow2/));
     assert.deepEqual(
       readdirSync(directory).filter((name) => name.endsWith(".tmp")),

@@ -54,6 +54,12 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     // It ends by itself, so that one which was not killed comes to its end.
     subhost: ["INIT= echo sleep 2", "CABLES= br7= =", "ADDRESS= 10.9.0.2/24", "HOST_ADDRESS= 10.9.0.1/24"],
   },
+  "kill stop of a subhost": {
+    before: ["boot", "CONF"],
+    words: ["stop", "--timeout", "0.1", "sub"],
+    cabled: true,
+    subhost: ["START= none", "CABLES= br7= =", "ADDRESS= 10.9.0.2/24", "HOST_ADDRESS= 10.9.0.1/24"],
+  },
   "kill run": { words: ["run", "--root", "busybox", "/bin/true"] },
 };
 
@@ -93,7 +99,9 @@ async function withSubhost(box: Box, scenario: Scenario): Promise<Scenario> {
   const base = join(box.scratch, "base");
   await busyboxRoot(base);
   const { conf } = makeSubhost(box, "sub", [`LOWER= ${base}`, ...scenario.subhost]);
-  return { ...scenario, words: scenario.words.map((word) => (word === "CONF" ? conf : word)) };
+  const filled = (words: readonly string[]) => words.map((word) => (word === "CONF" ? conf : word));
+  const { before, words } = scenario;
+  return { ...scenario, words: filled(words), ...(before === undefined ? {} : { before: filled(before) }) };
 }
 
 async function makePlace(kind: UserKind, asked: Scenario): Promise<Place> {
@@ -121,12 +129,15 @@ async function sweep(kind: UserKind, stepper: string, jobs: number, asked: Scena
     const words = scenario.killed ?? scenario.words;
     const result = join(box.user.home, "result");
     try {
-      if (scenario.before !== undefined) await box.must(scenario.before);
+      if (scenario.before !== undefined) {
+        const begun = await box.user.run(there(rootlingWords(...scenario.before)));
+        if (begun.status !== 0) throw new Error(`${scenario.before.join(" ")}: ${begun.stderr.trim()}`);
+      }
       const killed = await box.user.run(there([stepper, result, "kill", String(n), ...rootlingWords(...words)]));
       if (killed.status !== 0) throw new Error(`the stepper failed: ${killed.stderr}`);
       const [what, , call] = readFileSync(result, "utf8").trim().split(" ");
       // A monitor whose starter was killed may have got on, and what a killed stop was to end may still run.
-      const end = scenario.after ?? ["stop", "--timeout", "0.1", "box"];
+      const end = scenario.after ?? scenario.words;
       if (scenario.running || scenario.before !== undefined) await box.user.run(there(rootlingWords(...end)));
       const problems = await runWhole(place, scenario);
       problems.push(...differences(whole, namesOf(box)));

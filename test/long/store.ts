@@ -7,7 +7,7 @@ import type { Box } from "../support/boxes.ts";
 const neutral = (name: string): string =>
   name
     .replace(/[0-9]+\.[0-9]+\.[0-9a-z]+\.[0-9a-z]+/, "OWNER")
-    .replace(/^(writer|detached|directory-[0-9a-f]+)\.[0-9]+$/, "$1.N")
+    .replace(/^(writer|detached|directory-[^.]+)\.[0-9]+$/, "$1.N")
     .replace(/\.[0-9a-f]{8}\.tmp$/, ".tmp");
 
 /**

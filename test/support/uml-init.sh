@@ -18,9 +18,9 @@ run mount -t tmpfs -o mode=1777 tmpfs /tmp
 case $ROOTLING_CHECKOUT in
   /tmp/*)
     # What was just covered; by a symlink, since tests want a /tmp that holds no mounts.
-    run mkdir -p /run/checkout "$(dirname "$ROOTLING_CHECKOUT")"
-    run mount -t hostfs -o "$ROOTLING_CHECKOUT" none /run/checkout
-    run ln -s /run/checkout "$ROOTLING_CHECKOUT"
+    run mkdir -p "$(dirname "$ROOTLING_CHECKOUT")"
+    run mount -t hostfs -o "$ROOTLING_CHECKOUT" none /opt
+    run ln -s /opt "$ROOTLING_CHECKOUT"
     ;;
 esac
 run mount -t hostfs -o "$ROOTLING_SHARE" none /run/share

@@ -3,7 +3,7 @@
  * libguestfs as well, reads its file systems, in a virtual machine of its own. What is on such a disk for a machine
  * only is left out: nodes, kernels, and what /etc/fstab would mount.
  */
-import { mkdir } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { Failure, fileFailure } from "../../base/errors.ts";
 import { removeTree } from "../../base/files.ts";
@@ -31,15 +31,12 @@ export async function openVirtBuilder({ template }: VirtBuilderReference, contex
   const builder = requireProgram("virt-builder", "guestfs-tools");
   const reader = requireProgram("guestfish", "guestfish");
   const scratch = await temporaryPath(context);
-  try {
-    await mkdir(scratch, { mode: 0o700 });
-  } catch (error) {
-    throw fileFailure(error, "making a temporary directory", scratch);
-  }
+  const held = await makeScratch(scratch);
   const label = `virt-builder://${template}`;
-  const guest = new Guest(label, passedOn(context.registry.env, scratch), context);
+  const guest = new Guest(label, passedOn(context.registry.env, shortName(held)), context);
   const close = async () => {
     await guest.end();
+    await held.close();
     await removeTree(scratch).catch(() => {});
   };
   try {
@@ -51,6 +48,18 @@ export async function openVirtBuilder({ template }: VirtBuilderReference, contex
     throw error;
   }
 }
+
+async function makeScratch(path: string): Promise<FileHandle> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return await open(path, "r");
+  } catch (error) {
+    throw fileFailure(error, "making a temporary directory", path);
+  }
+}
+
+/** The name of a directory for programs that make sockets below it, as gpg-agent does: these have 107 bytes (unix(7)). */
+const shortName = ({ fd }: FileHandle): string => `/proc/${process.pid}/fd/${fd}`;
 
 /** libguestfs's programs at work: one after the other, each with a machine of its own. */
 class Guest {
@@ -98,8 +107,8 @@ class Guest {
 }
 
 /** Variables of virt-builder, libguestfs and supermin, and proxies. libguestfs keeps its machine where it always does. */
-function passedOn(env: Environment, scratch: string): Record<string, string> {
-  const passed: Record<string, string> = { TMPDIR: scratch, LIBGUESTFS_CACHEDIR: env.TMPDIR || "/var/tmp" };
+function passedOn(env: Environment, temporary: string): Record<string, string> {
+  const passed: Record<string, string> = { TMPDIR: temporary, LIBGUESTFS_CACHEDIR: env.TMPDIR || "/var/tmp" };
   const wanted = /^(?:HOME|XDG_.*|VIRT_.*|LIBGUESTFS_.*|SUPERMIN_.*|(?:https?|ftp|no)_proxy)$/i;
   for (const [name, value] of Object.entries(env)) if (value !== undefined && wanted.test(name)) passed[name] = value;
   return passed;

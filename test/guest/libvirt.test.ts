@@ -1,39 +1,25 @@
 /** Guests under libvirt's LXC driver: a real libvirt, which starts the boot file system; its init enters the next root. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { rootlingWords } from "../support/cli.ts";
-import { must } from "../support/command.ts";
 import {
   bootDirectory,
   busyboxRoot,
   type Libvirt,
   proofOf,
   prove,
+  runningGuests,
+  startGuest,
   startLibvirt,
+  waitForEnd,
   waitForText,
-  writeInit,
 } from "../support/guest.ts";
 import { makeTemp } from "../support/temp.ts";
 import { needsRoot } from "../support/users.ts";
 
 const SHIFT = 1_000_000;
-
-/**
- * The domain waits for a file before its init begins: what a guest says before somebody listens is lost. One that is to
- * fail stays a moment longer, since libvirt drops what it has not passed on when a guest ends.
- */
-const held = (xml: string, fails: boolean): string =>
-  xml
-    .replace("<init>/sbin/init</init>", "<init>/bin/sh</init><initarg>-c</initarg>")
-    .replace(
-      /<initarg>--config<\/initarg>\s*<initarg>(.*)<\/initarg>/,
-      `<initarg>while [ ! -e /mnt/config/go ]; do sleep 0.02; done; ${fails ? "" : "exec "}/sbin/init --config $1${
-        fails ? "; sleep 0.5" : ""
-      }</initarg>`,
-    );
 
 describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
   const scratch = makeTemp();
@@ -51,47 +37,8 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
     await scratch.remove();
   });
 
-  /** Defines and starts a guest; its console goes to a file. */
-  async function start(name: string, init: string, fails = false): Promise<{ console: string; cache: string }> {
-    const own = join(scratch.path, name);
-    const cache = join(own, "cache");
-    const console = join(own, "console");
-    mkdirSync(cache, { recursive: true });
-    const config = writeInit(join(own, "config"), "");
-    const words = [
-      "guest",
-      "define",
-      name,
-      "--driver",
-      "libvirt-lxc",
-      "--boot",
-      boot,
-      "--root",
-      root,
-      "--cache",
-      cache,
-    ];
-    const xml = await must(rootlingWords(...words, "--config", config, "--memory", "256M"));
-    writeFileSync(join(own, "domain.xml"), held(xml, fails));
-    // It may change until the guest boots.
-    writeInit(join(own, "config"), init);
-    await libvirt.run("virsh", "-q", "-c", "lxc:///", "create", join(own, "domain.xml"));
-    const pty = (await libvirt.run("virsh", "-q", "-c", "lxc:///", "ttyconsole", name)).trim();
-    // Until the guest ends: then the terminal hangs up.
-    await libvirt.run("sh", "-c", `cat ${pty} >${console} 2>/dev/null &`);
-    writeFileSync(join(own, "config/go"), "");
-    return { console, cache };
-  }
-
-  const running = async (): Promise<string[]> =>
-    (await libvirt.run("virsh", "-q", "-c", "lxc:///", "list", "--name")).split("\n").filter(Boolean);
-
-  async function waitForEnd(name: string): Promise<void> {
-    for (let left = 200; (await running()).includes(name); left--) {
-      assert.ok(left > 0, `${name} still runs`);
-      await new Promise((done) => setTimeout(done, 100));
-    }
-  }
+  const start = (name: string, init: string, fails = false) =>
+    startGuest(libvirt, join(scratch.path, name), name, init, { boot, root, fails });
 
   test("boots an overlay over its read-only root with ids of its own, and ends by initctl", async () => {
     const nonce = randomBytes(8).toString("hex");
@@ -130,7 +77,7 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
     for (const name of ["full", "zero"]) assert.ok(!devices.includes(name), said);
     assert.match(said, /cgroup 63677270/);
     assert.match(said, /ended by SIGTERM/);
-    await waitForEnd("first");
+    await waitForEnd(libvirt, "first");
     // From outside: what the guest changed is in the cache, its owners shifted; the root is as it was.
     const upper = join(cache, "overlay/upper");
     assert.equal(readFileSync(join(upper, "etc/own"), "utf8"), "changed\n");
@@ -153,12 +100,14 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
     for (const [i, [init, expected]] of wrong.entries()) {
       const { console } = await start(`wrong${i}`, init, true);
       assert.match(await waitForText(console, expected), expected);
-      await waitForEnd(`wrong${i}`);
+      await waitForEnd(libvirt, `wrong${i}`);
     }
   });
 
   test("leaves nothing on the host", async () => {
-    assert.deepEqual(await running(), []);
+    assert.deepEqual(await runningGuests(libvirt), []);
+    // Hierarchies in which libvirt made no cgroup for the guest are the host's as before.
+    for (const name of readdirSync("/sys/fs/cgroup")) assert.equal(statSync(join("/sys/fs/cgroup", name)).uid, 0, name);
     assert.ok(!readdirSync("/sys/class/net").some((name) => name.startsWith("vnet")));
   });
 });

@@ -54,12 +54,22 @@ export interface Libvirt {
   stop(): Promise<void>;
 }
 
-export async function startLibvirt(): Promise<Libvirt> {
+/** With a `bridge`, it is in a network namespace of its own, where the host is 10.77.0.1 on that bridge. */
+export async function startLibvirt(bridge?: string): Promise<Libvirt> {
   const script = join(import.meta.dirname, "libvirt.sh");
-  const [file = "", ...words] = ["unshare", "--mount", "--propagation", "private", "sh", script];
+  const [file = "", ...words] = [
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    ...(bridge ? ["--net"] : []),
+    "sh",
+    script,
+    bridge ?? "",
+  ];
   const child = spawn(file, words, { stdio: ["pipe", "pipe", "pipe"] });
   await ready(child);
-  const enter = ["nsenter", "--target", String(child.pid), "--mount"];
+  const enter = ["nsenter", "--target", String(child.pid), "--mount", ...(bridge ? ["--net"] : [])];
   return {
     run: (...argv) => must([...enter, ...argv]),
     stop: async () => {
@@ -99,4 +109,65 @@ export async function waitForText(file: string, pattern: RegExp, seconds = 30): 
   throw new Error(
     `nothing like ${pattern} within ${seconds} seconds: ${existsSync(file) ? readFileSync(file, "utf8") : ""}`,
   );
+}
+
+/**
+ * The domain waits for a file before its init begins: what a guest says before somebody listens is lost. One that is to
+ * fail stays a moment longer, since libvirt drops what it has not passed on when a guest ends.
+ */
+const held = (xml: string, fails: boolean): string =>
+  xml
+    .replace("<init>/sbin/init</init>", "<init>/bin/sh</init><initarg>-c</initarg>")
+    .replace(
+      /<initarg>--config<\/initarg>\s*<initarg>(.*)<\/initarg>/,
+      `<initarg>while [ ! -e /mnt/config/go ]; do sleep 0.02; done; ${fails ? "" : "exec "}/sbin/init --config $1${
+        fails ? "; sleep 0.5" : ""
+      }</initarg>`,
+    );
+
+export interface GuestPlaces {
+  boot: string;
+  root: string;
+  layers?: readonly string[];
+  bridge?: string;
+  /** It is to fail. */
+  fails?: boolean;
+}
+
+/** Defines and starts a guest in `directory`; its console goes to a file. */
+export async function startGuest(
+  libvirt: Libvirt,
+  directory: string,
+  name: string,
+  init: string,
+  { boot, root, layers = [], bridge, fails = false }: GuestPlaces,
+): Promise<{ console: string; cache: string }> {
+  const cache = join(directory, "cache");
+  const console = join(directory, "console");
+  mkdirSync(cache, { recursive: true });
+  const config = writeInit(join(directory, "config"), "");
+  const places = ["--boot", boot, "--root", root, "--cache", cache, "--config", config];
+  const more = [...layers.flatMap((layer) => ["--layer", layer]), ...(bridge ? ["--bridge", bridge] : [])];
+  const words = ["guest", "define", name, "--driver", "libvirt-lxc", ...places, ...more, "--memory", "256M"];
+  writeFileSync(join(directory, "domain.xml"), held(await must(rootlingWords(...words)), fails));
+  // It may change until the guest boots.
+  writeInit(join(directory, "config"), init);
+  await libvirt.run("virsh", "-q", "-c", "lxc:///", "create", join(directory, "domain.xml"));
+  const pty = (await libvirt.run("virsh", "-q", "-c", "lxc:///", "ttyconsole", name)).trim();
+  // Until the guest ends: then the terminal hangs up.
+  await libvirt.run("sh", "-c", `cat ${pty} >${console} 2>/dev/null &`);
+  writeFileSync(join(directory, "config/go"), "");
+  return { console, cache };
+}
+
+/** The names of the guests that run. */
+export const runningGuests = async (libvirt: Libvirt): Promise<string[]> =>
+  (await libvirt.run("virsh", "-q", "-c", "lxc:///", "list", "--name")).split("\n").filter(Boolean);
+
+/** Fails after 20 seconds. */
+export async function waitForEnd(libvirt: Libvirt, name: string): Promise<void> {
+  for (let left = 200; (await runningGuests(libvirt)).includes(name); left--) {
+    if (left === 0) throw new Error(`${name} still runs`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
 }

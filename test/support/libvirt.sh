@@ -1,8 +1,15 @@
 #!/bin/sh
-# libvirt with its LXC driver, in a mount namespace of its own: unshare -m sh libvirt.sh, as root. Says "ready" once it
+# libvirt with its LXC driver, in a mount namespace of its own: unshare -m sh libvirt.sh [BRIDGE], as root; with a name
+# of a bridge in a network namespace of its own, too, where it makes it. Says "ready" once it
 # answers, and ends with its standard input. Where cgroups are of both versions libvirt stumbles: it gets one.
 set -eu
 mount --make-rprivate /
+if [ -n "${1:-}" ]; then
+  ip link set lo up
+  ip link add "$1" type bridge
+  ip address add 10.77.0.1/24 dev "$1"
+  ip link set "$1" up
+fi
 getent group libvirt >/dev/null || groupadd --system libvirt
 getent passwd libvirt-qemu >/dev/null || useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin libvirt-qemu
 umount /sys/fs/cgroup/unified 2>/dev/null || true
@@ -10,9 +17,9 @@ for directory in /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvi
   mkdir -p "$directory"
   mount -t tmpfs libvirt "$directory"
 done
-virtlogd >/dev/null 2>&1 &
+virtlogd --pid-file /run/libvirt/virtlogd.pid >/dev/null 2>&1 &
 log=$!
-libvirtd >/run/libvirt/said 2>&1 &
+libvirtd --pid-file /run/libvirt/libvirtd.pid >/run/libvirt/said 2>&1 &
 daemon=$!
 trap 'kill $daemon $log 2>/dev/null || true; wait' EXIT
 tries=0

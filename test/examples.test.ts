@@ -24,6 +24,7 @@ const notHere: readonly (readonly [RegExp, string])[] = [
   [/^rootling bootfs .*--module|--vm/, "needs modules of a kernel, or a virtual machine"],
   [/^rootling (boot|diskfile|share) |--subhosts|--cable/, "of subhosts, as root"],
   [/\| dot /, "needs Graphviz"],
+  [/^rootling web/, "serves until it is ended"],
   [/^rootling push /, "needs a registry that takes it"],
   [/apt-get/, "needs a whole Debian: npm start boots one"],
   [/aarch64/, "the registry of the test has this machine's images only"],

@@ -3,7 +3,8 @@
  *
  * Standard input is a tar as tar-write.ts encodes it, with four kinds of records besides, by their typeflag: W hides
  * the name that it has in lower layers, O hides what is in the directory of that name, M gives what has the name other
- * metadata and, where it has any, content, N begins the next layer, and with it the next FILE. SIZE is that of the virtual disk in bytes; FREE so many percent of it have to be left free.
+ * metadata and, where it has any, content, N begins the next layer, and with it the next FILE. SIZE is that of the
+ * virtual disk in bytes; FREE so many percent of it have to be left free.
  * What hides is done at the end of its layer: it never hides what the same layer has, whatever comes first.
  * The two blocks that end the archive are the commit: without them all files are void.
  */

@@ -1,10 +1,10 @@
 /** What an output may replace, and what is never replaced, whatever was asked for. */
-import { access, constants, lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
+import { access, constants, lstat, open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { unescapeOctal } from "./bytes.ts";
-import { Failure, fileFailure } from "./errors.ts";
-import { existing } from "./files.ts";
+import { errnoOf, Failure, fileFailure } from "./errors.ts";
+import { clearTemporaries, existing, temporaryName } from "./files.ts";
 
 /** A tree is a directory that can be filled where it is, an image layout one that is moved into place. */
 export type OutputKind = "file" | "directory" | "tree";
@@ -24,7 +24,9 @@ export async function checkOutput(path: string, kind: OutputKind, force: boolean
     if ((await contentOf(path)).length === 0) return "in place";
     throw refused("E_EXISTS", "the output is a mount point with files in it", path);
   }
-  const present = await lstat(path).catch(() => undefined);
+  const present = await lstat(path).catch((error: unknown) => {
+    if (errnoOf(error) === "ENAMETOOLONG") throw fileFailure(error, "making the output", path);
+  });
   if (present !== undefined) {
     if (kind === "file") await checkFile(path, force);
     else if (!present.isDirectory()) throw refused("E_EXISTS", "the output exists, and is no directory", path);
@@ -42,6 +44,27 @@ async function checkAbove(path: string): Promise<void> {
   } catch (error) {
     throw fileFailure(error, "making the output", path);
   }
+}
+
+/**
+ * checkOutput for what is made beside its place: the name that it is made under. What commands that were killed left
+ * there is removed.
+ */
+export async function nameBeside(output: string, kind: "file" | "directory", force: boolean): Promise<string> {
+  await checkOutput(output, kind, force);
+  await clearTemporaries(output);
+  return temporaryName(output);
+}
+
+/** The same for a file, which is there, and empty: a place that cannot be written to is told before any work. */
+export async function fileBeside(output: string, force: boolean): Promise<string> {
+  const temporary = await nameBeside(output, "file", force);
+  try {
+    await (await open(temporary, "wx", 0o644)).close();
+  } catch (error) {
+    throw fileFailure(error, "making the output", output);
+  }
+  return temporary;
 }
 
 /** Whether the caller may fill this empty directory, but make nothing beside it. */

@@ -120,6 +120,8 @@ export function fileFailure(error: unknown, doing: string, path: string): Failur
         ...details,
         mend: "check the path",
       });
+    case "ENAMETOOLONG":
+      return new Failure("E_NAME", `${doing}: the name is too long`, { ...details, mend: "choose a shorter one" });
     default:
       return new Failure("E_IO", `${doing}: ${errno ?? (error as Error)?.message ?? String(error)}`, {
         ...details,

@@ -8,9 +8,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Context } from "../base/context.ts";
-import { checkOutput } from "../base/destination.ts";
+import { nameBeside } from "../base/destination.ts";
 import { Failure, fileFailure } from "../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, temporaryName } from "../base/files.ts";
+import { moveIntoPlace, temporaryName } from "../base/files.ts";
 import { packageRoot, packageVersion } from "../base/package.ts";
 import { type BundleParts, planFunctions, shellText } from "../boot/bundle-plan.ts";
 import { from } from "../boot/intent.ts";
@@ -60,10 +60,8 @@ function processorOf({ architecture }: Platform) {
 /** Writes a bundle. Returns its bytes. Throws E_EXISTS, E_PLATFORM, and what the source throws. */
 export async function makeBundle(cli: Cli, context: Context, wish: BundleWish): Promise<number> {
   const { output, force } = wish;
-  await checkOutput(output, "file", force);
+  const payload = await nameBeside(output, "file", force);
   const configuration = readConfiguration(cli, wish);
-  await clearTemporaries(output);
-  const payload = temporaryName(output);
   const image = await openSourceOf(cli, context, wish);
   try {
     const { node, machine } = processorOf(image.platform);

@@ -2,7 +2,7 @@
 import type { ByteString } from "../base/bytes.ts";
 import { type IdMaps, withMappedIds } from "./alter-ids.ts";
 import { noShadow, type PasswordHash, SHADOW, SHADOW_LIMIT, withRootPassword } from "./alter-password.ts";
-import { type OpenSink, RootDiffers, type Sink, USUAL_ROOT } from "./sinks/sink.ts";
+import { type OpenSink, passing, RootDiffers, USUAL_ROOT } from "./sinks/sink.ts";
 import type { Entry } from "./types.ts";
 
 /** What is to be different from the image. */
@@ -19,16 +19,6 @@ export function alteredSink(open: OpenSink, { ids, rootPassword }: Alterations):
   const owned = ids === undefined ? open : mappedSink(open, ids);
   return rootPassword === undefined ? owned : passwordSink(owned, rootPassword);
 }
-
-/** The methods of a sink that pass on to `sink` what nothing is to be done about. */
-const passing = (sink: Sink): Sink => ({
-  entry: (entry) => sink.entry(entry),
-  data: (slice) => sink.data(slice),
-  end: () => sink.end(),
-  flush: () => sink.flush(),
-  commit: (root) => sink.commit(root),
-  abort: () => sink.abort(),
-});
 
 function mappedSink(open: OpenSink, ids: IdMaps): OpenSink {
   return async (image, root) => {

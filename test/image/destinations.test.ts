@@ -88,18 +88,19 @@ test("what came into an empty directory meanwhile is left alone", async (t) => {
   assert.equal(readFileSync(join(output, "file"), "utf8"), "precious");
 });
 
-test("whose directory is missing is said of the output, in the same words by all", async (t) => {
+test("that cannot be made is said of the output, in the same words by all", async (t) => {
   const { directory, source, context, layout } = preparedImage(t, [[{ path: "a" }]]);
   writeFileSync(join(directory, "file"), "precious");
   for (const format of FORMATS) {
-    for (const [name, said] of [
-      ["missing/new", /no such file or directory/],
-      ["file/new", /a part of the path is no directory/],
+    for (const [name, code, said] of [
+      ["missing/new", "E_NOT_FOUND", /no such file or directory/],
+      ["file/new", "E_NOT_FOUND", /a part of the path is no directory/],
+      ["n".repeat(256), "E_NAME", /too long/],
     ] as const) {
       const output = join(directory, name);
       await assert.rejects(importToFile(context, layout, source, { output, format }), (error) => {
         assert.ok(error instanceof Failure);
-        assert.deepEqual([error.code, error.where], ["E_NOT_FOUND", output], format);
+        assert.deepEqual([error.code, error.where], [code, output], format);
         assert.match(error.what, said);
         return true;
       });

@@ -1,7 +1,7 @@
 /** The root of a bundle: any sink, without what an ordinary user cannot unpack, and what is learnt in passing. */
 import type { ByteString } from "../../base/bytes.ts";
 import type { Entry } from "../types.ts";
-import type { OpenSink } from "./sink.ts";
+import { type OpenSink, passing } from "./sink.ts";
 
 /** What a bundle has to know of its root. */
 export interface SeenRoot {
@@ -25,6 +25,7 @@ export function bundleSink(open: OpenSink, seen: SeenRoot, newest = Number.POSIT
     let dropping = false;
     Object.assign(seen, { bytes: 0, hasScript: false });
     return {
+      ...passing(sink),
       entry: (entry) => {
         const { path, kind, target, size } = entry;
         dropping = kind === "character" || kind === "block" || (kind === "link" && devices.has(target ?? path));
@@ -35,9 +36,7 @@ export function bundleSink(open: OpenSink, seen: SeenRoot, newest = Number.POSIT
       },
       data: (slice) => (dropping ? undefined : sink.data(slice)),
       end: () => (dropping ? undefined : sink.end()),
-      flush: () => sink.flush(),
       commit: (merged) => sink.commit(atTime(merged, 0)),
-      abort: () => sink.abort(),
     };
   };
 }

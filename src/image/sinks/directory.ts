@@ -16,7 +16,7 @@ import { escapeText } from "../../base/text.ts";
 import { OWNER_NOTE, ownerNote } from "../owner-note.ts";
 import type { Entry } from "../types.ts";
 import { programFailure } from "./program.ts";
-import type { OpenSink, Sink } from "./sink.ts";
+import { type OpenSink, passing, type Sink } from "./sink.ts";
 import { type TarStream, tarStreamInto } from "./tar-stream.ts";
 import { XattrSamples } from "./xattr-probe.ts";
 
@@ -79,7 +79,7 @@ export function directorySink(
     await clearTemporaries(output, power);
     const directory = temporaryName(output);
     await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
-      throw fileFailure(error, "making the output directory", directory);
+      throw fileFailure(error, "making the output", output);
     });
     return wrapped(await fill(directory), {
       committed: () => moveIntoPlace(directory, output, force, power),
@@ -90,10 +90,7 @@ export function directorySink(
 
 /** A sink that has more to do at its end. */
 const wrapped = (sink: Sink, then: { committed(): Promise<void>; aborted(): Promise<void> }): Sink => ({
-  entry: (entry) => sink.entry(entry),
-  data: (slice) => sink.data(slice),
-  end: () => sink.end(),
-  flush: () => sink.flush(),
+  ...passing(sink),
   commit: async (root) => {
     await sink.commit(root);
     await then.committed();

@@ -7,9 +7,9 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ByteString } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
-import { checkOutput, type OutputKind } from "../../base/destination.ts";
+import { nameBeside } from "../../base/destination.ts";
 import { Failure, fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, removeTree, syncDirectory, temporaryName } from "../../base/files.ts";
+import { moveIntoPlace, removeTree, syncDirectory } from "../../base/files.ts";
 import { type Running, run } from "../../base/process.ts";
 import { escapeText } from "../../base/text.ts";
 import type { LayeredSink, OpenLayeredSink } from "../layered.ts";
@@ -52,7 +52,7 @@ export function diskSink(options: DiskOptions, context: Context): OpenSink {
   const growing = growingDisk(options);
   return async (image) => {
     const program = findHelper();
-    const temporary = await prepare(options, "file");
+    const temporary = await nameBeside(options.output, "file", options.force);
     const files = [temporary];
     return new DiskSink(program, growing(image), temporary, files, options, context);
   };
@@ -63,9 +63,9 @@ export function diskChainSink(options: DiskOptions, context: Context): OpenLayer
   const growing = growingDisk(options);
   return async (image, layers) => {
     const program = findHelper();
-    const directory = await prepare(options, "directory");
+    const directory = await nameBeside(options.output, "directory", options.force);
     await mkdir(directory).catch((error: unknown) => {
-      throw fileFailure(error, "making the output directory", directory);
+      throw fileFailure(error, "making the output", options.output);
     });
     const files = Array.from({ length: layers }, (_, index) => join(directory, `layer-${index}.qcow2`));
     return new DiskSink(program, growing(image), directory, files, options, context);
@@ -79,12 +79,6 @@ function growingDisk({ size }: DiskOptions): (image: SourceImage) => number {
     last = size ?? (last === undefined ? estimatedSize(image) : 2 * last);
     return last;
   };
-}
-
-async function prepare({ output, force }: DiskOptions, kind: OutputKind): Promise<string> {
-  await checkOutput(output, kind, force);
-  await clearTemporaries(output);
-  return temporaryName(output);
 }
 
 /** dist/ beside the sources, or the directory of the bundle itself. */

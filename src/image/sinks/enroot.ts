@@ -5,7 +5,7 @@ import { escapeText } from "../../base/text.ts";
 import { environmentOf, LOCAL_SCRIPT, mountsOf, scriptOf, workingDirectory } from "../enroot-files.ts";
 import { END_OF_ARCHIVE, encodeEntry, paddingAfter } from "../tar-write.ts";
 import type { Entry, SourceImage } from "../types.ts";
-import type { OpenSink } from "./sink.ts";
+import { type OpenSink, passing } from "./sink.ts";
 
 /**
  * The image with a layer of /etc/rc, /etc/rc.local, /etc/fstab and /etc/environment, made from its configuration:
@@ -52,6 +52,7 @@ export function enrootSink(open: OpenSink): OpenSink {
     const found = new Map<ByteString, boolean>();
     let dropping = false;
     return {
+      ...passing(sink),
       entry: (entry) => {
         dropping = isDevice(entry.path) || (entry.kind === "link" && isDevice(entry.target ?? entry.path));
         if (dropping) return;
@@ -60,7 +61,6 @@ export function enrootSink(open: OpenSink): OpenSink {
       },
       data: (slice) => (dropping ? undefined : sink.data(slice)),
       end: () => (dropping ? undefined : sink.end()),
-      flush: () => sink.flush(),
       commit: async (merged) => {
         for (const path of steps) {
           if (found.get(path) === false) break;
@@ -70,7 +70,6 @@ export function enrootSink(open: OpenSink): OpenSink {
         }
         await sink.commit(asRoots(merged));
       },
-      abort: () => sink.abort(),
     };
   };
 }

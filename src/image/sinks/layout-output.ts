@@ -4,16 +4,9 @@ import { mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { fromText } from "../../base/bytes.ts";
-import { checkOutput } from "../../base/destination.ts";
+import { nameBeside } from "../../base/destination.ts";
 import { fileFailure } from "../../base/errors.ts";
-import {
-  clearTemporaries,
-  moveIntoPlace,
-  removeTree,
-  syncDirectory,
-  syncFile,
-  temporaryName,
-} from "../../base/files.ts";
+import { moveIntoPlace, removeTree, syncDirectory, syncFile } from "../../base/files.ts";
 import { digestHex } from "../digest.ts";
 import { type Document, indexOf } from "../oci-documents.ts";
 import { readChunks } from "../sources/files.ts";
@@ -48,16 +41,14 @@ const blobPath = (digest: Digest): string => `${BLOBS}/${digestHex(digest)}`;
 
 /** Begins a layout. Throws E_EXISTS and what making a directory beside the output throws. */
 export async function openLayoutOutput({ output, form, force }: LayoutOptions): Promise<LayoutOutput> {
-  await checkOutput(output, form === "archive" ? "file" : "directory", force);
-  await clearTemporaries(output);
-  const directory = temporaryName(output);
+  const directory = await nameBeside(output, form === "archive" ? "file" : "directory", force);
   try {
     await mkdir(directory, form === "archive" ? { mode: 0o700 } : {});
     const place = await (form === "archive" ? archiveIn(directory) : directoryIn(directory));
     return new Writing(directory, place, { output, form, force });
   } catch (error) {
     await removeTree(directory).catch(() => {});
-    throw fileFailure(error, "creating the image layout", directory);
+    throw fileFailure(error, "making the image layout", output);
   }
 }
 

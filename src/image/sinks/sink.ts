@@ -26,6 +26,16 @@ export interface Sink extends EntrySink {
   abort(): Promise<void>;
 }
 
+/** The methods of a sink in front of `sink` that does nothing about them. `reuse` is none of them: it would pass it by. */
+export const passing = (sink: Sink): Sink => ({
+  entry: (entry) => sink.entry(entry),
+  data: (slice) => sink.data(slice),
+  end: () => sink.end(),
+  flush: () => sink.flush(),
+  commit: (root) => sink.commit(root),
+  abort: () => sink.abort(),
+});
+
 /** Metadata of a root that nothing is said of. */
 export const USUAL_ROOT = {
   kind: "directory",

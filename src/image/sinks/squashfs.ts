@@ -1,11 +1,11 @@
 /** The squashfs sink: `mksquashfs - OUT -tar`, needs no privileges. Written for the traps of 4.5.1. */
-import { open, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import type { ByteString } from "../../base/bytes.ts";
 import type { Context } from "../../base/context.ts";
-import { checkOutput } from "../../base/destination.ts";
+import { fileBeside } from "../../base/destination.ts";
 import { Failure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, syncFile, temporaryName } from "../../base/files.ts";
+import { moveIntoPlace, syncFile } from "../../base/files.ts";
 import { type Enter, requireProgram, run } from "../../base/process.ts";
 import { RESERVED } from "../names.ts";
 import type { Entry, SourceImage } from "../types.ts";
@@ -59,23 +59,11 @@ export function squashfsSink(options: SquashfsOptions, context: Context): OpenSi
   const compression = options.words ?? compressionOptions(options.comp);
   return async (image, root) => {
     const program = requireProgram("mksquashfs", "squashfs-tools");
-    await checkOutput(options.output, "file", options.force);
-    await clearTemporaries(options.output);
-    const temporary = temporaryName(options.output);
-    await claim(temporary, options.output);
+    const temporary = await fileBeside(options.output, options.force);
     const { uid, gid } = root ?? USUAL_ROOT;
     const enter = options.rootOwned ? asWeAre : await runningAs(uid, gid, temporary);
     return new SquashfsSink([program, ...compression], enter, temporary, options, image, root, context);
   };
-}
-
-/** Makes the file, so that a place that cannot be written to is told before any work. */
-async function claim(temporary: string, output: string): Promise<void> {
-  try {
-    await (await open(temporary, "wx", 0o644)).close();
-  } catch (error) {
-    throw programFailure(error, "creating the squashfs file", output);
-  }
 }
 
 const asWeAre: Enter = (words) => [...words];

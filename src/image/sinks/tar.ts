@@ -1,8 +1,7 @@
 /** The tree as one archive, plain or compressed: a tar, or an initial RAM file system. The same image always gives the same bytes. */
-import { open, rm } from "node:fs/promises";
-import { checkOutput } from "../../base/destination.ts";
-import { fileFailure } from "../../base/errors.ts";
-import { clearTemporaries, moveIntoPlace, temporaryName } from "../../base/files.ts";
+import { rm } from "node:fs/promises";
+import { fileBeside } from "../../base/destination.ts";
+import { moveIntoPlace } from "../../base/files.ts";
 import { CpioFormat } from "../cpio-write.ts";
 import { tarFormat } from "../tar-write.ts";
 import type { ArchiveFormat } from "../types.ts";
@@ -25,10 +24,7 @@ export const initramfsSink = (options: TarOptions): OpenSink => archiveSink(opti
 function archiveSink({ output, comp, force }: TarOptions, format: () => ArchiveFormat): OpenSink {
   const compression = parseTarCompression(comp);
   return async () => {
-    await checkOutput(output, "file", force);
-    await clearTemporaries(output);
-    const temporary = temporaryName(output);
-    await createFile(temporary);
+    const temporary = await fileBeside(output, force);
     const file = new TarFile(temporary, compression, format());
     return {
       entry: (entry) => file.entry(entry),
@@ -45,13 +41,4 @@ function archiveSink({ output, comp, force }: TarOptions, format: () => ArchiveF
       },
     };
   };
-}
-
-/** Makes the file, so that a place that cannot be written to is told before any work. */
-async function createFile(path: string): Promise<void> {
-  try {
-    await (await open(path, "wx", 0o644)).close();
-  } catch (error) {
-    throw fileFailure(error, "creating the output", path);
-  }
 }

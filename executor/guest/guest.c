@@ -56,28 +56,43 @@ static const struct tool *find_tool(const char *name) {
   return NULL;
 }
 
-/* What mends what went wrong, as far as the error alone says it. */
-static const char *mend_of(int error) {
-  switch (error) {
-    case ENOENT: return "see whether that is there: mount it or make it in the boot file system, or mend its name";
-    case EROFS: return "give the guest a writable directory there, such as /mnt/cache";
-    case ENOSPC: return "the file system is full: give the guest a larger one, or empty it";
-    case EACCES: return "give it execute permission, or a first line that begins with #!";
-    case EPERM: return "the guest has to be started by root, with the capabilities that this needs";
-    case ENOEXEC: return "its format is none that the kernel can execute: see whether it is for this architecture";
-    default: return NULL;
-  }
-}
+/* What mends what went wrong, as far as the call and the error alone say it; the first line that fits. */
+static const struct {
+  const char *call; /* or NULL: any */
+  int error;
+  const char *mend;
+} mends[] = {
+    {"mount_setattr", EINVAL, "this file system cannot be mounted with other owners in this kernel: map what it is made of (for an overlay: its layers)"},
+    {"mount_setattr", EPERM, "only root outside of user namespaces may map it, and only what is not mapped already"},
+    {"uid_map", EINVAL, "see that no two maps have ids in common, and that none ends beyond 4294967294"},
+    {"gid_map", EINVAL, "see that no two maps have ids in common, and that none ends beyond 4294967294"},
+    {"uid_map", EPERM, "only root outside of user namespaces may map it"},
+    {"layers", ELOOP, "give layers that lie beside one another"},
+    {"cache", ELOOP, "give a cache that is in none of the layers"},
+    {NULL, ECANCELED, "see what it has said, and mend what it needs, or leave it out"},
+    {NULL, ENOENT, "see whether that is there: mount it or make it in the boot file system, or mend its name"},
+    {NULL, ENOTDIR, "give a directory there"},
+    {NULL, EFBIG, "an init.yml has at most 1 MiB: put long scripts into files of the guest, and name these"},
+    {NULL, EROFS, "give the guest a writable directory there, such as /mnt/cache"},
+    {NULL, ENOSPC, "the file system is full: give the guest a larger one, or empty it"},
+    {NULL, EACCES, "give it execute permission, or a first line that begins with #!"},
+    {NULL, EPERM, "the guest has to be started by root, with the capabilities that this needs"},
+    {NULL, ENOEXEC, "its format is none that the kernel can execute: see whether it is for this architecture"},
+    {NULL, ENODEV, "this kernel does not know that file system: load its module, as with `bootfs build --module`"},
+};
 
-static void show_mend(int error) {
-  const char *mend = mend_of(error);
-  if (mend != NULL) fprintf(stderr, "  mend: %s\n", mend);
+static void show_mend(const char *call, int error) {
+  for (size_t i = 0; i < sizeof mends / sizeof *mends; i++)
+    if (mends[i].error == error && (mends[i].call == NULL || strcmp(mends[i].call, call) == 0)) {
+      fprintf(stderr, "  mend: %s\n", mends[i].mend);
+      return;
+    }
 }
 
 int tool_failure(const char *tool) {
   int error = errno;
   fprintf(stderr, "rootling: %s: %s%s%s: %s\n", tool, failed_call, failed_detail[0] ? " " : "", failed_detail, strerror(error));
-  show_mend(error);
+  show_mend(failed_call, error);
   return STATUS_FAILURE;
 }
 
@@ -87,7 +102,7 @@ void explain_here(const struct plan *plan, const struct message *failure) {
   const char *what = failure->error == ECANCELED ? "failed" : strerror(failure->error);
   fprintf(stderr, "rootling: init: %s: %s%s%s: %s\n  from: %s\n", op->verb->name, failure->call, failure->detail[0] ? " " : "",
           failure->detail, what, op->origin);
-  show_mend(failure->error);
+  show_mend(failure->call, failure->error);
 }
 
 int tool_usage(const char *tool, const char *wrong) {

@@ -32,8 +32,8 @@ static void refuse_at(struct reader *reader, yaml_mark_t at, const char *format,
   va_end(list);
   for (char *c = text; *c != '\0'; c++)
     if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f) *c = '?';
-  fprintf(stderr, "rootling: init: %s\n  from: %s:%lu:%lu\n", text, reader->name, (unsigned long)at.line + 1,
-          (unsigned long)at.column + 1);
+  fprintf(stderr, "rootling: init: %s\n  from: %s:%lu:%lu\n  mend: mend that line; `rootling init check` on a host says the same\n",
+          text, reader->name, (unsigned long)at.line + 1, (unsigned long)at.column + 1);
 }
 
 #define refuse(reader, at, ...) refuse_at(reader, (at)->start_mark, __VA_ARGS__)

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -88,12 +90,20 @@ static int print_plan(const struct plan *plan) {
   return 0;
 }
 
-/* A shell on the console, for whoever has to mend what failed. */
+/* A shell on the console, for whoever has to mend what failed; the guest fails after it all the same. */
 static void rescue(void) {
-  char *shell[] = {"sh", NULL};
+  char *shell[] = {"sh", NULL}, *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux", NULL};
   fprintf(stderr, "rootling: init: on_error: shell: its end ends the guest\n");
-  execve("/bin/sh", shell, environ);
-  perror("rootling: init: /bin/sh");
+  pid_t child = fork();
+  if (child == 0) {
+    default_signals();
+    setsid();
+    ioctl(0, TIOCSCTTY, 1); /* Where the console is a terminal, its keys send signals. */
+    execve("/bin/sh", shell, environment);
+    perror("rootling: init: /bin/sh");
+    _exit(STATUS_FAILURE);
+  }
+  for (pid_t ended = -1; child > 0 && ended != child && (ended > 0 || errno != ECHILD);) ended = waitpid(-1, NULL, 0);
 }
 
 int tool_init(int argc, char **argv) {

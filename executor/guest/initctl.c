@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,22 +32,53 @@ int open_initctl(const char *fifo) {
   return fd >= 0 ? fd : failed_at("open", fifo);
 }
 
+/* A line of /proc/PID/status after `key`, without its end; "" if there is none. */
+static void status_of(pid_t pid, const char *key, char *value, size_t size) {
+  char path[64], line[128];
+  size_t length = strlen(key);
+  *value = '\0';
+  snprintf(path, sizeof path, "/proc/%d/status", pid);
+  FILE *file = fopen(path, "re");
+  while (file != NULL && *value == '\0' && fgets(line, sizeof line, file) != NULL)
+    if (strncmp(line, key, length) == 0) snprintf(value, size, "%.*s", (int)strcspn(line + length, "\n"), line + length);
+  if (file != NULL) fclose(file);
+}
+
 /* systemd's first process takes SIGTERM as the wish to start itself anew: systemd(1), SIGNALS. */
 static int signal_for(pid_t pid, int run_level) {
-  char path[64], name[16] = "";
-  snprintf(path, sizeof path, "/proc/%d/comm", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) {
-    if (read(fd, name, sizeof name - 1) < 0) name[0] = '\0';
-    close(fd);
-  }
-  if (strcmp(name, "systemd\n") != 0) return SIGTERM;
+  char name[32];
+  status_of(pid, "Name:\t", name, sizeof name);
+  if (strcmp(name, "systemd") != 0) return SIGTERM;
   enum { FIRST = 34 /* SIGRTMIN of the C library that systemd is linked with; musl has one less to give */ };
   return FIRST + (run_level == '0' ? 4 : 5);
 }
 
-/* Answers requests until one ends the system: then `pid` gets its signal, and the FIFO goes. Returns 0, or -1. */
-static int answer(int fd, const char *fifo, pid_t pid) {
+/* A first process only gets signals that it has a handler for: pid_namespaces(7). */
+static bool is_deaf(pid_t pid) {
+  char caught[32];
+  status_of(pid, "SigCgt:\t", caught, sizeof caught);
+  return pid == 1 && *caught != '\0' && (strtoull(caught, NULL, 16) & 1ULL << (SIGTERM - 1)) == 0;
+}
+
+/* Of a `guest` that would not hear of it, such as sysvinit's, the machine or the PID namespace is ended. */
+static int end_system(pid_t pid, int run_level, bool guest) {
+  int signal = signal_for(pid, run_level);
+  if (!guest || signal != SIGTERM || !is_deaf(pid)) return kill(pid, signal) == 0 ? 0 : failed("kill");
+  sync();
+  return reboot(run_level == '0' ? RB_POWER_OFF : RB_AUTOBOOT) == 0 ? 0 : failed("reboot");
+}
+
+/* Throws away what does not begin as a request does, byte by byte, so that the next one is whole again. Returns what is
+   left. */
+static size_t from_magic(struct request *request, size_t got) {
+  static const int magic = MAGIC;
+  char *bytes = (char *)request;
+  while (got > 0 && memcmp(bytes, &magic, got < sizeof magic ? got : sizeof magic) != 0) memmove(bytes, bytes + 1, --got);
+  return got;
+}
+
+/* Answers requests until one ends the system: then the FIFO goes, and `pid` gets its signal. Returns 0, or -1. */
+static int answer(int fd, const char *fifo, pid_t pid, bool guest) {
   struct request request;
   for (;;) {
     size_t got = 0;
@@ -53,20 +87,18 @@ static int answer(int fd, const char *fifo, pid_t pid) {
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) return failed_at("read", fifo);
       got += (size_t)n;
-      /* What does not begin as a request does is thrown away, so that the next one is whole again. */
-      if (got >= sizeof request.magic && request.magic != MAGIC) got = 0;
+      got = from_magic(&request, got);
     }
     if (request.command != RUN_LEVEL || (request.run_level != '0' && request.run_level != '6')) continue;
-    if (kill(pid, signal_for(pid, request.run_level)) != 0) return failed("kill");
     unlink(fifo);
-    return 0;
+    return end_system(pid, request.run_level, guest);
   }
 }
 
 int serve_initctl(const char *fifo, pid_t pid) {
   int fd = open_initctl(fifo);
   if (fd < 0) return -1;
-  int result = answer(fd, fifo, pid);
+  int result = answer(fd, fifo, pid, false);
   close(fd);
   return result;
 }
@@ -87,5 +119,5 @@ int op_initctl(struct state *state, struct op *op) {
   syscall(SYS_close_range, 4, ~0U, 0);
   default_signals();
   setsid();
-  _exit(answer(3, op->field[0], self) == 0 ? 0 : 1);
+  _exit(answer(3, op->field[0], self, true) == 0 ? 0 : 1);
 }

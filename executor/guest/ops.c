@@ -130,6 +130,18 @@ static bool is_cgroup(const char *path) {
   return statfs(path, &status) == 0 && (status.f_type == VERSION_1 || status.f_type == VERSION_2);
 }
 
+/* Of a whole hierarchy, which is the host's: whoever started the guest has made no cgroup there for it. Version 1 has
+   cgroup.sane_behavior nowhere else, version 2 has cgroup.events everywhere else (cgroup-v2.rst). */
+static bool is_top_cgroup(const char *path) {
+  char name[4096];
+  snprintf(name, sizeof name, "%s/cgroup.sane_behavior", path);
+  if (access(name, F_OK) == 0) return true;
+  snprintf(name, sizeof name, "%s/cgroup.controllers", path);
+  if (access(name, F_OK) != 0) return false;
+  snprintf(name, sizeof name, "%s/cgroup.events", path);
+  return access(name, F_OK) != 0;
+}
+
 /* A line of /proc/self/cgroup, "N:CONTROLLERS:PATH" (cgroups(7)): the directory is below where the hierarchy is mounted,
    or, seen from outside of a cgroup namespace that the mount belongs to, it is that itself. */
 static int give_cgroup(char *line, uid_t uid, gid_t gid) {
@@ -143,7 +155,8 @@ static int give_cgroup(char *line, uid_t uid, gid_t gid) {
   const char *slash = *controllers != '\0' ? "/" : "";
   snprintf(directory, sizeof directory, "/sys/fs/cgroup%s%s%s", slash, controllers, path);
   if (!is_cgroup(directory)) snprintf(directory, sizeof directory, "/sys/fs/cgroup%s%s", slash, controllers);
-  for (size_t i = 0; is_cgroup(directory) && i < sizeof files / sizeof *files; i++) {
+  if (!is_cgroup(directory) || is_top_cgroup(directory)) return 0;
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
     snprintf(name, sizeof name, "%s%s", directory, files[i]);
     if (give_name(name, uid, gid) != 0) return -1;
   }

@@ -33,7 +33,7 @@ int tool_tolerant(int argc, char **argv) {
 
 int tool_initctl(int argc, char **argv) {
   unsigned long pid = (unsigned long)getppid();
-  if (argc > 2 || (argc == 2 && !parse_number(argv[1], 1 << 22, &pid))) return tool_usage("initctl", "one number, a pid");
+  if (argc > 2 || (argc == 2 && !parse_number(argv[1], 1 << 22, &pid)) || pid == 0) return tool_usage("initctl", "one number, a pid");
   return serve_initctl("/dev/initctl", (pid_t)pid) == 0 ? 0 : tool_failure("initctl");
 }
 
@@ -92,15 +92,28 @@ static int make_path(const char *path) {
   }
 }
 
+/* Else the overlay would show what it keeps of itself. */
+static int refuse_inner_cache(const char *cache, char **layers) {
+  char *real = realpath(cache, NULL);
+  if (real == NULL) return failed_at("realpath", cache);
+  for (; *layers != NULL; layers++)
+    if (contain_one_another(*layers, real) && strlen(*layers) <= strlen(real)) {
+      errno = ELOOP;
+      return failed_at("cache", real);
+    }
+  free(real);
+  return 0;
+}
+
 /* CACHE/upper, which is the new root, has owner and mode of the old one; CACHE/temp is made anew. */
-static int make_cache(const char *cache, const char *path, char upper[4096], char work[4096]) {
+static int make_cache(const char *cache, const char *path, char **layers, char upper[4096], char work[4096]) {
   struct stat status;
   char temporary[4096];
   snprintf(upper, 4096, "%.4000s/upper", cache);
   snprintf(temporary, 4096, "%.4000s/temp", cache);
   snprintf(work, 4096, "%.4000s/w", temporary);
   if (stat(path, &status) != 0) return failed_at("stat", path);
-  if (make_path(cache) != 0) return -1;
+  if (make_path(cache) != 0 || refuse_inner_cache(cache, layers) != 0) return -1;
   if (mkdir(upper, 0755) == 0) {
     if (chown(upper, status.st_uid, status.st_gid) != 0 || chmod(upper, status.st_mode & 07777) != 0)
       return failed_at("chown", upper);
@@ -119,19 +132,49 @@ static bool in_user_namespace(void) {
   return !first;
 }
 
+enum { PAGE = 4096 /* of mount(2) */ };
+
+static int add_directory(char data[PAGE], const char *before, const char *path) {
+  size_t length = strlen(data);
+  int fd = open(path, O_PATH | O_DIRECTORY);
+  if (fd < 0) return failed_at("open", path);
+  if ((size_t)snprintf(data + length, PAGE - length, "%s%d", before, fd) < PAGE - length) return 0;
+  errno = E2BIG;
+  return failed("layers");
+}
+
+/* Before Linux 6.5 the list of layers is one value of fsconfig(2), of at most 255 characters; mount(2) takes a page. There
+   layers are named by their descriptors, as seen from /proc/self/fd. The fields are those of the op `overlay`. */
+static int mount_by_page(char **field, int fields) {
+  char data[PAGE], path[32];
+  snprintf(data, sizeof data, "%s%s", field[1], field[1][0] ? "," : "");
+  if (add_directory(data, "upperdir=", field[2]) != 0 || add_directory(data, ",workdir=", field[3]) != 0) return -1;
+  for (int i = 4; i < fields; i++)
+    if (add_directory(data, i == 4 ? ",lowerdir=" : ":", field[i]) != 0) return -1;
+  int target = open(field[0], O_PATH | O_DIRECTORY);
+  if (target < 0) return failed_at("open", field[0]);
+  snprintf(path, sizeof path, "/proc/self/fd/%d", target);
+  if (chdir("/proc/self/fd") != 0) return failed_at("chdir", "/proc/self/fd");
+  return mount("rootling", path, "overlay", MS_NODEV, data) == 0 ? 0 : failed("mount");
+}
+
+enum { FEW_LAYERS = 12 /* which need no call of Linux 6.5 */ };
+
 static int mount_layers(const char *path, const char *cache, char **layers, int count) {
   char upper[4096], work[4096], **real = real_layers(path, layers, count);
-  if (real == NULL || make_cache(cache, path, upper, work) != 0) return -1;
-  char **fields = calloc((size_t)count + 5, sizeof *fields);
-  fields[0] = real[count];
-  fields[1] = in_user_namespace() ? "userxattr" : "";
-  fields[2] = upper;
-  fields[3] = work;
-  memcpy(fields + 4, real, ((size_t)count + 1) * sizeof *real);
-  struct op op = {.field = fields, .fields = count + 5};
+  if (real == NULL || make_cache(cache, path, real, upper, work) != 0) return -1;
+  int fields = count + 5;
+  char **field = calloc((size_t)fields, sizeof *field);
+  field[0] = real[count];
+  field[1] = in_user_namespace() ? "userxattr" : "";
+  field[2] = upper;
+  field[3] = work;
+  memcpy(field + 4, real, ((size_t)count + 1) * sizeof *real);
+  struct op op = {.field = field, .fields = fields};
   struct state state = {.root = -1, .system = {-1, -1, -1}};
   umask(0);
-  return op_overlay(&state, &op);
+  int result = op_overlay(&state, &op);
+  return result != 0 && errno == EINVAL && count >= FEW_LAYERS ? mount_by_page(field, fields) : result;
 }
 
 int tool_overlay(int argc, char **argv) {

@@ -42,7 +42,8 @@ function inGuest(file: string, text: string, environment: readonly string[], wor
   });
   assert.equal(signal, null, stderr.toString());
   if (status === 0) return { wire: stdout };
-  const [, what = "", where = ""] = /^rootling: init: (.*)\n {2}from: (.*)\n$/.exec(stderr.toString()) ?? [];
+  const [, what = "", where = ""] =
+    /^rootling: init: (.*)\n {2}from: (.*)\n {2}mend: .*\n$/.exec(stderr.toString()) ?? [];
   return { refused: { what, where } };
 }
 

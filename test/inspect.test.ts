@@ -30,6 +30,8 @@ test("layers, sizes and waste; the page draws them and runs no script of the ima
   const layout = await ImageLayout.create(join(box.scratch, "layout"));
   await layeredImage(layout, "three", box.scratch, layers);
   await must(["chmod", "-R", "a+rX", layout.directory]);
+  const nothing = await box.run(["inspect", "nothing"]);
+  assert.match(nothing.stderr, /no image and no container is named nothing \[E_NOT_FOUND\]/);
   const source = `oci:${layout.reference("three")}`;
 
   const report = JSON.parse(await box.must(["inspect", source, "--json"]));

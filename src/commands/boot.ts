@@ -209,6 +209,6 @@ function complaintOf(line: string): string | undefined {
   if (what === "missing") return `the service ${service} has no init script /etc/init.d/${service}`;
   if (what === "late") return `the service ${service} did not start in time, and was ended`;
   if (what === "unit")
-    return `the service ${service} has no init script, only a systemd unit: write a script, or boot systemd itself with INIT_SYSTEM=/sbin/init`;
+    return `the service ${service} has no init script, only a systemd unit: write that script in the subhost, for what the unit's ExecStart says`;
   return `the service ${service} failed with status ${what}`;
 }

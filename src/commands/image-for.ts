@@ -45,9 +45,7 @@ export async function imageFor(
     });
   }
   if (shared === undefined && looksLikeName(source)) {
-    throw new Failure("E_NOT_FOUND", `no image and no container is named ${source}`, {
-      mend: `import it, such as \`rootling import docker://${source}\`; see \`rootling images\` and \`rootling import --help\``,
-    });
+    throw unknownName(source);
   }
   const file = shared ?? source.replace(/^file:\/\//, "");
   const mark = platform === undefined ? markOfFile(file) : undefined;
@@ -67,10 +65,15 @@ export async function imageFor(
 }
 
 /** No scheme, no path: a name that the store should know. */
-const looksLikeName = (source: string): boolean =>
+export const looksLikeName = (source: string): boolean =>
   !/^(dir|oci-archive|docker-archive|debootstrap):/.test(source) &&
   /^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?$/.test(source) &&
   !/^[a-z-]+:/.test(source.replace(/:[A-Za-z0-9_.-]*[0-9.][A-Za-z0-9_.-]*$/, ""));
+
+export const unknownName = (name: string): Failure =>
+  new Failure("E_NOT_FOUND", `no image and no container is named ${name}`, {
+    mend: `import it, such as \`rootling import docker://${name}\`; see \`rootling images\` and \`rootling import --help\``,
+  });
 
 /** The stored image of a container. Throws E_NOT_FOUND if it was removed from under it. */
 export function storedImage(cli: AtStore, digest: string): StoredImage {

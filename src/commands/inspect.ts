@@ -9,6 +9,7 @@ import type { SourceImage } from "../image/types.ts";
 import { type Container, findContainer } from "../store/containers.ts";
 import { findImage } from "../store/images.ts";
 import { type Cli, newCommand, showJson, withProgress } from "./cli.ts";
+import { looksLikeName, unknownName } from "./image-for.ts";
 import { type PlatformFlags, platformOf, withSourceFlags } from "./platform-words.ts";
 import { type RegistryFlags, registryOptions } from "./registry-words.ts";
 
@@ -73,7 +74,9 @@ async function examine(cli: Cli, name: string, options: Options): Promise<ImageR
     registry: registryOptions(options, context),
     ...(platform === undefined ? {} : { platform }),
   }).catch((cause: unknown) => {
-    if (stored === undefined || !(cause instanceof Failure)) throw cause;
+    if (!(cause instanceof Failure)) throw cause;
+    // No file of the directory that we are in, either.
+    if (stored === undefined) throw cause.code === "E_NOT_FOUND" && looksLikeName(name) ? unknownName(name) : cause;
     throw new Failure(cause.code, `the layers of ${name} are not to be had any more`, {
       where: stored.source,
       mend: "give another SOURCE of the same image",

@@ -87,7 +87,7 @@ asRoot("subhosts", () => {
     for (const said of [
       "bad failed with status 7",
       "slow did not start in time",
-      "only-unit has no init script, only a systemd unit",
+      "only-unit has no init script, only a systemd unit: write that script",
       "nothing has no init script",
     ])
       assert.ok(stderr.includes(`the service ${said}`), stderr);

@@ -198,7 +198,12 @@ export class Uploads {
       body.size === 0
         ? { method: "PUT", headers: { "content-length": "0" } }
         : { method: "PUT", headers: BINARY, body };
-    discard(await this.#send(withDigest(place.url, digest), request, [201, 204]));
+    const answer = await this.#send(withDigest(place.url, digest), request, [201, 204, 404]);
+    discard(answer);
+    if (answer.status === 404) {
+      // Docker's registry may say that it has what came before a break, and forget it a moment later.
+      throw new Passing("E_REGISTRY", "the registry has forgotten what was sent of a blob", { where: place.url.host });
+    }
     reach(size);
   }
 

@@ -85,15 +85,18 @@ export class Uploads {
       reported = Math.max(reported, bytes);
     };
     let whole = blob.size <= this.#chunkBytes;
+    let again = false;
     try {
       for (let tried = 0; ; ) {
         try {
           // An answer that was lost may have been a good one.
           if (tried > 0 && (await this.has(blob))) return reach(blob.size);
           const place = await this.#begin();
-          await this.#finish(blob, whole ? place : await this.#chunks(content, place, reach), content, reach);
+          const rest = whole ? place : await this.#chunks(content, place, reach);
+          await this.#finish(blob, rest, content, reach, again);
           return;
         } catch (error) {
+          again = true;
           // There are registries that know only one request.
           if (error instanceof NoChunks && !whole) whole = true;
           else await this.#shared.retries.pause(error, tried++, this.#shared.signal);
@@ -192,13 +195,23 @@ export class Uploads {
   }
 
   /** Sends what follows `place.at`, and says that this is all. */
-  async #finish({ digest, size }: Descriptor, place: Place, content: Ranges, reach: (bytes: number) => void) {
+  async #finish(
+    { digest, size }: Descriptor,
+    place: Place,
+    content: Ranges,
+    reach: (bytes: number) => void,
+    again: boolean,
+  ) {
     const body = { size: size - place.at, open: () => content.range(place.at, size, reach) };
     const request: Omit<HttpRequest, "signal"> =
       body.size === 0
         ? { method: "PUT", headers: { "content-length": "0" } }
         : { method: "PUT", headers: BINARY, body };
-    const answer = await this.#send(withDigest(place.url, digest), request, [201, 204, 404]);
+    const answer = await this.#send(
+      withDigest(place.url, digest),
+      request,
+      again || place.at > 0 ? [201, 204, 404] : [201, 204],
+    );
     discard(answer);
     if (answer.status === 404) {
       // Docker's registry may say that it has what came before a break, and forget it a moment later.

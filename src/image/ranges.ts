@@ -34,12 +34,13 @@ export class Ranges {
       const end = Math.min(piece.length, to - this.#at);
       this.#rest = piece.subarray(end);
       this.#at += end;
+      // A source verifies what it gave when it is asked for more: before the last piece is out of our hands.
+      if (this.#at === this.size && this.#rest.length === 0) await this.#chunks?.next();
+      if (turn !== this.#turn) return;
       if (skipped === end) continue;
       yield piece.subarray(skipped, end);
       reach(this.#at);
     }
-    // A source verifies what it gave when it is asked for more.
-    if (turn === this.#turn && to === this.size && this.#rest.length === 0) await this.#chunks?.next();
   }
 
   async close(): Promise<void> {

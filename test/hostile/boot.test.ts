@@ -86,7 +86,8 @@ for (const kind of kinds) {
       const caller = ["bash", "-c", 'for ((fd = 3; fd <= 64; fd++)); do eval "exec $fd</"; done; exec "$@"', "bash"];
       for (const flags of [[], ["--pid"]]) {
         const plan = await planOf(box, ["run", ...flags, "busybox", "sh", "-c", "pwd; ls /proc/self/fd"]);
-        for (let fd = 3; fd <= 64; fd++) {
+        // The executor has fewer than a dozen of its own; all above are the caller's, and gone.
+        for (const fd of [...Array.from({ length: 16 }, (_, i) => i + 3), 33, 64]) {
           const { status, stdout } = await carryOutPlan(
             box,
             plan,

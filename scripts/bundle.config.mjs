@@ -10,7 +10,7 @@ const BOOT = [
   /\/commander\//,
   /\/src\/main\.ts$/,
   // Not what entry.ts needs before compiled code can come from the cache, nor what only other commands need.
-  /\/src\/(base|boot|plan|store)\/(?!errors|destination|package|progress-listen|work|marks|timeline|bundle-plan|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|startup-files|cdi|nvidia|read-devices|yaml|read-init|guest-intent|lower-guest|shell-words)/,
+  /\/src\/(base|boot|plan|store)\/(?!errors|destination|package|progress-listen|work|marks|timeline|bundle-plan|private-directory|settings-places|layout|try|blobs|donors|prune|read-enroot|startup-files|cdi|nvidia|read-devices|yaml|read-init|guest-|lower-guest|shell-words|cable-picture|cable-map|snapshots|subhost|read-subhost|machine-words|lower-machine)/,
   /\/src\/image\/(digest|sources\/(built-)?reference)\.ts$/,
   /\/src\/commands\/((?!alter|disk)[a-z]+-words|cli|direct-root|exec|find-run|image-for|launching|mapped-tree|run|start|table)\.ts$/,
 ];

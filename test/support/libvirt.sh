@@ -10,8 +10,11 @@ if [ -n "${1:-}" ]; then
   ip address add 10.77.0.1/24 dev "$1"
   ip link set "$1" up
 fi
-getent group libvirt >/dev/null || groupadd --system libvirt
-getent passwd libvirt-qemu >/dev/null || useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin libvirt-qemu
+# What it wants to find, and what goes with it again.
+made=
+getent group libvirt >/dev/null || { groupadd --system libvirt && made="groupdel libvirt;"; }
+getent passwd libvirt-qemu >/dev/null ||
+  { useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin libvirt-qemu && made="$made userdel libvirt-qemu;"; }
 umount /sys/fs/cgroup/unified 2>/dev/null || true
 for directory in /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt; do
   mkdir -p "$directory"
@@ -21,7 +24,7 @@ virtlogd --pid-file /run/libvirt/virtlogd.pid >/dev/null 2>&1 &
 log=$!
 libvirtd --pid-file /run/libvirt/libvirtd.pid >/run/libvirt/said 2>&1 &
 daemon=$!
-trap 'kill $daemon $log 2>/dev/null || true; wait' EXIT
+trap 'kill $daemon $log 2>/dev/null || true; wait; eval "$made"' EXIT
 tries=0
 until virsh -q -c lxc:/// list >/dev/null 2>&1; do
   tries=$((tries + 1))

@@ -62,7 +62,7 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
       "        echo cgroup $(stat -f -c %t /sys/fs/cgroup)",
       // Run level 0, as halt of sysvinit writes it: magic, command 1, run level, and zeros up to 384 bytes.
       "        printf '\\151\\031\\011\\003\\001\\000\\000\\000\\060\\000\\000\\000' >/tmp/request",
-      "  command: [sh, -c, \"trap 'echo ended by SIGTERM; exit 0' TERM; dd if=/tmp/request of=/dev/initctl bs=384 count=1 conv=sync 2>/dev/null; while :; do sleep 1; done\"]",
+      "  command: [sh, -c, \"trap 'echo ended by SIGTERM; sleep 1; exit 0' TERM; dd if=/tmp/request of=/dev/initctl bs=384 count=1 conv=sync 2>/dev/null; while :; do sleep 1; done\"]",
     ];
     const { console, cache } = await start("first", lines.join("\n"));
     const said = await waitForText(console, /ended by|mend:/);
@@ -100,6 +100,7 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
     for (const [i, [init, expected]] of wrong.entries()) {
       const { console } = await start(`wrong${i}`, init, true);
       assert.match(await waitForText(console, expected), expected);
+      writeFileSync(join(scratch.path, `wrong${i}`, "config/seen"), "");
       await waitForEnd(libvirt, `wrong${i}`);
     }
   });

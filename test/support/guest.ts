@@ -113,7 +113,7 @@ export async function waitForText(file: string, pattern: RegExp, seconds = 30): 
 
 /**
  * The domain waits for a file before its init begins: what a guest says before somebody listens is lost. One that is to
- * fail stays a moment longer, since libvirt drops what it has not passed on when a guest ends.
+ * fail stays until it was heard (config/seen), since libvirt drops what it has not passed on when a guest ends.
  */
 const held = (xml: string, fails: boolean): string =>
   xml
@@ -121,7 +121,7 @@ const held = (xml: string, fails: boolean): string =>
     .replace(
       /<initarg>--config<\/initarg>\s*<initarg>(.*)<\/initarg>/,
       `<initarg>while [ ! -e /mnt/config/go ]; do sleep 0.02; done; ${fails ? "" : "exec "}/sbin/init --config $1${
-        fails ? "; sleep 0.5" : ""
+        fails ? "; while [ ! -e /mnt/config/seen ]; do sleep 0.02; done" : ""
       }</initarg>`,
     );
 

@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import {
   bootDirectory,
-  busyboxRoot,
   type Libvirt,
   proofOf,
   prove,
@@ -16,6 +15,7 @@ import {
   waitForEnd,
   waitForText,
 } from "../support/guest.ts";
+import { busyboxRoot } from "../support/images.ts";
 import { makeTemp } from "../support/temp.ts";
 import { needsRoot } from "../support/users.ts";
 
@@ -29,7 +29,8 @@ describe("a guest of libvirt-LXC", needsRoot("libvirt's LXC driver"), () => {
   before(async () => {
     libvirt = await startLibvirt();
     boot = await bootDirectory(scratch.path);
-    root = busyboxRoot(join(scratch.path, "root"));
+    root = join(scratch.path, "root");
+    await busyboxRoot(root);
     writeFileSync(join(root, "etc/own"), "lower\n");
   });
   after(async () => {

@@ -6,14 +6,16 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { rootlingWords } from "../support/cli.ts";
 import { command, must, shellWord } from "../support/command.ts";
-import { bootDirectory, busyboxRoot, proofOf, prove, writeInit } from "../support/guest.ts";
+import { bootDirectory, proofOf, prove, writeInit } from "../support/guest.ts";
+import { busyboxRoot } from "../support/images.ts";
 import { tempDirectory } from "../support/temp.ts";
 import { needsRoot } from "../support/users.ts";
 
 test("a guest of LXC: ids of its own, an overlay, and its console", needsRoot("LXC"), async (t) => {
   const scratch = tempDirectory(t);
   const boot = await bootDirectory(scratch);
-  const root = busyboxRoot(join(scratch, "root"));
+  const root = join(scratch, "root");
+  await busyboxRoot(root);
   const cache = join(scratch, "cache");
   mkdirSync(cache);
   const nonce = randomBytes(8).toString("hex");

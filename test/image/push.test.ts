@@ -22,7 +22,7 @@ import {
   writeLayout,
 } from "../support/image-support.ts";
 import { type PushFaults, PushRegistry } from "../support/push-registry.ts";
-import { startRegistry } from "../support/registry.ts";
+import { type Registry, startRegistry } from "../support/registry.ts";
 
 const noise = Buffer.alloc(400_000);
 for (let i = 0, x = 7; i < noise.length; i++) noise[i] = (x = (x * 1103515245 + 12345) & 0x7fffffff) >> 16;
@@ -83,6 +83,12 @@ function assertArrived(registry: PushRegistry, layout: string, digest: string): 
   assert.deepEqual(registry.manifests.get("1"), readFileSync(join(blobs, name)));
 }
 
+/** The digest that skopeo finds under a name. */
+async function digestAt({ address, logins }: Registry, name: string): Promise<string> {
+  const words = ["inspect", "--authfile", logins, "--tls-verify=false", "--format", "{{.Digest}}"];
+  return (await capture("skopeo", [...words, `docker://${address}/${name}`])).trim();
+}
+
 test("a registry gets the image as it is: others find it there, and nothing is sent twice", async (t) => {
   const { directory, digest, push, layout } = prepared(t, { compression: "gzip" });
   const registry = await startRegistry();
@@ -93,17 +99,7 @@ test("a registry gets the image as it is: others find it there, and nothing is s
   // What cannot be mounted is sent.
   assert.deepEqual(await push(`${registry.address}/third/app:1`, { from: "no/such" }), ["send", "send", "send"]);
   for (const name of ["team/app:1", "team/app:2", "other/app:1", "third/app:1"]) {
-    const pulled = `docker://${registry.address}/${name}`;
-    const found = await capture("skopeo", [
-      "inspect",
-      "--authfile",
-      registry.logins,
-      "--tls-verify=false",
-      "--format",
-      "{{.Digest}}",
-      pulled,
-    ]);
-    assert.equal(found.trim(), digest);
+    assert.equal(await digestAt(registry, name), digest);
   }
   const copy = join(directory, "copy");
   const from = `docker://${registry.address}/other/app:1`;
@@ -176,17 +172,7 @@ test("Docker's registry behind a line that breaks gets it all", async (t) => {
   const { port } = proxy.address() as { port: number };
   await push(`127.0.0.1:${port}/team/app:1`);
   assert.equal(cuts, 1);
-  const pulled = `docker://${registry.address}/team/app:1`;
-  const found = await capture("skopeo", [
-    "inspect",
-    "--authfile",
-    registry.logins,
-    "--tls-verify=false",
-    "--format",
-    "{{.Digest}}",
-    pulled,
-  ]);
-  assert.equal(found.trim(), digest);
+  assert.equal(await digestAt(registry, "team/app:1"), digest);
 });
 
 test("a token is asked for pushing, and goes nowhere else", async (t) => {

@@ -1,38 +1,12 @@
 /** Guests: their program, boot file systems with a next root, and who starts them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageDirectory, rootlingWords } from "./cli.ts";
 import { must } from "./command.ts";
 
 export const guestProgram = (): string => join(packageDirectory(), `dist/guest-${process.arch}`);
-
-const BUSYBOX = "/bin/busybox";
-const APPLETS = [
-  "sh",
-  "cat",
-  "chmod",
-  "echo",
-  "id",
-  "ip",
-  "ls",
-  "mount",
-  "sha256sum",
-  "sleep",
-  "stat",
-  "touch",
-  "reboot",
-  "poweroff",
-];
-
-/** A root of busybox, below `directory`. */
-export function busyboxRoot(directory: string): string {
-  for (const name of ["bin", "dev", "etc", "proc", "sys", "tmp"]) mkdirSync(join(directory, name), { recursive: true });
-  copyFileSync(BUSYBOX, join(directory, "bin/busybox"));
-  for (const name of APPLETS) symlinkSync("busybox", join(directory, "bin", name));
-  return directory;
-}
 
 /** A boot file system in a directory. */
 export async function bootDirectory(directory: string): Promise<string> {
